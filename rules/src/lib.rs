@@ -1,1 +1,26 @@
+//! What is expected of a node: rules as data, profiles, waivers, and the judge.
+//!
+//! ```text
+//! data/*.yaml ──> Rule ──┐
+//! profile ───────────────┼─> Profile ──> groups by section ──> judge(facts, now) ──> Findings
+//! waivers ───────────────┘
+//! ```
+//!
+//! The same crate judges on the node (`palisade-agent scan`) and in the collector. A rule looks at
+//! facts by their path; facts that are unknown make its verdict unknown, never a pass.
 
+#![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types, reason = "pure: data in, data out")]
+
+pub mod facts;
+pub mod finding;
+
+pub use facts::FactPath;
+pub use facts::Facts;
+pub use facts::Found;
+pub use finding::Evidence;
+pub use finding::Finding;
+pub use finding::Judgement;
+pub use finding::RuleId;
+pub use finding::Severity;
+pub use finding::Verdict;

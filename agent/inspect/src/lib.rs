@@ -13,9 +13,22 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, reason = "pure: data in, data out")]
 
+pub mod boot;
+pub mod certificates;
+pub mod files;
+pub mod glob;
 pub mod host;
 pub mod interest;
+pub mod kernel;
+pub mod kubelet;
+pub mod machine;
 pub mod memory;
+pub mod process;
+pub mod reboot;
+pub mod sockets;
+pub mod sysctls;
+pub mod updates;
+pub mod version;
 
 pub use host::Contents;
 pub use host::Entry;

@@ -47,3 +47,88 @@ pub struct ConfigSource {
     /// `known` once merged; else why it was not.
     pub merged: Reading<String>,
 }
+
+/// A path that may name the kubelet's own files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expanded {
+    /// No variable in it, or all of them known.
+    Path(String),
+    /// The kubelet names no such file: it does not run, or the setting is not set.
+    Unset,
+    /// Whether the kubelet names such a file could not be told.
+    Unknown(Why),
+}
+
+impl Kubelet {
+    /// Replaces `${kubelet.flags.NAME}` and `${kubelet.effective.FIELD}` in `pattern` by what this
+    /// kubelet uses. At most one variable, at the start.
+    #[must_use]
+    pub fn expand(&self, pattern: &str) -> Expanded {
+        let Some(rest) = pattern.strip_prefix("${kubelet.") else {
+            return Expanded::Path(pattern.to_owned());
+        };
+        let Some((variable, tail)) = rest.split_once('}') else {
+            return Expanded::Path(pattern.to_owned());
+        };
+        let value = match variable.split_once('.') {
+            Some(("flags", name)) => self.flags.get(name).cloned(),
+            Some(("effective", field)) => self.effective.get(field).cloned().map(|reading| {
+                reading.and_then(|value| match value.as_str() {
+                    Some(text) => Ok(text.to_owned()),
+                    None => Err(Why::new(
+                        crate::WhyKind::Malformed,
+                        format!("{field} is {value}, not a path"),
+                    )),
+                })
+            }),
+            Some(_) | None => None,
+        };
+        match value {
+            Some(Reading::Known { value, .. }) if !value.is_empty() => {
+                Expanded::Path(format!("{value}{tail}"))
+            }
+            Some(Reading::Unknown { why, .. }) => Expanded::Unknown(why),
+            Some(Reading::Known { .. } | Reading::Absent { .. }) => Expanded::Unset,
+            None => match &self.process {
+                Reading::Unknown { why, .. } => Expanded::Unknown(why.clone()),
+                Reading::Known { .. } | Reading::Absent { .. } => Expanded::Unset,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::Origin;
+
+    #[test]
+    fn paths_that_the_kubelet_names_are_expanded() {
+        let mut kubelet = Kubelet {
+            process: Reading::absent(Origin::words("no process")),
+            sources: Vec::new(),
+            effective: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            refused: Vec::new(),
+        };
+        let expand = |kubelet: &Kubelet, pattern| kubelet.expand(pattern);
+        assert_eq!(expand(&kubelet, "/etc/passwd"), Expanded::Path("/etc/passwd".to_owned()));
+        assert_eq!(expand(&kubelet, "${kubelet.flags.config}"), Expanded::Unset);
+        kubelet.flags.insert(
+            "config".to_owned(),
+            Reading::known("/k.yaml".to_owned(), Origin::flag("--config")),
+        );
+        kubelet.effective.insert(
+            "staticPodPath".to_owned(),
+            Reading::known(Value::String("/m".to_owned()), Origin::path("/k.yaml")),
+        );
+        assert_eq!(
+            expand(&kubelet, "${kubelet.flags.config}"),
+            Expanded::Path("/k.yaml".to_owned())
+        );
+        assert_eq!(
+            expand(&kubelet, "${kubelet.effective.staticPodPath}/*.yaml"),
+            Expanded::Path("/m/*.yaml".to_owned())
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! Path patterns: `*` and `?` inside one component, expanded over a [`Host`](crate::Host).

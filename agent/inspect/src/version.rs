@@ -1,0 +1,1 @@
+//! Version order: kernel releases and package versions, never as text.
