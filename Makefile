@@ -1,0 +1,62 @@
+# Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fuzz golden tools agent-static clean
+SHELL := /bin/bash -o pipefail
+
+# The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
+pinned := 1.95.0
+ifneq ($(shell rustup toolchain list 2>/dev/null | grep -c '^$(pinned)-'),0)
+export RUSTUP_TOOLCHAIN := $(pinned)
+endif
+
+host_target := $(shell rustc -vV | sed -n 's/^host: //p')
+cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/palisade
+cargo_deny := $(cache)/cargo-deny-0.20.2/bin/cargo-deny
+static := target/$(host_target)/agent/palisade-agent
+packages := palisade-report palisade-rules palisade-inspect palisade-agent palisade-collector
+
+help: ## Show these lines
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: ## Inspect this host: collector and agent on loopback, findings, until Ctrl-C
+	@tests/tools/demo
+
+check: ## Inner loop: format, lints, unit tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked --lib --quiet
+
+test: tools agent-static ## Everything that CI runs
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo build --locked -p palisade-collector
+	PALISADE_AGENT=$(CURDIR)/$(static) cargo test --workspace --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	for package in $(packages); do cargo check --locked --quiet -p $$package || exit 1; done
+	$(cargo_deny) --workspace check --hide-inclusion-graph bans licenses sources
+
+agent-static:
+	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=." \
+	  cargo build --locked --profile agent --target $(host_target) -p palisade-agent
+
+bench: agent-static ## Ratios against real peers and bare limits, with medians (a few minutes)
+	tests/tools/peers
+	cargo build --locked --release -p palisade-collector -p palisade-tests
+	PALISADE_AGENT=$(CURDIR)/$(static) target/release/bench
+
+fuzz: ## Every parser of foreign bytes for 60 seconds (SECONDS=n for another time)
+	tests/tools/fuzz $(or $(SECONDS_EACH),60)
+
+golden: ## Write the golden files anew; read the difference before you commit it
+	PALISADE_GOLDEN=write cargo test --workspace --locked
+
+tools: $(cargo_deny)
+	@command -v cc >/dev/null || { echo "a C compiler is needed: apt-get install gcc" >&2; exit 1; }
+
+$(cargo_deny):
+	cargo install cargo-deny --version 0.20.2 --locked --root $(cache)/cargo-deny-0.20.2
+
+clean: ## Remove what was built and the demo's state
+	cargo clean
+	rm -rf .palisade
