@@ -1,0 +1,79 @@
+//! The collector's clock, read once a turn and handed down as a value.
+//!
+//! Two hands: wall time, for what people see and what must outlive a restart, and monotonic time,
+//! for waiting, so that a stepped clock neither silences the fleet nor frees what is held.
+
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use palisade_report::Moment;
+
+/// Where the shell reads the time.
+pub trait Clock: Send + Sync + 'static {
+    /// Wall time, whole seconds.
+    fn now(&self) -> Moment;
+
+    /// Milliseconds since some fixed moment of this process; never goes back.
+    fn elapsed_ms(&self) -> u64;
+}
+
+/// The machine's own clock.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic hand starts at 0 now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        // Before 1970 the machine has no clock to speak of; 0 is as good as any.
+        let secs = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Moment::from_unix(i64::try_from(secs).unwrap_or(i64::MAX))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A clock that stands still until it is moved; for tests and simulations.
+#[derive(Debug)]
+pub struct ManualClock {
+    unix: AtomicI64,
+    elapsed_ms: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    #[must_use]
+    pub const fn at(now: Moment) -> Self {
+        Self { unix: AtomicI64::new(now.unix()), elapsed_ms: AtomicU64::new(0) }
+    }
+
+    /// Moves both hands forward.
+    pub fn advance(&self, secs: u32) {
+        self.unix.fetch_add(i64::from(secs), Ordering::SeqCst);
+        self.elapsed_ms.fetch_add(u64::from(secs).saturating_mul(1000), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Moment {
+        Moment::from_unix(self.unix.load(Ordering::SeqCst))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.elapsed_ms.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,100 @@
+//! Nodes in order of their names, in chunks behind `Arc`: a copy costs one pointer for each chunk,
+//! and a change copies one chunk of pointers.
+
+use std::sync::Arc;
+
+use super::Node;
+
+/// Nodes of one chunk. A changed chunk is copied once for each snapshot: 256 pointers are 2 KiB.
+const CHUNK: usize = 256;
+
+/// Nodes in order of their names.
+#[derive(Clone, Debug, Default)]
+pub struct NodeTable {
+    /// Never empty chunks, each sorted, all of one before all of the next.
+    chunks: Vec<Arc<Vec<Arc<Node>>>>,
+    len: usize,
+}
+
+impl NodeTable {
+    /// How many nodes there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A node by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Node>> {
+        let chunk = self.chunks.get(self.chunk_of(name))?;
+        let at = chunk.binary_search_by(|node| node.name.as_str().cmp(name)).ok()?;
+        chunk.get(at)
+    }
+
+    /// All nodes in order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// The nodes whose names come after `name`, in order: the next page of a list.
+    pub fn after(&self, name: &str) -> impl Iterator<Item = &Arc<Node>> {
+        let chunks = self.chunks.get(self.chunk_of(name)..).unwrap_or_default();
+        let skip = chunks
+            .first()
+            .map_or(0, |chunk| chunk.partition_point(|node| node.name.as_str() <= name));
+        chunks.iter().flat_map(|chunk| chunk.iter()).skip(skip)
+    }
+
+    /// Puts a node in, in place of the one of that name.
+    pub(crate) fn insert(&mut self, node: Arc<Node>) {
+        let at = self.chunk_of(node.name.as_str());
+        let Some(chunk) = self.chunks.get_mut(at) else {
+            self.chunks.push(Arc::new(vec![node]));
+            self.len = self.len.saturating_add(1);
+            return;
+        };
+        let chunk = Arc::make_mut(chunk);
+        match chunk.binary_search_by(|it| it.name.cmp(&node.name)) {
+            Ok(place) => {
+                if let Some(old) = chunk.get_mut(place) {
+                    *old = node;
+                }
+            }
+            Err(place) => {
+                chunk.insert(place, node);
+                self.len = self.len.saturating_add(1);
+                if chunk.len() > CHUNK {
+                    let upper = chunk.split_off(CHUNK / 2);
+                    self.chunks.insert(at.saturating_add(1), Arc::new(upper));
+                }
+            }
+        }
+    }
+
+    /// Takes a node out.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Arc<Node>> {
+        let at = self.chunk_of(name);
+        let chunk = Arc::make_mut(self.chunks.get_mut(at)?);
+        let place = chunk.binary_search_by(|it| it.name.as_str().cmp(name)).ok()?;
+        let node = chunk.remove(place);
+        if chunk.is_empty() {
+            self.chunks.remove(at);
+        }
+        self.len = self.len.saturating_sub(1);
+        Some(node)
+    }
+
+    /// Where the chunk is that has, or should have, a name.
+    fn chunk_of(&self, name: &str) -> usize {
+        let after = self.chunks.partition_point(|chunk| {
+            chunk.first().is_some_and(|first| first.name.as_str() <= name)
+        });
+        after.saturating_sub(1)
+    }
+}
