@@ -25,11 +25,11 @@ pub struct Kernel {
     /// The release that the boot loader starts by default.
     /// Source: `/boot/grub/grub.cfg` with grubenv, or `/boot/loader`.
     pub boot_default: Reading<String>,
-    /// Words of the running command line; values that identify one machine are `*`.
-    /// Source: `/proc/cmdline`.
+    /// Words of the running command line up to `--` (what follows is for PID 1); values that
+    /// identify one machine or are secret are `*`. Source: `/proc/cmdline`.
     pub parameters: Reading<Vec<String>>,
-    /// State of the modules that rules name.
-    pub modules: Reading<BTreeMap<String, ModuleState>>,
+    /// State of the modules that rules name, each with the file that says so.
+    pub modules: Reading<BTreeMap<String, Reading<ModuleState>>>,
     /// Set bits of the taint mask by number. Source: `/proc/sys/kernel/tainted`.
     pub taint: Reading<BTreeSet<u8>>,
     /// The kernel's own words on each weakness of the CPU.
@@ -78,7 +78,8 @@ pub enum KernelPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModuleState {
-    /// Not loaded, and `install NAME /bin/false` (or true) forbids it. Source: modprobe.d(5).
+    /// Not loaded, and `install NAME /bin/false` (or true), see modprobe.d(5), or the parameter
+    /// `module_blacklist` forbids it.
     Blocked,
     /// Compiled into the running kernel. Source: `modules.builtin`.
     BuiltIn,
