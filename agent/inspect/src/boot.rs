@@ -7,10 +7,15 @@ use palisade_report::section::boot::Boot;
 use palisade_report::section::kubelet::Kubelet;
 
 use crate::Host;
+use crate::process::ProcessTable;
 
 /// Reads the section.
 #[must_use]
-pub fn read(host: &dyn Host, kubelet: &Section<Kubelet>) -> Section<Boot> {
-    let _ = (host, kubelet);
+pub fn read(
+    host: &dyn Host,
+    processes: &ProcessTable,
+    kubelet: &Section<Kubelet>,
+) -> Section<Boot> {
+    let _ = (host, processes, kubelet);
     Section::Unknown { why: Why::new(WhyKind::Unsupported, "not built yet") }
 }

@@ -88,6 +88,18 @@ pub trait Host {
     /// # Errors
     /// As [`Host::metadata`]; `unsupported` for captured trees.
     fn write_locked(&self, path: &str) -> Result<bool, ReadError>;
+
+    /// Whether the root of process `pid` (the magic link `/proc/PID/root`, proc_pid_root(5)) is
+    /// the inspected root: same device and inode. `None` asks about the calling process.
+    ///
+    /// # Errors
+    /// [`ReadError::Failed`] with `permission-denied` without the right to follow that link (it
+    /// needs CAP_SYS_PTRACE), `unsupported` for captured trees and hosts that cannot tell.
+    fn is_root_of(&self, pid: Option<u32>) -> Result<bool, ReadError> {
+        let pid = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+        let path = format!("/proc/{pid}/root");
+        Err(ReadError::failed(&path, WhyKind::Unsupported, "this host does not compare roots"))
+    }
 }
 
 /// Whether a host is a running machine or a captured tree.

@@ -21,6 +21,7 @@ pub mod host;
 pub mod interest;
 pub mod kernel;
 pub mod kubelet;
+pub mod lines;
 pub mod machine;
 pub mod memory;
 pub mod process;

@@ -27,6 +27,7 @@ pub struct MemoryHost {
     nodes: BTreeMap<String, Node>,
     locked: Vec<String>,
     diag: BTreeMap<Protocol, Vec<u8>>,
+    roots: BTreeMap<Option<u32>, bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,8 +58,13 @@ impl MemoryHost {
     /// An empty host: a root directory and nothing else.
     #[must_use]
     pub fn new(nature: Nature) -> Self {
-        let mut host =
-            Self { nature, nodes: BTreeMap::new(), locked: Vec::new(), diag: BTreeMap::new() };
+        let mut host = Self {
+            nature,
+            nodes: BTreeMap::new(),
+            locked: Vec::new(),
+            diag: BTreeMap::new(),
+            roots: BTreeMap::new(),
+        };
         host.nodes.insert("/".to_owned(), Node::of(What::Directory, 0o755));
         host
     }
@@ -122,6 +128,13 @@ impl MemoryHost {
     #[must_use]
     pub fn diag(mut self, protocol: Protocol, answer: impl Into<Vec<u8>>) -> Self {
         self.diag.insert(protocol, answer.into());
+        self
+    }
+
+    /// With this answer of [`Host::is_root_of`] for a process.
+    #[must_use]
+    pub fn root_of(mut self, pid: Option<u32>, is_inspected: bool) -> Self {
+        self.roots.insert(pid, is_inspected);
         self
     }
 
@@ -304,6 +317,12 @@ impl Host for MemoryHost {
     fn write_locked(&self, path: &str) -> Result<bool, ReadError> {
         let (resolved, _) = self.resolve(path, Last::Followed)?;
         Ok(self.locked.contains(&resolved))
+    }
+
+    fn is_root_of(&self, pid: Option<u32>) -> Result<bool, ReadError> {
+        self.roots.get(&pid).copied().ok_or_else(|| {
+            ReadError::failed("/proc", WhyKind::PermissionDenied, "needs CAP_SYS_PTRACE")
+        })
     }
 }
 
