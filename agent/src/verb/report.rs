@@ -1,0 +1,72 @@
+//! `report`: the facts of this host, as they would be sent.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::ValueEnum;
+use palisade_report::Digest;
+use palisade_report::SectionName;
+use palisade_report::canonical::CanonicalError;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::RootArgs;
+use crate::Inspector;
+use crate::Tree;
+use crate::tree::OpenTreeError;
+
+/// Prints the facts of this host, each with where it was read or why it could not be
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  palisade-agent report
+  palisade-agent report --root /srv/captured/worker-7 | jq .sections.kernel")]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    root: RootArgs,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Json,
+}
+
+/// The report could not be made or printed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReportError {
+    /// The root is no host. At fault: `--root`.
+    #[error("failed to open the host")]
+    Open(#[source] OpenTreeError),
+    /// A section has no JSON form. At fault: us.
+    #[error("failed to seal the report")]
+    Seal(#[source] CanonicalError),
+    /// Standard output is closed or full.
+    #[error("failed to print the report")]
+    Print(#[source] io::Error),
+    /// Standard output is closed or full, or a section has no JSON form.
+    #[error("failed to write the report as JSON")]
+    Write(#[source] serde_json::Error),
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Printed<'a> {
+    report: Digest,
+    sections: &'a BTreeMap<SectionName, Box<RawValue>>,
+}
+
+pub(super) fn run(args: ReportArgs, out: &mut impl Write) -> Result<ExitCode, ReportError> {
+    let ReportArgs { root: RootArgs { root }, format: Format::Json } = args;
+    let tree = Tree::open(&root).map_err(ReportError::Open)?;
+    let report = Inspector::new(tree, palisade_inspect::Interest::default()).inspect();
+    let sealed = report.seal().map_err(ReportError::Seal)?;
+    let printed = Printed { report: sealed.manifest().digest(), sections: sealed.sections() };
+    serde_json::to_writer(&mut *out, &printed).map_err(ReportError::Write)?;
+    writeln!(out).and_then(|()| out.flush()).map_err(ReportError::Print)?;
+    Ok(ExitCode::SUCCESS)
+}
