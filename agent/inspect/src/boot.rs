@@ -1,13 +1,46 @@
 //! Boot: this machine, this boot, and in whose namespaces the agent reads.
+//!
+//! What differs on every node by nature is read here, so that the other sections are equal across a
+//! pool. How namespaces are proven is in [`namespace`](crate::namespace).
 
+use std::collections::BTreeMap;
+
+use palisade_report::BootId;
+use palisade_report::Moment;
+use palisade_report::Origin;
+use palisade_report::Reading;
 use palisade_report::Section;
 use palisade_report::Why;
 use palisade_report::WhyKind;
+use palisade_report::bound::MAX_LONG_TEXT;
+use palisade_report::bound::MAX_TEXT;
+use palisade_report::bound::clean;
 use palisade_report::section::boot::Boot;
+use palisade_report::section::boot::NamespaceKind;
+use palisade_report::section::boot::Proof;
 use palisade_report::section::kubelet::Kubelet;
+use palisade_report::section::kubelet::Process as KubeletProcess;
 
 use crate::Host;
+use crate::ReadError;
+use crate::lines;
+use crate::namespace;
+use crate::process::Process;
 use crate::process::ProcessTable;
+
+/// Files whose presence asks for a reboot: Debian's and Ubuntu's, then SUSE's.
+const REBOOT_FLAGS: [&str; 4] = [
+    "/run/reboot-required",
+    "/var/run/reboot-required",
+    "/run/reboot-needed",
+    "/var/run/reboot-needed",
+];
+
+/// Flags of the kubelet that name this one node.
+const IDENTITY_FLAGS: [&str; 3] = ["hostname-override", "node-ip", "provider-id"];
+
+/// Bytes of the kernel command line: `COMMAND_LINE_SIZE` is at most 4,096, plus a line feed.
+const MAX_COMMAND_LINE: usize = 64 * 1024;
 
 /// Reads the section.
 #[must_use]
@@ -16,6 +49,288 @@ pub fn read(
     processes: &ProcessTable,
     kubelet: &Section<Kubelet>,
 ) -> Section<Boot> {
-    let _ = (host, processes, kubelet);
-    Section::Unknown { why: Why::new(WhyKind::Unsupported, "not built yet") }
+    Section::Known(Boot {
+        hostname: read_hostname(host),
+        boot_id: read_boot_id(host),
+        booted_at: read_booted_at(host),
+        command_line: read_command_line(host),
+        reboot_flag_written_at: read_reboot_flag(host),
+        kubelet_identity: read_identity(processes, kubelet),
+        namespaces: namespace::prove(host),
+    })
+}
+
+fn read_hostname(host: &dyn Host) -> Reading<String> {
+    let path = "/proc/sys/kernel/hostname";
+    if let Some(evidence) = namespace::prove_names(host).distrust() {
+        return Reading::unknown(Why::new(WhyKind::WrongNamespace, evidence), Origin::path(path));
+    }
+    match host.read(path, MAX_TEXT) {
+        Ok(contents) => {
+            Reading::known(clean(contents.bytes.trim_ascii(), MAX_TEXT), Origin::path(path))
+        }
+        Err(error) => error.reading(),
+    }
+}
+
+fn read_boot_id(host: &dyn Host) -> Reading<BootId> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    match host.read(path, MAX_TEXT) {
+        Ok(contents) => {
+            let text = String::from_utf8_lossy(contents.bytes.trim_ascii());
+            match text.parse() {
+                Ok(boot_id) => Reading::known(boot_id, Origin::path(path)),
+                Err(error) => {
+                    let why = Why::new(WhyKind::Malformed, format!("{path}: {error}"));
+                    Reading::unknown(why, Origin::path(path))
+                }
+            }
+        }
+        Err(error) => error.reading(),
+    }
+}
+
+fn read_booted_at(host: &dyn Host) -> Reading<Moment> {
+    let path = "/proc/stat";
+    let mut found = None;
+    let read = lines::read(host, path, &mut |line| found = found.or_else(|| parse_btime(line)));
+    match (read, found) {
+        (_, Some(moment)) => Reading::known(moment, Origin::path(path)),
+        (Ok(_), None) => {
+            let why = Why::new(WhyKind::Malformed, "/proc/stat has no line `btime`");
+            Reading::unknown(why, Origin::path(path))
+        }
+        (Err(error), None) => error.reading(),
+    }
+}
+
+/// When the kernel started, out of the line `btime SECONDS` of `/proc/stat`, proc_stat(5).
+#[must_use]
+pub fn parse_btime(line: &[u8]) -> Option<Moment> {
+    let number = std::str::from_utf8(line.strip_prefix(b"btime ")?).ok()?;
+    number.trim().parse().ok().map(Moment::from_unix)
+}
+
+fn read_command_line(host: &dyn Host) -> Reading<String> {
+    let path = "/proc/cmdline";
+    match host.read(path, MAX_COMMAND_LINE) {
+        Ok(contents) => {
+            Reading::known(clean(contents.bytes.trim_ascii(), MAX_LONG_TEXT), Origin::path(path))
+        }
+        Err(error) => error.reading(),
+    }
+}
+
+fn read_reboot_flag(host: &dyn Host) -> Reading<Moment> {
+    for path in REBOOT_FLAGS {
+        match host.metadata(path) {
+            Ok(metadata) => return Reading::known(metadata.modified_at, Origin::path(path)),
+            Err(ReadError::NotFound { .. }) => {}
+            Err(error @ ReadError::Failed { .. }) => return error.reading(),
+        }
+    }
+    Reading::absent(Origin::words("/run/reboot-required, /run/reboot-needed"))
+}
+
+fn read_identity(
+    processes: &ProcessTable,
+    kubelet: &Section<Kubelet>,
+) -> Reading<BTreeMap<String, String>> {
+    let origin = Origin::words("arguments of the kubelet");
+    let masked = match kubelet {
+        Section::Known(Kubelet { process: Reading::Known { value, .. }, .. }) => value,
+        Section::Known(Kubelet { process: Reading::Absent { origin }, .. }) => {
+            return Reading::absent(origin.clone());
+        }
+        Section::Known(Kubelet { process: Reading::Unknown { why, .. }, .. })
+        | Section::Unknown { why } => return Reading::unknown(why.clone(), origin),
+    };
+    let processes = match &processes.processes {
+        Ok(processes) => processes,
+        Err(why) => return Reading::unknown(why.clone(), origin),
+    };
+    match processes.iter().find(|process| is_same(process, masked)) {
+        Some(process) => Reading::known(parse_identity(&process.arguments), origin),
+        None => {
+            let why = Why::new(
+                WhyKind::MissingSource,
+                "no process has the arguments that the kubelet's section shows",
+            );
+            Reading::unknown(why, origin)
+        }
+    }
+}
+
+/// Whether the kubelet's section shows this process: equal but for what it masks as `*`.
+fn is_same(process: &Process, masked: &KubeletProcess) -> bool {
+    let arguments = process.arguments.get(1..).unwrap_or_default();
+    !process.arguments.is_empty()
+        && process.uid == masked.uid
+        && arguments.len() == masked.arguments.len()
+        && arguments.iter().zip(&masked.arguments).all(|(plain, shown)| {
+            plain == shown
+                || shown.strip_suffix('*').is_some_and(|start| plain.starts_with(start))
+                || shown.strip_suffix('…').is_some_and(|start| plain.starts_with(start))
+        })
+}
+
+/// The values of the flags that name this one node, by flag without dashes; the last one wins.
+///
+/// Shape: at most three entries of at most [`MAX_TEXT`] bytes. Both `--flag=value` and
+/// `--flag value` count. Source: kubelet(1).
+#[must_use]
+pub fn parse_identity(arguments: &[String]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let Some(flag) = argument.strip_prefix("--") else { continue };
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (flag, None),
+        };
+        if !IDENTITY_FLAGS.contains(&name) {
+            continue;
+        }
+        let Some(value) = value.or_else(|| rest.next().map(String::as_str)) else { continue };
+        found.insert(name.to_owned(), clean(value.as_bytes(), MAX_TEXT));
+    }
+    found
+}
+
+/// Whether facts of this kind may rest on readings that are made now: `None`, or why not.
+#[must_use]
+pub fn distrust(boot: &Section<Boot>, kind: NamespaceKind) -> Option<Why> {
+    let boot = match boot {
+        Section::Known(boot) => boot,
+        Section::Unknown { why } => return Some(why.clone()),
+    };
+    match boot.namespaces.get(&kind).map(Proof::distrust) {
+        Some(None) => None,
+        Some(Some(evidence)) => Some(Why::new(WhyKind::WrongNamespace, evidence)),
+        None => Some(Why::new(WhyKind::WrongNamespace, "this kind of namespace is not proven")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryHost;
+    use crate::host::Nature;
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn known(section: Section<Boot>) -> Boot {
+        section.known().cloned().expect("the section is known")
+    }
+
+    fn process(arguments: &[&str]) -> Process {
+        Process {
+            pid: 7,
+            name: "kubelet".to_owned(),
+            arguments: strings(arguments),
+            executable: Ok("/usr/bin/kubelet".to_owned()),
+            uid: 0,
+        }
+    }
+
+    fn kubelet(process: Reading<KubeletProcess>) -> Section<Kubelet> {
+        Section::Known(Kubelet {
+            process,
+            sources: Vec::new(),
+            effective: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            refused: Vec::new(),
+        })
+    }
+
+    fn shown(arguments: &[&str]) -> Reading<KubeletProcess> {
+        let process = KubeletProcess {
+            executable: "/usr/bin/kubelet".to_owned(),
+            arguments: strings(arguments),
+            uid: 0,
+        };
+        Reading::known(process, Origin::path("/proc"))
+    }
+
+    const NONE: ProcessTable = ProcessTable { processes: Ok(Vec::new()) };
+
+    #[test]
+    fn a_captured_boot_is_read() {
+        let host = MemoryHost::new(Nature::Captured)
+            .file("/proc/sys/kernel/hostname", "worker-7\n")
+            .file("/proc/sys/kernel/random/boot_id", "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11\n")
+            .file("/proc/stat", "cpu  1 2 3\nintr 5\nbtime 1795324210\nprocesses 9\n")
+            .file("/proc/cmdline", "console=ttyS0 quiet panic=1\n")
+            .file("/run/reboot-required", "")
+            .modified("/run/reboot-required", Moment::from_unix(1_795_324_300))
+            .link("/var/run", "/run");
+        let boot = known(read(&host, &NONE, &kubelet(Reading::absent(Origin::path("/proc")))));
+        assert_eq!(boot.hostname.value().map(String::as_str), Some("worker-7"));
+        assert!(boot.boot_id.value().is_some());
+        assert_eq!(boot.booted_at.value(), Some(&Moment::from_unix(1_795_324_210)));
+        assert_eq!(
+            boot.command_line.value().map(String::as_str),
+            Some("console=ttyS0 quiet panic=1")
+        );
+        assert_eq!(boot.reboot_flag_written_at.value(), Some(&Moment::from_unix(1_795_324_300)));
+        assert!(matches!(boot.kubelet_identity, Reading::Absent { .. }));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_never_absent() {
+        let host = MemoryHost::default()
+            .file("/proc/sys/kernel/hostname", "pod-1\n")
+            .link("/proc/self/ns/uts", "uts:[4026532500]")
+            .file("/proc/sys/kernel/random/boot_id", "not a uuid\n")
+            .file("/proc/stat", "cpu 1\n")
+            .unreadable("/proc/cmdline", WhyKind::PermissionDenied)
+            .unreadable("/run", WhyKind::PermissionDenied);
+        let unread = Section::Unknown { why: Why::new(WhyKind::Crashed, "panicked") };
+        let boot = known(read(&host, &NONE, &unread));
+        assert!(matches!(boot.hostname, Reading::Unknown { .. }));
+        assert!(matches!(boot.boot_id, Reading::Unknown { .. }));
+        assert!(matches!(boot.booted_at, Reading::Unknown { .. }));
+        assert!(matches!(boot.command_line, Reading::Unknown { .. }));
+        assert!(matches!(boot.reboot_flag_written_at, Reading::Unknown { .. }));
+        assert!(matches!(boot.kubelet_identity, Reading::Unknown { .. }));
+    }
+
+    #[test]
+    fn no_flag_is_absence() {
+        let boot = known(read(&MemoryHost::default(), &NONE, &kubelet(shown(&[]))));
+        assert!(matches!(boot.reboot_flag_written_at, Reading::Absent { .. }));
+    }
+
+    #[test]
+    fn the_kubelet_is_found_again_behind_its_masks() {
+        let plain = ["kubelet", "--v=2", "--node-ip=10.0.0.7", "--hostname-override", "worker-7"];
+        let masked = ["--v=2", "--node-ip=*", "--hostname-override", "*"];
+        let table =
+            ProcessTable { processes: Ok(vec![process(&["kubelet", "--v=2"]), process(&plain)]) };
+        let identity = read_identity(&table, &kubelet(shown(&masked)));
+        let expected = BTreeMap::from([
+            ("hostname-override".to_owned(), "worker-7".to_owned()),
+            ("node-ip".to_owned(), "10.0.0.7".to_owned()),
+        ]);
+        assert_eq!(identity.value(), Some(&expected));
+        let other = read_identity(&table, &kubelet(shown(&["--v=3"])));
+        assert!(matches!(other, Reading::Unknown { .. }));
+    }
+
+    #[test]
+    fn the_last_flag_wins_in_either_spelling() {
+        let arguments =
+            strings(&["kubelet", "--node-ip", "::1", "--node-ip=10.0.0.1", "--node-ip"]);
+        assert_eq!(parse_identity(&arguments)["node-ip"], "10.0.0.1");
+    }
+
+    #[test]
+    fn trust_needs_a_proof() {
+        let boot = read(&MemoryHost::default(), &NONE, &kubelet(shown(&[])));
+        assert!(distrust(&boot, NamespaceKind::Network).is_some());
+        let boot = read(&MemoryHost::new(Nature::Captured), &NONE, &kubelet(shown(&[])));
+        assert_eq!(distrust(&boot, NamespaceKind::Network), None);
+    }
 }

@@ -24,6 +24,7 @@ pub mod kubelet;
 pub mod lines;
 pub mod machine;
 pub mod memory;
+pub mod namespace;
 pub mod process;
 pub mod reboot;
 pub mod sockets;

@@ -178,8 +178,15 @@ pub fn parse_arguments(command_line: &[u8]) -> Vec<String> {
 /// proc_pid_status(5). `None` if there is no such line.
 #[must_use]
 pub fn parse_uid(status: &[u8]) -> Option<u32> {
-    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
-    std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    parse_field(status, "Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The rest of the first line that starts with `name`, trimmed. Source: `/proc/PID/status`.
+#[must_use]
+pub fn parse_field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
+    let lines = status.split(|byte| *byte == b'\n');
+    let rest = lines.into_iter().find_map(|line| line.strip_prefix(name.as_bytes()))?;
+    std::str::from_utf8(rest).ok().map(str::trim)
 }
 
 #[cfg(test)]
