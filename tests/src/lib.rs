@@ -1,1 +1,10 @@
+//! What whole-system tests and benchmarks stand on: real processes, a small HTTP client, nodes made
+//! of files, and a fleet that speaks the real protocol.
+//!
+//! Nothing here judges; tests do. Everything listens on loopback and is gone when dropped, also
+//! when a test panics.
 
+pub mod directory;
+pub mod fuzz;
+pub mod http;
+pub mod process;

@@ -1,0 +1,4 @@
+//! Whole-system tests: real binaries, real files, real sockets, on loopback.
+
+mod fuzz;
+mod wire;
