@@ -130,6 +130,11 @@ impl Facts {
     }
 }
 
+/// What a value that may be a reading says.
+pub(crate) fn look_through(value: &Value) -> Found<'_> {
+    walk(value, "", "")
+}
+
 fn walk<'a>(value: &'a Value, rest: &str, origin: &'a str) -> Found<'a> {
     if let Value::Object(map) = value
         && let Some(Value::String(state)) = map.get("state")

@@ -12,9 +12,28 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, reason = "pure: data in, data out")]
 
+pub mod catalogue;
+pub mod expect;
 pub mod facts;
 pub mod finding;
+pub mod group;
+pub mod interest;
+pub mod judge;
+pub mod pattern;
+pub mod profile;
+pub mod rule;
+pub mod waiver;
 
+mod body;
+mod compare;
+mod duration;
+mod when;
+mod yaml;
+
+#[cfg(test)]
+mod table_test;
+
+pub use body::MalformedBody;
 pub use facts::FactPath;
 pub use facts::Facts;
 pub use facts::Found;
@@ -24,3 +43,12 @@ pub use finding::Judgement;
 pub use finding::RuleId;
 pub use finding::Severity;
 pub use finding::Verdict;
+pub use group::Group;
+pub use interest::Interest;
+pub use judge::judge;
+pub use judge::judge_group;
+pub use pattern::Pattern;
+pub use profile::Profile;
+pub use rule::Rule;
+pub use waiver::Waivers;
+pub use yaml::ParseYamlError;

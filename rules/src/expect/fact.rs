@@ -1,0 +1,128 @@
+//! `fact`: any fact of a report by its path.
+
+use super::Looked;
+use super::Outcome;
+use super::Scene;
+use super::Source;
+use crate::body::Body;
+use crate::body::MalformedBody;
+use crate::compare::AbsentIs;
+use crate::compare::Answer;
+use crate::compare::Compare;
+use crate::compare::show;
+use crate::facts::FactPath;
+use crate::facts::Found;
+use crate::interest::Interest;
+use crate::interest::note;
+
+/// One fact and what it must be.
+#[derive(Clone, Debug)]
+pub(crate) struct Fact {
+    source: Source,
+    compare: Compare,
+    /// Another fact that it must equal.
+    same_as: Option<Source>,
+    /// Where the node says why, beside a value that says that it could not tell.
+    reasons: Vec<FactPath>,
+}
+
+impl Fact {
+    /// Words: `path`, comparators, `same_as` (another path).
+    pub(crate) fn parse(body: &Body<'_>) -> Result<Self, MalformedBody> {
+        let source = Source::parse(body.required("path")?)?;
+        let same_as = body.text("same_as")?.map(Source::parse).transpose()?;
+        let compare =
+            if same_as.is_some() { Compare::take(body)? } else { Compare::required(body)? };
+        Self::new(source, compare, same_as)
+    }
+
+    pub(super) fn new(
+        source: Source,
+        compare: Compare,
+        same_as: Option<Source>,
+    ) -> Result<Self, MalformedBody> {
+        let mut reasons = Vec::new();
+        if let Some((parent, _)) = source.shown().rsplit_once('.') {
+            reasons.push(crate::body::path(&format!("{parent}.why.detail"))?);
+            reasons.push(crate::body::path(&format!("{parent}.evidence"))?);
+        }
+        Ok(Self { source, compare, same_as, reasons })
+    }
+
+    pub(crate) fn reads(&self) -> Vec<FactPath> {
+        let same_as = self.same_as.iter().map(|it| it.path().clone());
+        std::iter::once(self.source.path().clone()).chain(same_as).collect()
+    }
+
+    pub(crate) fn interest(&self, interest: &mut Interest) {
+        note(interest, self.source.shown());
+        if let Some(other) = &self.same_as {
+            note(interest, other.shown());
+        }
+    }
+
+    pub(crate) fn judge(&self, scene: &Scene<'_>, out: &mut Vec<Outcome>) {
+        out.push(self.outcome(scene));
+    }
+
+    pub(super) fn outcome(&self, scene: &Scene<'_>) -> Outcome {
+        let fact = self.source.shown();
+        let expected = self.compare.expected();
+        let (value, origin) = match self.source.look(scene.facts) {
+            Looked::Known(value, origin) => (value, origin),
+            Looked::Unknown(why) => return Outcome::unknown_because(fact, why, expected),
+            Looked::NoKubelet(origin) => {
+                return Outcome::not_applicable(fact, "no kubelet runs here", origin);
+            }
+            Looked::Absent(origin) => {
+                return match self.compare.absent() {
+                    AbsentIs::Fail => {
+                        Outcome::seen(false, fact, "not set".into(), origin, expected)
+                    }
+                    AbsentIs::NotApplicable => {
+                        Outcome::not_applicable(fact, "this host does not have it", origin)
+                    }
+                    AbsentIs::Pass => Outcome::seen(true, fact, "not set".into(), origin, expected),
+                };
+            }
+        };
+        if self.compare.says_cannot_tell(value) {
+            return Outcome::unknown(fact, self.reason(scene, value), expected);
+        }
+        match self.compare.answer(value) {
+            Answer::Fails => Outcome::seen(false, fact, show(value), origin, expected),
+            Answer::Mistyped(wanted) => Outcome::unknown(
+                fact,
+                format!("expected {wanted}, found `{}`", show(value)),
+                expected,
+            ),
+            Answer::Holds => match &self.same_as {
+                None => Outcome::seen(true, fact, show(value), origin, expected),
+                Some(other) => match other.look(scene.facts) {
+                    Looked::Known(wanted, _) => {
+                        let expected = format!("{} as in {}", show(wanted), other.shown());
+                        Outcome::seen(value == wanted, fact, show(value), origin, &expected)
+                    }
+                    Looked::Absent(origin) | Looked::NoKubelet(origin) => Outcome::not_applicable(
+                        other.shown(),
+                        "there is nothing to compare it with",
+                        origin,
+                    ),
+                    Looked::Unknown(why) => Outcome::unknown_because(other.shown(), why, ""),
+                },
+            },
+        }
+    }
+
+    /// Why the node could not tell, in its own words if it gives some.
+    fn reason(&self, scene: &Scene<'_>, value: &serde_json::Value) -> String {
+        let said = self.reasons.iter().find_map(|path| match scene.facts.at(path) {
+            Found::Known(value, _) => value.as_str(),
+            Found::Absent(_) | Found::Unknown(_) => None,
+        });
+        match said {
+            Some(said) => said.to_owned(),
+            None => format!("the node says `{}`", show(value)),
+        }
+    }
+}
