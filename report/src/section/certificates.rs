@@ -119,7 +119,9 @@ pub enum KeyMatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Chain {
-    /// Its own issuer.
+    /// Name and key identifier are those of the named authority. The signature was not checked.
+    KeyIdMatches,
+    /// Its own issuer; or its chain ends in its own file, and no other authority is named.
     SelfSigned,
     /// The issuer's name matches and its key does not: a re-created authority.
     WrongKey,
