@@ -1,0 +1,1 @@
+//! Whole inspections on hosts in memory.
