@@ -5,6 +5,7 @@
 //! when a test panics.
 
 pub mod directory;
+pub mod fleet;
 pub mod fuzz;
 pub mod http;
 pub mod process;

@@ -1,4 +1,5 @@
 //! Whole-system tests: real binaries, real files, real sockets, on loopback.
 
 mod fuzz;
+mod shape;
 mod wire;

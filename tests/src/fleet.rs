@@ -1,0 +1,306 @@
+//! A fleet of simulated agents that speak the real protocol: a load generator, and the other end of
+//! whole-system tests.
+//!
+//! A simulated agent has a real report, sealed by the same code as the agent's. It does not inspect
+//! anything, does not compress and does not back off: what the collector says is what the test sees.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use palisade_report::BootId;
+use palisade_report::Digest;
+use palisade_report::Manifest;
+use palisade_report::Moment;
+use palisade_report::Origin;
+use palisade_report::Reading;
+use palisade_report::Report;
+use palisade_report::Section;
+use palisade_report::Sequence;
+use palisade_report::section::SectionName;
+use palisade_report::wire::Heartbeat;
+use palisade_report::wire::HeartbeatReply;
+use palisade_report::wire::Upload;
+use palisade_report::wire::WIRE_VERSION;
+use palisade_report::wire::Want;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::http::Answer;
+use crate::http::Client;
+
+/// Agents that talk at the same time; more only measures the test's own scheduler.
+const AT_ONCE: usize = 64;
+
+/// A simulated agent.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The node's name.
+    pub name: String,
+    /// The boot that it pretends to be in.
+    pub boot_id: BootId,
+    /// The number of its next heartbeat.
+    pub sequence: u64,
+    manifest: Manifest,
+    sections: Arc<BTreeMap<SectionName, String>>,
+    own: BTreeMap<SectionName, String>,
+}
+
+/// What happened while one or many agents talked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Talk {
+    /// Heartbeats sent.
+    pub heartbeats: usize,
+    /// Manifests that the collector asked for.
+    pub manifests: usize,
+    /// Sections uploaded, by name.
+    pub sections: BTreeMap<SectionName, usize>,
+    /// Bytes of all request bodies.
+    pub bytes: usize,
+    /// Agents of which nothing is wanted any more.
+    pub settled: usize,
+}
+
+impl Talk {
+    fn add(&mut self, other: Self) {
+        let Self { heartbeats, manifests, sections, bytes, settled } = other;
+        self.heartbeats += heartbeats;
+        self.manifests += manifests;
+        for (name, count) in sections {
+            *self.sections.entry(name).or_default() += count;
+        }
+        self.bytes += bytes;
+        self.settled += settled;
+    }
+
+    /// Sections uploaded, of all names.
+    #[must_use]
+    pub fn uploads(&self) -> usize {
+        self.sections.values().sum()
+    }
+}
+
+/// `count` nodes of the configurations `reports`, in turn. Names, boot ids and certificates differ;
+/// everything else of a configuration is equal to the byte.
+#[must_use]
+pub fn nodes(reports: &[Report], count: usize) -> Vec<Node> {
+    let shared: Vec<_> = reports.iter().map(|report| Arc::new(texts(report))).collect();
+    (0..count)
+        .map(|index| {
+            let configuration = index % reports.len();
+            Node::new(index, &reports[configuration], &shared[configuration])
+        })
+        .collect()
+}
+
+fn texts(report: &Report) -> BTreeMap<SectionName, String> {
+    let sealed = report.seal().expect("a report has canonical bytes");
+    sealed.sections().iter().map(|(name, raw)| (*name, raw.get().to_owned())).collect()
+}
+
+impl Node {
+    fn new(index: usize, report: &Report, shared: &Arc<BTreeMap<SectionName, String>>) -> Self {
+        let name = format!("node-{index}");
+        let boot_id: BootId =
+            format!("00000000-0000-4000-8000-{index:012x}").parse().expect("a boot id");
+        let mut own = Report {
+            boot: report.boot.clone(),
+            certificates: report.certificates.clone(),
+            ..Report::default()
+        };
+        if let Some(Section::Known(boot)) = &mut own.boot {
+            boot.hostname = Reading::known(name.clone(), Origin::words("simulated"));
+            boot.boot_id = Reading::known(boot_id.clone(), Origin::words("simulated"));
+        }
+        if let Some(Section::Known(certificates)) = &mut own.certificates {
+            for file in certificates.files.values_mut() {
+                if let Reading::Known { value, .. } = &mut file.certificates {
+                    for certificate in value {
+                        certificate.fingerprint =
+                            Digest::of(format!("{name} {}", certificate.fingerprint).as_bytes());
+                    }
+                }
+            }
+        }
+        let mut manifest = report.seal().expect("canonical bytes").manifest().clone();
+        manifest.0.extend(own.seal().expect("canonical bytes").manifest().0.clone());
+        Self {
+            name,
+            boot_id,
+            sequence: 1,
+            manifest,
+            sections: Arc::clone(shared),
+            own: texts(&own),
+        }
+    }
+
+    /// Another report from now on: the sections of `report` that are there replace the present ones.
+    pub fn change(&mut self, report: &Report) {
+        self.manifest.0.extend(report.seal().expect("canonical bytes").manifest().0.clone());
+        self.own.extend(texts(report));
+    }
+
+    /// The digest of its report.
+    #[must_use]
+    pub fn report(&self) -> Digest {
+        self.manifest.digest()
+    }
+
+    /// The digests of its sections by name.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its next heartbeat.
+    pub fn heartbeat(&mut self, manifest: Option<Manifest>) -> Heartbeat {
+        let sequence = Sequence(self.sequence);
+        self.sequence += 1;
+        Heartbeat {
+            wire: WIRE_VERSION,
+            agent: "0.1.0".to_owned(),
+            report: self.report(),
+            boot_id: self.boot_id.clone(),
+            sequence,
+            sent_at: Moment::from_unix(1_795_000_000),
+            manifest,
+        }
+    }
+
+    /// The body of an upload of `names`.
+    #[must_use]
+    pub fn upload(&self, names: &[SectionName]) -> Vec<u8> {
+        let sections = names
+            .iter()
+            .map(|name| {
+                let text =
+                    self.own.get(name).or_else(|| self.sections.get(name)).expect("a section");
+                (name.as_str().to_owned(), serde_json::from_str(text).expect("JSON"))
+            })
+            .collect();
+        let upload = Upload { report: self.report(), boot_id: self.boot_id.clone(), sections };
+        serde_json::to_vec(&upload).expect("JSON")
+    }
+
+    /// Sends a heartbeat and whatever the collector then wants, until it wants nothing more or
+    /// makes this agent wait.
+    pub async fn talk(&mut self, client: &mut Client) -> Talk {
+        let mut talk = Talk::default();
+        let mut manifest = None;
+        // Once for the digest, once with the manifest, once after the upload.
+        for _ in 0..4 {
+            let with_manifest = manifest.take();
+            let wanted_sections = with_manifest.is_some();
+            let reply = self.beat(client, with_manifest, &mut talk).await;
+            match reply.want {
+                Want::Manifest => {
+                    talk.manifests += 1;
+                    manifest = Some(self.manifest.clone());
+                }
+                Want::Sections(names) => {
+                    let body = self.upload(&names);
+                    talk.bytes += body.len();
+                    let answer = self.put(client, body).await;
+                    assert!(
+                        answer.status.is_success(),
+                        "{}: {} {}",
+                        self.name,
+                        answer.status,
+                        answer.text()
+                    );
+                    for name in names {
+                        *talk.sections.entry(name).or_default() += 1;
+                    }
+                }
+                Want::Nothing => {
+                    talk.settled += usize::from(!wanted_sections || talk.uploads() > 0);
+                    return talk;
+                }
+            }
+        }
+        talk
+    }
+
+    /// Sends one heartbeat, which must be accepted.
+    pub async fn beat(
+        &mut self,
+        client: &mut Client,
+        manifest: Option<Manifest>,
+        talk: &mut Talk,
+    ) -> HeartbeatReply {
+        let body = serde_json::to_vec(&self.heartbeat(manifest)).expect("JSON");
+        talk.heartbeats += 1;
+        talk.bytes += body.len();
+        let answer = self.post(client, body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}: {}", self.name, answer.text());
+        answer.parse()
+    }
+
+    /// `POST /v1/nodes/{node}/heartbeat` with this body.
+    pub async fn post(&self, client: &mut Client, body: Vec<u8>) -> Answer {
+        let path = format!("/v1/nodes/{}/heartbeat", self.name);
+        client.send(Method::POST, &path, JSON, Bytes::from(body)).await.expect("an answer")
+    }
+
+    /// `PUT /v1/nodes/{node}/sections` with this body.
+    pub async fn put(&self, client: &mut Client, body: Vec<u8>) -> Answer {
+        let path = format!("/v1/nodes/{}/sections", self.name);
+        client.send(Method::PUT, &path, JSON, Bytes::from(body)).await.expect("an answer")
+    }
+}
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+/// Lets every node talk once, [`AT_ONCE`] at a time over kept connections.
+pub async fn talk(address: SocketAddr, nodes: Vec<Node>) -> (Vec<Node>, Talk) {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for mut node in nodes {
+        let permits = Arc::clone(&permits);
+        tasks.spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("an open semaphore");
+            let talk = node.talk(&mut Client::new(address)).await;
+            (node, talk)
+        });
+    }
+    let mut all = Talk::default();
+    let mut nodes = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        let (node, talk) = done.expect("an agent that did not panic");
+        all.add(talk);
+        nodes.push(node);
+    }
+    nodes.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
+    (nodes, all)
+}
+
+/// Lets all nodes talk until the collector wants nothing of anybody; at most `rounds` times.
+pub async fn settle(address: SocketAddr, mut nodes: Vec<Node>, rounds: usize) -> (Vec<Node>, Talk) {
+    let mut all = Talk::default();
+    for _ in 0..rounds {
+        let round;
+        (nodes, round) = talk(address, nodes).await;
+        let quiet = round.manifests == 0 && round.uploads() == 0;
+        all.add(round);
+        if quiet {
+            return (nodes, all);
+        }
+    }
+    panic!("the collector still wants something after {rounds} rounds: {all:?}");
+}
+
+/// The distinct digests of each section over all nodes.
+#[must_use]
+pub fn distinct(nodes: &[Node]) -> BTreeMap<String, BTreeSet<Digest>> {
+    let mut distinct: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+    for node in nodes {
+        for (name, entry) in &node.manifest.0 {
+            distinct.entry(name.clone()).or_default().insert(entry.digest);
+        }
+    }
+    distinct
+}
