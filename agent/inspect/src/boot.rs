@@ -19,13 +19,12 @@ use palisade_report::section::boot::Boot;
 use palisade_report::section::boot::NamespaceKind;
 use palisade_report::section::boot::Proof;
 use palisade_report::section::kubelet::Kubelet;
-use palisade_report::section::kubelet::Process as KubeletProcess;
 
 use crate::Host;
 use crate::ReadError;
+use crate::kubelet;
 use crate::lines;
 use crate::namespace;
-use crate::process::Process;
 use crate::process::ProcessTable;
 
 /// Files whose presence asks for a reboot: Debian's and Ubuntu's, then SUSE's.
@@ -35,9 +34,6 @@ const REBOOT_FLAGS: [&str; 4] = [
     "/run/reboot-needed",
     "/var/run/reboot-needed",
 ];
-
-/// Flags of the kubelet that name this one node.
-const IDENTITY_FLAGS: [&str; 3] = ["hostname-override", "node-ip", "provider-id"];
 
 /// Bytes of the kernel command line: `COMMAND_LINE_SIZE` is at most 4,096, plus a line feed.
 const MAX_COMMAND_LINE: usize = 64 * 1024;
@@ -55,7 +51,7 @@ pub fn read(
         booted_at: read_booted_at(host),
         command_line: read_command_line(host),
         reboot_flag_written_at: read_reboot_flag(host),
-        kubelet_identity: read_identity(processes, kubelet),
+        kubelet_identity: read_identity(host, processes, kubelet),
         namespaces: namespace::prove(host),
     })
 }
@@ -133,68 +129,17 @@ fn read_reboot_flag(host: &dyn Host) -> Reading<Moment> {
 }
 
 fn read_identity(
+    host: &dyn Host,
     processes: &ProcessTable,
     kubelet: &Section<Kubelet>,
 ) -> Reading<BTreeMap<String, String>> {
-    let origin = Origin::words("arguments of the kubelet");
-    let masked = match kubelet {
-        Section::Known(Kubelet { process: Reading::Known { value, .. }, .. }) => value,
-        Section::Known(Kubelet { process: Reading::Absent { origin }, .. }) => {
-            return Reading::absent(origin.clone());
-        }
-        Section::Known(Kubelet { process: Reading::Unknown { why, .. }, .. })
-        | Section::Unknown { why } => return Reading::unknown(why.clone(), origin),
-    };
-    let processes = match &processes.processes {
-        Ok(processes) => processes,
-        Err(why) => return Reading::unknown(why.clone(), origin),
-    };
-    match processes.iter().find(|process| is_same(process, masked)) {
-        Some(process) => Reading::known(parse_identity(&process.arguments), origin),
-        None => {
-            let why = Why::new(
-                WhyKind::MissingSource,
-                "no process has the arguments that the kubelet's section shows",
-            );
-            Reading::unknown(why, origin)
+    match kubelet {
+        Section::Known(_) => kubelet::identity(host, processes),
+        // What stopped that reader would stop this one as well, and cost the whole section.
+        Section::Unknown { why } => {
+            Reading::unknown(why.clone(), Origin::words("the kubelet's arguments"))
         }
     }
-}
-
-/// Whether the kubelet's section shows this process: equal but for what it masks as `*`.
-fn is_same(process: &Process, masked: &KubeletProcess) -> bool {
-    let arguments = process.arguments.get(1..).unwrap_or_default();
-    !process.arguments.is_empty()
-        && process.uid == masked.uid
-        && arguments.len() == masked.arguments.len()
-        && arguments.iter().zip(&masked.arguments).all(|(plain, shown)| {
-            plain == shown
-                || shown.strip_suffix('*').is_some_and(|start| plain.starts_with(start))
-                || shown.strip_suffix('…').is_some_and(|start| plain.starts_with(start))
-        })
-}
-
-/// The values of the flags that name this one node, by flag without dashes; the last one wins.
-///
-/// Shape: at most three entries of at most [`MAX_TEXT`] bytes. Both `--flag=value` and
-/// `--flag value` count. Source: kubelet(1).
-#[must_use]
-pub fn parse_identity(arguments: &[String]) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let Some(flag) = argument.strip_prefix("--") else { continue };
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (flag, None),
-        };
-        if !IDENTITY_FLAGS.contains(&name) {
-            continue;
-        }
-        let Some(value) = value.or_else(|| rest.next().map(String::as_str)) else { continue };
-        found.insert(name.to_owned(), clean(value.as_bytes(), MAX_TEXT));
-    }
-    found
 }
 
 /// Whether facts of this kind may rest on readings that are made now: `None`, or why not.
@@ -217,41 +162,18 @@ mod tests {
     use crate::MemoryHost;
     use crate::host::Nature;
 
-    fn strings(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|text| (*text).to_owned()).collect()
-    }
-
     fn known(section: Section<Boot>) -> Boot {
         section.known().cloned().expect("the section is known")
     }
 
-    fn process(arguments: &[&str]) -> Process {
-        Process {
-            pid: 7,
-            name: "kubelet".to_owned(),
-            arguments: strings(arguments),
-            executable: Ok("/usr/bin/kubelet".to_owned()),
-            uid: 0,
-        }
-    }
-
-    fn kubelet(process: Reading<KubeletProcess>) -> Section<Kubelet> {
+    fn no_kubelet() -> Section<Kubelet> {
         Section::Known(Kubelet {
-            process,
+            process: Reading::absent(Origin::words("no process")),
             sources: Vec::new(),
             effective: BTreeMap::new(),
             flags: BTreeMap::new(),
             refused: Vec::new(),
         })
-    }
-
-    fn shown(arguments: &[&str]) -> Reading<KubeletProcess> {
-        let process = KubeletProcess {
-            executable: "/usr/bin/kubelet".to_owned(),
-            arguments: strings(arguments),
-            uid: 0,
-        };
-        Reading::known(process, Origin::path("/proc"))
     }
 
     const NONE: ProcessTable = ProcessTable { processes: Ok(Vec::new()) };
@@ -266,7 +188,7 @@ mod tests {
             .file("/run/reboot-required", "")
             .modified("/run/reboot-required", Moment::from_unix(1_795_324_300))
             .link("/var/run", "/run");
-        let boot = known(read(&host, &NONE, &kubelet(Reading::absent(Origin::path("/proc")))));
+        let boot = known(read(&host, &NONE, &no_kubelet()));
         assert_eq!(boot.hostname.value().map(String::as_str), Some("worker-7"));
         assert!(boot.boot_id.value().is_some());
         assert_eq!(boot.booted_at.value(), Some(&Moment::from_unix(1_795_324_210)));
@@ -299,38 +221,15 @@ mod tests {
 
     #[test]
     fn no_flag_is_absence() {
-        let boot = known(read(&MemoryHost::default(), &NONE, &kubelet(shown(&[]))));
+        let boot = known(read(&MemoryHost::default(), &NONE, &no_kubelet()));
         assert!(matches!(boot.reboot_flag_written_at, Reading::Absent { .. }));
     }
 
     #[test]
-    fn the_kubelet_is_found_again_behind_its_masks() {
-        let plain = ["kubelet", "--v=2", "--node-ip=10.0.0.7", "--hostname-override", "worker-7"];
-        let masked = ["--v=2", "--node-ip=*", "--hostname-override", "*"];
-        let table =
-            ProcessTable { processes: Ok(vec![process(&["kubelet", "--v=2"]), process(&plain)]) };
-        let identity = read_identity(&table, &kubelet(shown(&masked)));
-        let expected = BTreeMap::from([
-            ("hostname-override".to_owned(), "worker-7".to_owned()),
-            ("node-ip".to_owned(), "10.0.0.7".to_owned()),
-        ]);
-        assert_eq!(identity.value(), Some(&expected));
-        let other = read_identity(&table, &kubelet(shown(&["--v=3"])));
-        assert!(matches!(other, Reading::Unknown { .. }));
-    }
-
-    #[test]
-    fn the_last_flag_wins_in_either_spelling() {
-        let arguments =
-            strings(&["kubelet", "--node-ip", "::1", "--node-ip=10.0.0.1", "--node-ip"]);
-        assert_eq!(parse_identity(&arguments)["node-ip"], "10.0.0.1");
-    }
-
-    #[test]
     fn trust_needs_a_proof() {
-        let boot = read(&MemoryHost::default(), &NONE, &kubelet(shown(&[])));
+        let boot = read(&MemoryHost::default(), &NONE, &no_kubelet());
         assert!(distrust(&boot, NamespaceKind::Network).is_some());
-        let boot = read(&MemoryHost::new(Nature::Captured), &NONE, &kubelet(shown(&[])));
+        let boot = read(&MemoryHost::new(Nature::Captured), &NONE, &no_kubelet());
         assert_eq!(distrust(&boot, NamespaceKind::Network), None);
     }
 }
