@@ -170,7 +170,6 @@ pub(super) fn mask_userinfo(value: &str) -> String {
 
 /// The arguments of a program that contains a kubelet, with names only: its flags are not the
 /// kubelet's, and join tokens are among them.
-#[cfg_attr(not(test), expect(dead_code, reason = "waits for the merge of layers"))]
 pub(super) fn names_only(arguments: &[String]) -> Vec<String> {
     let mut shown = Vec::new();
     for (index, word) in arguments.iter().take(MAX_ARGUMENTS).enumerate() {

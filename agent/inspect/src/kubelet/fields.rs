@@ -116,7 +116,7 @@ const EVICTION: Default = Default::Map(&[
     ("nodefs.inodesFree", "5%"),
 ]);
 
-/// The fields, in ascending order of their paths.
+/// The fields, in ascending order of their paths, capitals as small letters.
 pub(super) const FIELDS: [Field; 69] = [
     text("address", "address", "0.0.0.0"),
     unset("allowedUnsafeSysctls", Kind::List, "allowed-unsafe-sysctls"),
@@ -171,12 +171,12 @@ pub(super) const FIELDS: [Field; 69] = [
     duration("fileCheckFrequency", "file-check-frequency", "20s"),
     text("healthzBindAddress", "healthz-bind-address", "127.0.0.1"),
     number("healthzPort", "healthz-port", 10_248).optional(),
-    duration("imageMinimumGCAge", "minimum-image-ttl-duration", "2m0s"),
     number("imageGCHighThresholdPercent", "image-gc-high-threshold", 85).optional(),
     number("imageGCLowThresholdPercent", "image-gc-low-threshold", 80).optional(),
+    duration("imageMinimumGCAge", "minimum-image-ttl-duration", "2m0s"),
+    unset("kubeletCgroups", Kind::Text, "kubelet-cgroups"),
     unset("kubeReserved", EQUALS, "kube-reserved"),
     unset("kubeReservedCgroup", Kind::Text, "kube-reserved-cgroup"),
-    unset("kubeletCgroups", Kind::Text, "kubelet-cgroups"),
     switch("makeIPTablesUtilChains", "make-iptables-util-chains", true),
     number("maxPods", "max-pods", 110),
     text("memoryManagerPolicy", "memory-manager-policy", "None"),
