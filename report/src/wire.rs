@@ -3,9 +3,14 @@
 //! Fields are only ever added. Unknown fields are ignored; unknown words of an enum pass through.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
+use serde::de::Error as _;
+use serde::de::MapAccess;
+use serde::de::Visitor;
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
@@ -105,9 +110,40 @@ pub struct Upload<'a> {
     pub report: Digest,
     /// The boot during which it was made.
     pub boot_id: BootId,
-    /// Canonical text by the section's name; names of newer agents pass through.
-    #[serde(borrow)]
+    /// Canonical text by the section's name, at most [`MAX_SECTIONS`], none twice; names of newer
+    /// agents pass through.
+    #[serde(borrow, deserialize_with = "sections_once")]
     pub sections: BTreeMap<String, &'a RawValue>,
+}
+
+/// A map keeps the last of two equal keys; here that would store something other than what another
+/// reader of the same bytes sees.
+fn sections_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, &'de RawValue>, D::Error> {
+    struct Once;
+    impl<'de> Visitor<'de> for Once {
+        type Value = BTreeMap<String, &'de RawValue>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("sections by name")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut sections = BTreeMap::new();
+            while let Some((name, text)) = map.next_entry::<String, &'de RawValue>()? {
+                if name.len() > MAX_SECTION_NAME {
+                    return Err(A::Error::custom("the name of a section is too long"));
+                }
+                if sections.insert(name, text).is_some() {
+                    return Err(A::Error::custom("a section is given twice"));
+                }
+                if sections.len() > MAX_SECTIONS {
+                    return Err(A::Error::custom("too many sections"));
+                }
+            }
+            Ok(sections)
+        }
+    }
+    deserializer.deserialize_map(Once)
 }
 
 /// The collector's answer to an upload, sent after everything in `stored` is durable.
@@ -164,5 +200,18 @@ mod tests {
         );
         let upload: Upload<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!(upload.sections["kernel"].get(), r#"{"b" : 1}"#);
+    }
+
+    #[test]
+    fn a_section_given_twice_and_one_too_many_are_refused() {
+        let head = format!(
+            r#"{{"report":"{}","boot_id":"0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11","sections":"#,
+            Digest::of(b"")
+        );
+        let many: Vec<_> = (0..=MAX_SECTIONS).map(|at| format!("\"s{at}\":1")).collect();
+        for sections in [r#"{"a":1,"a":2}"#.to_owned(), format!("{{{}}}", many.join(","))] {
+            let text = format!("{head}{sections}}}");
+            assert!(serde_json::from_str::<Upload<'_>>(&text).is_err(), "{sections}");
+        }
     }
 }
