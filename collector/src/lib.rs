@@ -2,8 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod auth;
+pub mod chain;
 pub mod clock;
 pub mod engine;
+pub mod figures;
+pub mod http;
+pub mod run;
+pub mod settings;
 #[expect(dead_code, reason = "the core of the engine, which fills it, lands next")]
 pub mod snapshot;
 pub mod store;
+pub mod tls;
+
+#[cfg(test)]
+mod testing;
+
+pub use run::Collector;
+pub use run::run;

@@ -1,0 +1,181 @@
+//! Counts of what the HTTP side does, passed down as a value; `/metrics` shows them.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::http::limits::TooMany;
+
+/// Counts since the process started.
+#[derive(Debug, Default)]
+pub struct Figures {
+    accept_errors: AtomicU64,
+    broken_connections: AtomicU64,
+    denied: AtomicU64,
+    failed_handshakes: AtomicU64,
+    refused_bodies: AtomicU64,
+    refused_sections: AtomicU64,
+    replies: [AtomicU64; 5],
+    stored_sections: AtomicU64,
+    turned_away: [AtomicU64; 3],
+    uploads: AtomicU64,
+    heartbeats: AtomicU64,
+    commit_wait: CommitWait,
+}
+
+/// How long agents waited for their uploads to become durable.
+#[derive(Debug, Default)]
+pub struct CommitWait {
+    buckets: [AtomicU64; COMMIT_BOUNDS_MS.len()],
+    count: AtomicU64,
+    sum_us: AtomicU64,
+}
+
+/// Upper bounds of the buckets, in milliseconds: a batch takes at most 50, a slow disk seconds.
+pub const COMMIT_BOUNDS_MS: [u64; 8] = [5, 10, 25, 50, 100, 250, 1000, 5000];
+
+/// Hundreds of status codes, for the label.
+pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Why connections are turned away, for the label.
+pub const TURNED_AWAY: [&str; 3] = ["all", "unproven", "address"];
+
+fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+fn at(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// The counts at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// `accept` failed.
+    pub accept_errors: u64,
+    /// Connections that ended by a fault of the peer or a timeout.
+    pub broken_connections: u64,
+    /// Requests without the right token.
+    pub denied: u64,
+    /// TLS handshakes that failed or took too long.
+    pub failed_handshakes: u64,
+    /// Bodies that were not taken.
+    pub refused_bodies: u64,
+    /// Sections that were not taken.
+    pub refused_sections: u64,
+    /// Replies by [`STATUS_CLASSES`].
+    pub replies: [u64; 5],
+    /// Sections that were taken.
+    pub stored_sections: u64,
+    /// Connections by [`TURNED_AWAY`].
+    pub turned_away: [u64; 3],
+    /// Uploads.
+    pub uploads: u64,
+    /// Heartbeats.
+    pub heartbeats: u64,
+    /// Cumulative counts by [`COMMIT_BOUNDS_MS`].
+    pub commit_buckets: [u64; COMMIT_BOUNDS_MS.len()],
+    /// Uploads that were waited for.
+    pub commit_count: u64,
+    /// Microseconds waited in all.
+    pub commit_sum_us: u64,
+}
+
+impl Figures {
+    /// `accept` failed.
+    pub fn count_accept_error(&self) {
+        add(&self.accept_errors, 1);
+    }
+
+    /// A connection ended early.
+    pub fn count_broken_connection(&self) {
+        add(&self.broken_connections, 1);
+    }
+
+    /// A request without the right token.
+    pub fn count_denied(&self) {
+        add(&self.denied, 1);
+    }
+
+    /// A TLS handshake failed.
+    pub fn count_failed_handshake(&self) {
+        add(&self.failed_handshakes, 1);
+    }
+
+    /// A body was not taken.
+    pub fn count_refused_body(&self) {
+        add(&self.refused_bodies, 1);
+    }
+
+    /// A heartbeat was taken to the engine.
+    pub fn count_heartbeat(&self) {
+        add(&self.heartbeats, 1);
+    }
+
+    /// An upload came to its end after `waited`.
+    pub fn count_upload(&self, stored: usize, refused: usize, waited: std::time::Duration) {
+        add(&self.uploads, 1);
+        add(&self.stored_sections, u64::try_from(stored).unwrap_or(u64::MAX));
+        add(&self.refused_sections, u64::try_from(refused).unwrap_or(u64::MAX));
+        let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        for (bucket, bound_ms) in self.commit_wait.buckets.iter().zip(COMMIT_BOUNDS_MS) {
+            if waited_us <= bound_ms.saturating_mul(1000) {
+                add(bucket, 1);
+            }
+        }
+        add(&self.commit_wait.count, 1);
+        add(&self.commit_wait.sum_us, waited_us);
+    }
+
+    /// A reply left with this status.
+    pub fn count_reply(&self, status: u16) {
+        let class = usize::from(status / 100).saturating_sub(1);
+        if let Some(counter) = self.replies.get(class) {
+            add(counter, 1);
+        }
+    }
+
+    /// A connection was closed before a word.
+    pub fn count_turned_away(&self, why: TooMany) {
+        let [all, unproven, address] = &self.turned_away;
+        match why {
+            TooMany::InAll => add(all, 1),
+            TooMany::OfOneAddress => add(address, 1),
+            TooMany::Unproven => add(unproven, 1),
+        }
+    }
+
+    /// The counts now.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        let Self {
+            accept_errors,
+            broken_connections,
+            denied,
+            failed_handshakes,
+            refused_bodies,
+            refused_sections,
+            replies,
+            stored_sections,
+            turned_away,
+            uploads,
+            heartbeats,
+            commit_wait: CommitWait { buckets, count, sum_us },
+        } = self;
+        Counted {
+            accept_errors: at(accept_errors),
+            broken_connections: at(broken_connections),
+            denied: at(denied),
+            failed_handshakes: at(failed_handshakes),
+            refused_bodies: at(refused_bodies),
+            refused_sections: at(refused_sections),
+            replies: replies.each_ref().map(at),
+            stored_sections: at(stored_sections),
+            turned_away: turned_away.each_ref().map(at),
+            uploads: at(uploads),
+            heartbeats: at(heartbeats),
+            commit_buckets: buckets.each_ref().map(at),
+            commit_count: at(count),
+            commit_sum_us: at(sum_us),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Bounds on everything from the network, and the two things that count: connections and rates.
+//!
+//! Each number has its reason beside it. Tests shorten the times; nothing else changes them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use palisade_report::wire;
+
+/// Bounds on what a peer may do.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// For the TLS handshake, for the first byte, and for a request head once it began. A real
+    /// peer needs milliseconds; a slow one holds memory.
+    pub head_timeout: Duration,
+    /// For a whole request body.
+    pub body_timeout: Duration,
+    /// Between two requests of a connection: an agent's longest interval between heartbeats at
+    /// the default settings, with its jitter.
+    pub idle_timeout: Duration,
+    /// Without one byte of an answer being taken by the peer.
+    pub write_timeout: Duration,
+    /// For running requests at a graceful stop.
+    pub stop_timeout: Duration,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Fields of a request's head.
+    pub head_fields: usize,
+    /// Bytes of a request's target.
+    pub url_bytes: usize,
+    /// Bytes of a body as sent.
+    pub body_bytes: usize,
+    /// Bytes of a body once decompressed.
+    pub decoded_bytes: usize,
+    /// Connections in all; about 26 KB each under TLS.
+    pub connections: usize,
+    /// Connections whose peer has not made an accepted request yet.
+    pub unproven: usize,
+    /// The same, of one address (of one /64 for IPv6).
+    pub unproven_per_address: usize,
+    /// Uploads being unpacked and checked at once: each may hold 4 MiB and its parsed form.
+    pub uploads_at_once: usize,
+    /// Change feeds at once.
+    pub watchers: usize,
+    /// Between two comments on a quiet change feed, so that proxies keep it open.
+    pub keep_alive: Duration,
+    /// Requests per second of one address of people, over time; a burst of twice that is allowed.
+    pub queries_per_second: u32,
+    /// Wrong tokens per second of one address; a burst of five is allowed.
+    pub wrong_tokens_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(150),
+            write_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(10),
+            head_bytes: 16 * 1024,
+            head_fields: 64,
+            url_bytes: 2048,
+            body_bytes: wire::MAX_BODY,
+            decoded_bytes: wire::MAX_DECODED_BODY,
+            connections: 10_000,
+            unproven: 1024,
+            unproven_per_address: 32,
+            uploads_at_once: 20,
+            watchers: 256,
+            keep_alive: Duration::from_secs(15),
+            queries_per_second: 20,
+            wrong_tokens_per_second: 1,
+        }
+    }
+}
+
+/// Addresses that are counted as one: a whole /64 for IPv6, because that is what one host is given.
+#[must_use]
+pub fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & !u128::from(u64::MAX);
+            Ipv6Addr::from_bits(network).into()
+        }
+    }
+}
+
+/// Counts connections; shared between the accept loop and the connections themselves.
+#[derive(Debug, Default)]
+pub struct Connections {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    unproven: usize,
+    unproven_by_source: BTreeMap<IpAddr, usize>,
+}
+
+/// Why a connection is closed before it says a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// All connections together.
+    #[error("too many connections")]
+    InAll,
+    /// All whose peer is not known yet.
+    #[error("too many connections without an accepted request")]
+    Unproven,
+    /// Those of one address.
+    #[error("too many connections of one address without an accepted request")]
+    OfOneAddress,
+}
+
+impl Connections {
+    /// A place for one more connection from `address`.
+    ///
+    /// # Errors
+    /// [`TooMany`], naming which bound is reached.
+    pub fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        limits: &Limits,
+    ) -> Result<Arc<Place>, TooMany> {
+        let source = source(address);
+        let mut counts = self.lock();
+        if counts.all >= limits.connections {
+            return Err(TooMany::InAll);
+        }
+        if counts.unproven >= limits.unproven {
+            return Err(TooMany::Unproven);
+        }
+        let of_source = counts.unproven_by_source.entry(source).or_default();
+        if *of_source >= limits.unproven_per_address {
+            return Err(TooMany::OfOneAddress);
+        }
+        *of_source += 1;
+        counts.all += 1;
+        counts.unproven += 1;
+        let standing = Mutex::new(Standing::Unproven);
+        Ok(Arc::new(Place { connections: Arc::clone(self), source, standing }))
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.lock().all
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one open connection, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    connections: Arc<Connections>,
+    source: IpAddr,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Unproven,
+    Proven,
+}
+
+impl Place {
+    /// The peer made a request that was accepted: it no longer counts among strangers.
+    pub fn prove(&self) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *standing == Standing::Unproven {
+            *standing = Standing::Proven;
+            self.forget_stranger(&mut self.connections.lock());
+        }
+    }
+
+    fn forget_stranger(&self, counts: &mut Counts) {
+        counts.unproven = counts.unproven.saturating_sub(1);
+        if let Some(of_source) = counts.unproven_by_source.get_mut(&self.source) {
+            *of_source = of_source.saturating_sub(1);
+            if *of_source == 0 {
+                counts.unproven_by_source.remove(&self.source);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let standing = *self.standing.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.connections.lock();
+        counts.all = counts.all.saturating_sub(1);
+        match standing {
+            Standing::Unproven => self.forget_stranger(&mut counts),
+            Standing::Proven => {}
+        }
+    }
+}
+
+/// Token buckets by key: a burst at once, then so many per second.
+#[derive(Debug)]
+pub struct Buckets<K> {
+    burst: u32,
+    per_second: u32,
+    levels: Mutex<BTreeMap<K, Level>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    tokens: f64,
+    at: Instant,
+}
+
+/// Keys that a set of buckets remembers; beyond it, those that are full again are forgotten, and
+/// when none is, strangers wait.
+const MAX_BUCKETS: usize = 8192;
+
+impl<K: Ord + Clone> Buckets<K> {
+    /// Buckets that hold `burst` and gain `per_second`.
+    #[must_use]
+    pub const fn new(burst: u32, per_second: u32) -> Self {
+        Self { burst, per_second, levels: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Takes one from the bucket of `key`.
+    ///
+    /// # Errors
+    /// How long until there is one again.
+    pub fn take(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        let burst = f64::from(self.burst);
+        let per_second = f64::from(self.per_second.max(1));
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let filled = |level: &Level| {
+            let gained = now.saturating_duration_since(level.at).as_secs_f64() * per_second;
+            (level.tokens + gained).min(burst)
+        };
+        if levels.len() >= MAX_BUCKETS && !levels.contains_key(key) {
+            levels.retain(|_, level| filled(level) < burst);
+            if levels.len() >= MAX_BUCKETS {
+                return Err(Duration::from_secs(1));
+            }
+        }
+        let level = levels.entry(key.clone()).or_insert(Level { tokens: burst, at: now });
+        let tokens = filled(level);
+        if tokens < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - tokens) / per_second));
+        }
+        *level = Level { tokens: tokens - 1.0, at: now };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_given_back_and_a_proven_one_no_longer_counts_as_a_stranger() {
+        let limits =
+            Limits { connections: 4, unproven: 3, unproven_per_address: 2, ..Limits::default() };
+        let connections = Arc::new(Connections::default());
+        let [a, b, c]: [IpAddr; 3] =
+            ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|it| it.parse().unwrap());
+        let first = connections.admit(a, &limits).unwrap();
+        let second = connections.admit(a, &limits).unwrap();
+        assert_eq!(connections.admit(a, &limits).unwrap_err(), TooMany::OfOneAddress);
+        let third = connections.admit(b, &limits).unwrap();
+        assert_eq!(connections.admit(c, &limits).unwrap_err(), TooMany::Unproven);
+        first.prove();
+        first.prove();
+        let fourth = connections.admit(a, &limits).unwrap();
+        assert_eq!(connections.admit(c, &limits).unwrap_err(), TooMany::InAll);
+        drop((first, second, third, fourth));
+        let counts = connections.lock();
+        assert_eq!((counts.all, counts.unproven), (0, 0));
+        assert!(counts.unproven_by_source.is_empty());
+    }
+
+    #[test]
+    fn one_ipv6_host_cannot_pass_for_many() {
+        let [a, b, c] = ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"]
+            .map(|it| source(it.parse().unwrap()));
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        assert_eq!(
+            source("::ffff:10.0.0.1".parse().unwrap()),
+            "10.0.0.1".parse::<IpAddr>().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_bucket_allows_its_burst_and_then_its_rate() {
+        let buckets = Buckets::new(2, 1);
+        let start = Instant::now();
+        assert_eq!(buckets.take(&1, start), Ok(()));
+        assert_eq!(buckets.take(&1, start), Ok(()));
+        assert_eq!(buckets.take(&1, start), Err(Duration::from_secs(1)));
+        assert_eq!(buckets.take(&2, start), Ok(()), "another key has its own bucket");
+        assert_eq!(buckets.take(&1, start + Duration::from_secs(1)), Ok(()));
+    }
+}

@@ -1,0 +1,202 @@
+//! The addresses: which method and path is which call, and who may make it.
+//!
+//! One table; the index page, `/openapi.json` and a test are compared with it.
+
+use hyper::Method;
+
+/// What a route does, before its parameters are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteName {
+    /// Certificates by their end.
+    Certificates,
+    /// Values of one fact over the fleet.
+    Facts,
+    /// Findings, by rule or by node.
+    Findings,
+    /// An agent's regular word.
+    Heartbeat,
+    /// Transitions of findings.
+    History,
+    /// The addresses, for people.
+    Index,
+    /// Whether the process runs.
+    Live,
+    /// Figures for Prometheus.
+    Metrics,
+    /// One node.
+    Node,
+    /// Many nodes.
+    Nodes,
+    /// The description of this API.
+    OpenApi,
+    /// Whether calls are answered and stored.
+    Ready,
+    /// Forget a node.
+    Retire,
+    /// What is expected of nodes.
+    Rules,
+    /// Sections on their way up.
+    Sections,
+    /// Counts over the fleet.
+    Summary,
+    /// Changes as they happen.
+    Watch,
+}
+
+/// Who may make a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Audience {
+    /// Agents only.
+    Agents,
+    /// Anybody; the answer holds nothing worth hiding.
+    Anybody,
+    /// People who may change things.
+    Operators,
+    /// People and tools that ask.
+    Viewers,
+    /// Like viewers, but anybody when the collector listens on loopback only.
+    ViewersUnlessLoopback,
+}
+
+/// One address.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The call.
+    pub name: RouteName,
+    /// The method.
+    pub method: &'static str,
+    /// The path; `{…}` stands for one segment, at the end for all that remain.
+    pub path: &'static str,
+    /// Who may.
+    pub audience: Audience,
+    /// What it answers, in a few words for the index page.
+    pub about: &'static str,
+}
+
+const fn route(
+    name: RouteName,
+    method: &'static str,
+    path: &'static str,
+    audience: Audience,
+    about: &'static str,
+) -> Route {
+    Route { name, method, path, audience, about }
+}
+
+/// Every address that is served.
+pub const ROUTES: [Route; 17] = {
+    use Audience as A;
+    use RouteName as N;
+    [
+        route(N::Index, "GET", "/", A::ViewersUnlessLoopback, "this page"),
+        route(N::Summary, "GET", "/v1/summary", A::Viewers, "counts over the fleet"),
+        route(
+            N::Findings,
+            "GET",
+            "/v1/findings",
+            A::Viewers,
+            "findings by rule; ?by=node for each",
+        ),
+        route(N::Nodes, "GET", "/v1/nodes", A::Viewers, "nodes and their state"),
+        route(N::Node, "GET", "/v1/nodes/{node}", A::Viewers, "one node; ?facts=kernel,sysctls"),
+        route(N::Certificates, "GET", "/v1/certificates", A::Viewers, "certificates by their end"),
+        route(N::Facts, "GET", "/v1/facts/{path}", A::Viewers, "values of one fact over the fleet"),
+        route(N::Rules, "GET", "/v1/rules", A::Viewers, "what is expected of nodes, and why"),
+        route(N::History, "GET", "/v1/history", A::Viewers, "what changed, newest first"),
+        route(N::Watch, "GET", "/v1/watch", A::Viewers, "changes as server-sent events"),
+        route(N::Metrics, "GET", "/metrics", A::ViewersUnlessLoopback, "figures for Prometheus"),
+        route(N::OpenApi, "GET", "/openapi.json", A::ViewersUnlessLoopback, "this API, described"),
+        route(N::Live, "GET", "/livez", A::Anybody, "whether the process runs"),
+        route(N::Ready, "GET", "/readyz", A::Anybody, "whether calls are answered and stored"),
+        route(N::Retire, "DELETE", "/v1/nodes/{node}", A::Operators, "forget a node that is gone"),
+        route(N::Heartbeat, "POST", "/v1/nodes/{node}/heartbeat", A::Agents, "for agents"),
+        route(N::Sections, "PUT", "/v1/nodes/{node}/sections", A::Agents, "for agents"),
+    ]
+};
+
+/// A route, and what stood in place of its `{…}`.
+#[derive(Clone, Debug)]
+pub struct Matched {
+    /// The route.
+    pub route: Route,
+    /// The variable part, percent-encoded as sent; empty if it has none.
+    pub parameter: String,
+}
+
+/// Why a request has no route. At fault: the peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoute {
+    /// Nothing at this path.
+    #[error("there is nothing at this address; / lists the addresses")]
+    Path,
+    /// Something is there, for other methods.
+    #[error("this address takes {allowed} only")]
+    Method {
+        /// The methods, separated by `, `.
+        allowed: String,
+    },
+}
+
+/// The route of a request. `HEAD` is taken as `GET`.
+///
+/// # Errors
+/// [`NoRoute`].
+pub fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
+    let wanted = if *method == Method::HEAD { Method::GET.as_str() } else { method.as_str() };
+    let mut allowed = Vec::new();
+    for route in ROUTES {
+        let Some(parameter) = parameter_of(route.path, path) else { continue };
+        if route.method == wanted {
+            return Ok(Matched { route, parameter: parameter.to_owned() });
+        }
+        allowed.push(route.method);
+    }
+    if allowed.is_empty() {
+        return Err(NoRoute::Path);
+    }
+    Err(NoRoute::Method { allowed: allowed.join(", ") })
+}
+
+/// What `path` has in place of the `{…}` of `template`; empty for a template without one.
+fn parameter_of<'p>(template: &str, path: &'p str) -> Option<&'p str> {
+    let Some((before, rest)) = template.split_once('{') else {
+        return (template == path).then_some("");
+    };
+    let (name, after) = rest.split_once('}')?;
+    let parameter = path.strip_prefix(before)?.strip_suffix(after)?;
+    // Only a fact's path may hold slashes: `files.paths./etc/passwd.mode`.
+    (!parameter.is_empty() && (name == "path" || !parameter.contains('/'))).then_some(parameter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: &str, path: &str) -> Result<(RouteName, String), NoRoute> {
+        find(&method.parse().unwrap(), path).map(|it| (it.route.name, it.parameter))
+    }
+
+    #[test]
+    fn paths_find_their_route_and_parameter() {
+        assert_eq!(found("GET", "/"), Ok((RouteName::Index, String::new())));
+        assert_eq!(found("HEAD", "/v1/nodes"), Ok((RouteName::Nodes, String::new())));
+        assert_eq!(found("GET", "/v1/nodes/a"), Ok((RouteName::Node, "a".to_owned())));
+        assert_eq!(
+            found("POST", "/v1/nodes/a/heartbeat"),
+            Ok((RouteName::Heartbeat, "a".to_owned()))
+        );
+        assert_eq!(
+            found("GET", "/v1/facts/files.paths./etc/passwd.mode"),
+            Ok((RouteName::Facts, "files.paths./etc/passwd.mode".to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_and_what_takes_other_methods_differ() {
+        for path in ["", "/v1", "/v1/nodes/", "/v1/nodes/a/b", "/v1/facts/", "//", "/V1/nodes"] {
+            assert_eq!(found("GET", path), Err(NoRoute::Path), "{path}");
+        }
+        let allowed = "GET, DELETE".to_owned();
+        assert_eq!(found("POST", "/v1/nodes/a"), Err(NoRoute::Method { allowed }));
+    }
+}

@@ -1,0 +1,438 @@
+//! The accept loop, one task for each connection, and the way of a request through the gates.
+//!
+//! ```text
+//! accept ─caps─> TLS ─> hyper(http1) ─> route ─> identity ─> rate ─> body ─> Call ─> api ─> reply
+//! ```
+//!
+//! No byte of a body is read before identity is known. What a call does is not decided here.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::header::HeaderMap;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+
+use super::body;
+use super::body::BodyError;
+use super::body::Encoding;
+use super::call;
+use super::call::Call;
+use super::connection::Activity;
+use super::connection::Guarded;
+use super::limits::Buckets;
+use super::limits::Connections;
+use super::limits::Limits;
+use super::limits::Place;
+use super::limits::source;
+use super::reply;
+use super::reply::Reply;
+use super::reply::Tag;
+use super::route;
+use super::route::Audience;
+use super::route::Matched;
+use super::route::NoRoute;
+use super::route::RouteName;
+use crate::api::App;
+use crate::api::answer::Kind;
+use crate::api::answer::Refused;
+use crate::auth::Auth;
+use crate::auth::Denied;
+use crate::chain::Chain;
+use crate::tls::Tls;
+
+/// How long nothing is accepted after the process ran out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes that a heartbeat may have as sent and unpacked: 300, or with a manifest of 32 sections
+/// some 5 KiB; the rest is for newer agents.
+const MAX_HEARTBEAT_BODY: usize = 32 * 1024;
+
+/// Everything that the connections share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What answers calls.
+    pub app: Arc<App>,
+    /// Who may.
+    pub auth: Arc<Auth>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Open connections.
+    pub connections: Arc<Connections>,
+    /// Rates of people, by address.
+    pub queries: Buckets<IpAddr>,
+    /// Uploads at once.
+    pub uploads: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Shares `app` behind `auth` within `limits`.
+    #[must_use]
+    pub fn new(app: Arc<App>, auth: Arc<Auth>, limits: Limits) -> Self {
+        let burst = limits.queries_per_second.saturating_mul(2);
+        Self {
+            app,
+            auth,
+            connections: Arc::default(),
+            queries: Buckets::new(burst, limits.queries_per_second),
+            uploads: Arc::new(Semaphore::new(limits.uploads_at_once)),
+            limits,
+        }
+    }
+}
+
+/// Accepts and answers until `stop` turns true, then lets running requests finish for as long as
+/// the limits say.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Either that one connection ended early, or we lack something that comes back
+                // when others end; both are no reason to end the loop.
+                shared.app.figures.count_accept_error();
+                if is_shortage(&error) {
+                    tracing::warn!(%error, "accepting pauses");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                continue;
+            }
+        };
+        let place = match shared.connections.admit(peer.ip(), &shared.limits) {
+            Ok(place) => place,
+            Err(too_many) => {
+                shared.app.figures.count_turned_away(too_many);
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "small replies may wait");
+        }
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let shared = Arc::clone(&shared);
+        let watcher = graceful.watcher();
+        tokio::spawn(async move {
+            let within = shared.limits.head_timeout;
+            match acceptor {
+                None => connection(stream, peer, place, shared, watcher).await,
+                Some(acceptor) => match tokio::time::timeout(within, acceptor.accept(stream)).await
+                {
+                    Ok(Ok(stream)) => connection(stream, peer, place, shared, watcher).await,
+                    Ok(Err(_)) | Err(_) => shared.app.figures.count_failed_handshake(),
+                },
+            }
+        });
+    }
+    drop(listener);
+    let within = shared.limits.stop_timeout;
+    if tokio::time::timeout(within, graceful.shutdown()).await.is_err() {
+        tracing::warn!(?within, "some connections did not finish in time and are cut");
+    }
+}
+
+/// Whether accepting failed for lack of descriptors or memory.
+fn is_shortage(error: &io::Error) -> bool {
+    // ENOMEM, ENFILE, EMFILE and ENOBUFS of accept(2); std names only the first.
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
+}
+
+async fn connection<S>(
+    stream: S,
+    peer: SocketAddr,
+    place: Arc<Place>,
+    shared: Arc<Shared>,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::default());
+    let limits = &shared.limits;
+    let guarded = Guarded::new(stream, Arc::clone(&activity), limits);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // hyper starts this as soon as it waits for the next request, so it bounds idle time; the
+        // bound on a head's own time is in `Guarded`.
+        .header_read_timeout(limits.idle_timeout)
+        .max_buf_size(limits.head_bytes)
+        .max_headers(limits.head_fields);
+    let service = service_fn(|request| {
+        let busy = activity.begin();
+        let shared = Arc::clone(&shared);
+        let place = Arc::clone(&place);
+        async move {
+            let reply = answer(&shared, &place, peer, request).await;
+            shared.app.figures.count_reply(reply.status().as_u16());
+            Ok::<_, Infallible>(reply.map(|body| body.keeping(busy)))
+        }
+    });
+    let served = watcher.watch(builder.serve_connection(TokioIo::new(guarded), service)).await;
+    if let Err(error) = served {
+        // A peer's doing; counted, and told only to those who look for it.
+        shared.app.figures.count_broken_connection();
+        tracing::debug!(%peer, error = %Chain(&error), "a connection ended early");
+    }
+}
+
+/// One request: every gate in its order, then the call.
+async fn answer(
+    shared: &Arc<Shared>,
+    place: &Place,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Reply {
+    let (head, incoming) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > shared.limits.url_bytes {
+        let bound = shared.limits.url_bytes;
+        let message = format!("the address exceeds {bound} bytes");
+        return reply::refusal(Refused::new(Kind::UriTooLong, message));
+    }
+    let matched = match route::find(&head.method, head.uri.path()) {
+        Ok(matched) => matched,
+        Err(no_route @ NoRoute::Path) => {
+            return reply::refusal(Refused::new(Kind::NotFound, no_route.to_string()));
+        }
+        Err(NoRoute::Method { allowed }) => {
+            let message = NoRoute::Method { allowed: allowed.clone() }.to_string();
+            return reply::not_allowed(&allowed, message);
+        }
+    };
+    if let Err(refused) = admit(shared, &matched, &head.headers, peer.ip()) {
+        return reply::refusal(refused);
+    }
+    if matched.route.audience != Audience::Anybody {
+        place.prove();
+    }
+    let query = head.uri.query().unwrap_or_default();
+    let tag = tag_of(shared, matched.route.name, target);
+    if let Tag::Known(tag) = &tag
+        && let Some(unchanged) = reply::unchanged(tag, &head.headers)
+    {
+        return unchanged;
+    }
+    let call = match make_call(shared, &matched, query, &head.headers, incoming).await {
+        Ok(call) => call,
+        Err(refused) => return reply::refusal(refused),
+    };
+    reply::reply(shared.app.answer(call).await, tag, &head.headers)
+}
+
+/// Whether the request may be made at all: by this name, by this peer, at this rate.
+fn admit(
+    shared: &Shared,
+    matched: &Matched,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> Result<(), Refused> {
+    let audience = matched.route.audience;
+    if shared.auth.is_open() && audience != Audience::Anybody {
+        local_only(headers)?;
+    }
+    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    shared.auth.admit(audience, authorization, address, Instant::now()).map_err(|denied| {
+        shared.app.figures.count_denied();
+        let message = denied.to_string();
+        match denied {
+            Denied::Missing | Denied::Wrong => Refused::new(Kind::Unauthenticated, message),
+            Denied::Role(_) => Refused::new(Kind::Forbidden, message),
+            Denied::TooMany { retry_after } => {
+                Refused::new(Kind::TooMany, message).retry_after(retry_after.as_secs() + 1)
+            }
+        }
+    })?;
+    match audience {
+        Audience::Agents | Audience::Anybody => Ok(()),
+        // Whoever is on this machine already has better means to keep it busy.
+        Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback
+            if address.is_loopback() =>
+        {
+            Ok(())
+        }
+        Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback => {
+            shared.queries.take(&source(address), Instant::now()).map_err(|wait| {
+                Refused::new(Kind::TooMany, "too many questions from this address")
+                    .retry_after(wait.as_secs() + 1)
+            })
+        }
+    }
+}
+
+/// Without tokens, a web page that somebody on this machine looks at must not get through: not by
+/// a name that it makes point here, and not by a form.
+fn local_only(headers: &HeaderMap) -> Result<(), Refused> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+    });
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let is_local = name.is_empty()
+        || name == "localhost"
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if !is_local {
+        let message = "without tokens, ask by localhost or a loopback address";
+        return Err(Refused::new(Kind::WrongHost, message));
+    }
+    let own_origin = |origin: &[u8]| {
+        origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"))
+            == Some(host.as_bytes())
+    };
+    match headers.get(header::ORIGIN) {
+        Some(origin) if !own_origin(origin.as_bytes()) => {
+            Err(Refused::new(Kind::Forbidden, "without tokens, no other site may ask"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Answers that follow from the published picture alone are tagged by it; those that the clock or
+/// the store also take part in, by their bytes.
+fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
+    match name {
+        RouteName::Facts | RouteName::Findings | RouteName::Rules | RouteName::Summary => {
+            shared.app.tag(target).map_or(Tag::None, Tag::Known)
+        }
+        RouteName::Certificates
+        | RouteName::History
+        | RouteName::Index
+        | RouteName::Node
+        | RouteName::Nodes
+        | RouteName::OpenApi => Tag::OfBody,
+        RouteName::Heartbeat
+        | RouteName::Live
+        | RouteName::Metrics
+        | RouteName::Ready
+        | RouteName::Retire
+        | RouteName::Sections
+        | RouteName::Watch => Tag::None,
+    }
+}
+
+async fn make_call(
+    shared: &Arc<Shared>,
+    matched: &Matched,
+    query: &str,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Result<Call, Refused> {
+    let resume = headers.get("last-event-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let parse = |matched: &Matched, body: &[u8]| {
+        call::parse(matched, query, resume, body).map_err(|no_call| {
+            let kind = match &no_call {
+                call::NoCall::Body { .. } => Kind::MalformedBody,
+                call::NoCall::Fact { .. }
+                | call::NoCall::Node(_)
+                | call::NoCall::Query(_)
+                | call::NoCall::Section(_) => Kind::MalformedRequest,
+            };
+            Refused::new(kind, no_call.to_string())
+        })
+    };
+    match matched.route.name {
+        RouteName::Heartbeat => {
+            let limits = Limits {
+                body_bytes: shared.limits.body_bytes.min(MAX_HEARTBEAT_BODY),
+                decoded_bytes: shared.limits.decoded_bytes.min(MAX_HEARTBEAT_BODY),
+                ..shared.limits.clone()
+            };
+            let (sent, encoding) = receive(shared, &limits, headers, incoming).await?;
+            let text = unpack(shared, sent, encoding, limits.decoded_bytes)?;
+            parse(matched, &text)
+        }
+        RouteName::Sections => {
+            let Ok(_permit) = shared.uploads.try_acquire() else {
+                let message = "too many uploads at once";
+                return Err(Refused::new(Kind::Busy, message).retry_after(1));
+            };
+            let (sent, encoding) = receive(shared, &shared.limits, headers, incoming).await?;
+            let shared = Arc::clone(shared);
+            // Up to 4 MiB are unpacked: heartbeats on this worker must not wait for it.
+            let bound = shared.limits.decoded_bytes;
+            let unpacked =
+                tokio::task::spawn_blocking(move || unpack(&shared, sent, encoding, bound));
+            let text = unpacked
+                .await
+                .map_err(|_| Refused::new(Kind::Internal, "the body could not be unpacked"))??;
+            parse(matched, &text)
+        }
+        RouteName::Certificates
+        | RouteName::Facts
+        | RouteName::Findings
+        | RouteName::History
+        | RouteName::Index
+        | RouteName::Live
+        | RouteName::Metrics
+        | RouteName::Node
+        | RouteName::Nodes
+        | RouteName::OpenApi
+        | RouteName::Ready
+        | RouteName::Retire
+        | RouteName::Rules
+        | RouteName::Summary
+        | RouteName::Watch => parse(matched, &[]),
+    }
+}
+
+async fn receive(
+    shared: &Shared,
+    limits: &Limits,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Result<(Bytes, Encoding), Refused> {
+    let encoding = body::encoding(headers).map_err(|error| body_refused(shared, &error))?;
+    let sent =
+        body::receive(incoming, limits).await.map_err(|error| body_refused(shared, &error))?;
+    Ok((sent, encoding))
+}
+
+fn unpack(
+    shared: &Shared,
+    sent: Bytes,
+    encoding: Encoding,
+    bound: usize,
+) -> Result<Bytes, Refused> {
+    body::unpack(sent, encoding, bound).map_err(|error| body_refused(shared, &error))
+}
+
+fn body_refused(shared: &Shared, error: &BodyError) -> Refused {
+    shared.app.figures.count_refused_body();
+    let kind = match error {
+        BodyError::Encoding | BodyError::MediaType => Kind::UnsupportedBody,
+        BodyError::TooLarge { .. } => Kind::TooLarge,
+        BodyError::TooSlow(_) => Kind::TooSlow,
+        BodyError::Corrupt(_) | BodyError::CutOff(_) | BodyError::Depth | BodyError::Trailing => {
+            Kind::MalformedBody
+        }
+    };
+    Refused::new(kind, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

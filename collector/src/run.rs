@@ -1,0 +1,234 @@
+//! Starting, serving and stopping: the order of things, and nothing else.
+//!
+//! ```text
+//! tokens, TLS ─> bind ─> serve (/livez) ─> open store, load state ─> serve all ─> stop: no more
+//! connections, running requests end, the engine makes everything durable
+//! ```
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::api::App;
+use crate::api::Loaded;
+use crate::auth::Auth;
+use crate::auth::Reach;
+use crate::auth::TokenError;
+use crate::auth::Tokens;
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::clock::SystemClock;
+use crate::engine::Engine;
+use crate::engine::EngineSettings;
+use crate::engine::EngineThread;
+use crate::engine::Judge;
+use crate::http::server;
+use crate::http::server::Shared;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::tls::Reloaded;
+use crate::tls::Tls;
+use crate::tls::TlsError;
+
+/// Name of the store's file below the state directory.
+const STORE_FILE: &str = "palisade.db";
+
+/// Why the collector cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The token files cannot be used. At fault: configuration.
+    #[error("failed to read the tokens")]
+    Tokens(#[source] TokenError),
+    /// Certificate and key cannot be used. At fault: configuration.
+    #[error("failed to set up TLS")]
+    Tls(#[source] TlsError),
+    /// The address cannot be listened on. At fault: configuration, or another process.
+    #[error("failed to listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The state directory cannot be made. At fault: configuration.
+    #[error("failed to make the state directory {path}")]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The store cannot be opened. At fault: configuration or the disk.
+    #[error("failed to open the store")]
+    Open(#[source] crate::store::OpenError),
+    /// The engine cannot start. At fault: the disk or the machine.
+    #[error("failed to start the engine")]
+    Engine(#[source] crate::engine::StartError),
+    /// Loading was cut off. At fault: nobody; the process is ending.
+    #[error("failed to load the stored state: the process is ending")]
+    Interrupted,
+}
+
+/// A collector that listens and answers `/livez`; its state is loaded by [`Self::serve`].
+#[derive(Debug)]
+pub struct Collector {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    shared: Arc<Shared>,
+    settings: Settings,
+}
+
+impl Collector {
+    /// Reads tokens and certificate and binds the address.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn bind(settings: Settings) -> Result<Self, RunError> {
+        let tokens =
+            settings.tokens.as_ref().map(Tokens::read).transpose().map_err(RunError::Tokens)?;
+        let tls = settings.tls.clone().map(Tls::load).transpose().map_err(RunError::Tls)?;
+        let asked = settings.listen;
+        let cannot_listen = |source| RunError::Listen { address: asked, source };
+        let listener = TcpListener::bind(asked).await.map_err(cannot_listen)?;
+        let address = listener.local_addr().map_err(cannot_listen)?;
+        let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
+        let limits = settings.limits.clone();
+        let auth = Arc::new(Auth::new(tokens, reach, &limits));
+        let app = Arc::new(App::new(limits.clone()));
+        let shared = Arc::new(Shared::new(app, auth, limits));
+        Ok(Self { listener, address, tls: tls.map(Arc::new), shared, settings })
+    }
+
+    /// Where it listens: the port that the kernel chose, if 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves, judging by `judge`, until `shutdown` is done; then stops without losing anything.
+    ///
+    /// # Errors
+    /// [`RunError`] if the stored state cannot be loaded.
+    pub async fn serve(
+        self,
+        judge: Arc<dyn Judge>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        let Self { listener, address, tls, shared, settings } = self;
+        warn_of_clear_text(&settings);
+        let (stop, stopped) = watch::channel(false);
+        let serving =
+            tokio::spawn(server::serve(listener, tls.clone(), Arc::clone(&shared), stopped));
+        let reloading = tokio::spawn(reload(tls, Arc::clone(&shared), settings.clone()));
+        let loading = tokio::task::spawn_blocking(move || load(&settings, judge));
+        let loaded = loading.await.unwrap_or(Err(RunError::Interrupted));
+        let outcome = match loaded {
+            Ok((engine, thread, loaded)) => {
+                shared.app.load(loaded);
+                tracing::info!(%address, "the collector answers");
+                shutdown.await;
+                tracing::info!("the collector stops");
+                Ok((engine, thread))
+            }
+            Err(error) => Err(error),
+        };
+        reloading.abort();
+        // Ends the accept loop and the change feeds; a receiver that is gone has ended already.
+        stop.send_replace(true);
+        shared.app.stop_feeds();
+        if serving.await.is_err() {
+            tracing::error!("the accept loop panicked");
+        }
+        let (engine, thread) = outcome?;
+        engine.stop();
+        if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
+            tracing::error!("the engine could not be waited for");
+        }
+        Ok(())
+    }
+}
+
+/// Binds and serves with these settings until `shutdown` is done.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(
+    settings: Settings,
+    judge: Arc<dyn Judge>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    Collector::bind(settings).await?.serve(judge, shutdown).await
+}
+
+fn warn_of_clear_text(settings: &Settings) {
+    if settings.tls.is_none() && !settings.listen.ip().is_loopback() {
+        tracing::warn!("tokens travel in clear text: give --tls-cert and --tls-key");
+    }
+}
+
+fn load(
+    settings: &Settings,
+    judge: Arc<dyn Judge>,
+) -> Result<(Engine, EngineThread, Loaded), RunError> {
+    let dir = &settings.state_dir;
+    make_private_dir(dir).map_err(|source| RunError::StateDir { path: dir.clone(), source })?;
+    let store = Store::open(&dir.join(STORE_FILE)).map_err(RunError::Open)?;
+    let reader = store.reader().map_err(RunError::Open)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let engine_settings =
+        EngineSettings { interval: settings.interval, ..EngineSettings::default() };
+    let (engine, thread) = Engine::start(store, engine_settings, judge, Arc::clone(&clock))
+        .map_err(RunError::Engine)?;
+    let loaded = Loaded { engine: engine.clone(), reader, clock };
+    Ok((engine, thread, loaded))
+}
+
+/// What nodes say about themselves is not for every user of this machine.
+fn make_private_dir(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Looks at token and certificate files again and again. What cannot be used is said once, and
+/// what was in use stays in use.
+async fn reload(tls: Option<Arc<Tls>>, shared: Arc<Shared>, settings: Settings) {
+    let mut complaints = [None, None];
+    let [token_complaint, tls_complaint] = &mut complaints;
+    loop {
+        tokio::time::sleep(settings.reload_every).await;
+        if let Some(files) = &settings.tokens {
+            match Tokens::read(files) {
+                Ok(tokens) => {
+                    *token_complaint = None;
+                    if shared.auth.replace(tokens) {
+                        tracing::info!("the tokens were replaced");
+                    }
+                }
+                Err(error) => complain_once(token_complaint, Chain(&error).to_string()),
+            }
+        }
+        if let Some(tls) = &tls {
+            match tls.reload() {
+                Ok(Reloaded::Replaced) => {
+                    *tls_complaint = None;
+                    tracing::info!("the certificate was replaced");
+                }
+                Ok(Reloaded::Unchanged) => *tls_complaint = None,
+                Err(error) => complain_once(tls_complaint, Chain(&error).to_string()),
+            }
+        }
+    }
+}
+
+fn complain_once(last: &mut Option<String>, complaint: String) {
+    if last.as_ref() != Some(&complaint) {
+        tracing::warn!(cause = %complaint, "a changed file cannot be used; the old one stays in use");
+        *last = Some(complaint);
+    }
+}
