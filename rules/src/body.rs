@@ -81,7 +81,6 @@ impl<'a> Body<'a> {
     }
 
     /// A number, zero or more.
-    #[expect(dead_code, reason = "waits for the kinds that need it")]
     pub(crate) fn number(&self, word: &'static str) -> Result<Option<u32>, MalformedBody> {
         let Some(value) = self.take(word) else { return Ok(None) };
         value
@@ -92,7 +91,6 @@ impl<'a> Body<'a> {
     }
 
     /// A nested map.
-    #[expect(dead_code, reason = "waits for the kinds that need it")]
     pub(crate) fn map(
         &self,
         word: &'static str,
@@ -141,7 +139,6 @@ impl<'a> Body<'a> {
     }
 
     /// A list of texts.
-    #[expect(dead_code, reason = "waits for the kinds that need it")]
     pub(crate) fn texts(&self, word: &'static str) -> Result<Vec<Box<str>>, MalformedBody> {
         let parse = |value: &Value| {
             value.as_str().filter(|text| !text.is_empty() && text.len() <= 256).map(Into::into)

@@ -26,11 +26,18 @@ use crate::finding::Severity;
 use crate::finding::Verdict;
 use crate::interest::Interest;
 
+mod cel;
+mod certificate;
 mod fact;
 mod file;
 mod kubelet;
 mod look;
+mod module;
+mod mount;
+mod parameter;
+mod socket;
 mod sysctl;
+mod vulnerability;
 
 pub(crate) use look::Looked;
 pub(crate) use look::Source;
@@ -43,7 +50,6 @@ pub(crate) const MAX_SUBJECTS: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene<'a> {
     pub(crate) facts: &'a Facts,
-    #[expect(dead_code, reason = "waits for the certificate kind")]
     pub(crate) now: Moment,
 }
 
@@ -119,14 +125,34 @@ impl Outcome {
 /// What a rule expects.
 #[derive(Clone, Debug)]
 pub(crate) enum Expect {
+    Cel(cel::Cel),
+    Certificate(certificate::Certificate),
     Fact(fact::Fact),
     File(file::File),
     Kubelet(kubelet::Kubelet),
+    Module(module::Module),
+    Mount(mount::Mount),
+    Parameter(parameter::Parameter),
+    Socket(socket::Socket),
     Sysctl(sysctl::Sysctl),
+    Vulnerability(vulnerability::Vulnerability),
 }
 
 /// The kinds by the word that names them, in the order in which they are documented.
-pub const KINDS: [&str; 5] = ["fact", "sysctl", "kubelet", "kubelet_flag", "file"];
+pub const KINDS: [&str; 12] = [
+    "fact",
+    "sysctl",
+    "kubelet",
+    "kubelet_flag",
+    "file",
+    "socket",
+    "module",
+    "parameter",
+    "vulnerability",
+    "mount",
+    "certificate",
+    "cel",
+];
 
 /// `expect` is not one kind with its words. At fault: the author of the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,17 +181,28 @@ impl Expect {
             return Err(MalformedExpect::Kind);
         };
         let kind = *KINDS.iter().find(|it| *it == kind).ok_or(MalformedExpect::Kind)?;
+        if kind == "cel" {
+            return cel::Cel::parse(value)
+                .map(Self::Cel)
+                .map_err(|source| MalformedExpect::Body { kind, source });
+        }
         let words = value.as_object().ok_or(MalformedExpect::Body {
             kind,
             source: MalformedBody::Value { word: kind, expected: "a map" },
         })?;
         let body = Body::new(words);
         let parsed = match kind {
+            "certificate" => certificate::Certificate::parse(&body).map(Self::Certificate),
             "fact" => fact::Fact::parse(&body).map(Self::Fact),
             "file" => file::File::parse(&body).map(Self::File),
             "kubelet" => kubelet::Kubelet::parse_field(&body).map(Self::Kubelet),
             "kubelet_flag" => kubelet::Kubelet::parse_flag(&body).map(Self::Kubelet),
+            "module" => module::Module::parse(&body).map(Self::Module),
+            "mount" => mount::Mount::parse(&body).map(Self::Mount),
+            "parameter" => parameter::Parameter::parse(&body).map(Self::Parameter),
+            "socket" => socket::Socket::parse(&body).map(Self::Socket),
             "sysctl" => sysctl::Sysctl::parse(&body).map(Self::Sysctl),
+            "vulnerability" => vulnerability::Vulnerability::parse(&body).map(Self::Vulnerability),
             _ => return Err(MalformedExpect::Kind),
         };
         parsed
@@ -173,13 +210,38 @@ impl Expect {
             .map_err(|source| MalformedExpect::Body { kind, source })
     }
 
+    /// The one subject that every finding of it has, whatever its verdict; empty when there may be
+    /// several or none.
+    pub(crate) fn subject(&self) -> &str {
+        match self {
+            Self::Module(it) => it.subject(),
+            Self::Mount(it) => it.subject(),
+            Self::Sysctl(it) => it.subject(),
+            Self::Cel(_)
+            | Self::Certificate(_)
+            | Self::Fact(_)
+            | Self::File(_)
+            | Self::Kubelet(_)
+            | Self::Parameter(_)
+            | Self::Socket(_)
+            | Self::Vulnerability(_) => "",
+        }
+    }
+
     /// The facts that it cannot do without: with one of them unknown, the verdict is unknown.
     pub(crate) fn reads(&self) -> Vec<FactPath> {
         match self {
+            Self::Cel(_) => Vec::new(),
+            Self::Certificate(it) => it.reads(),
             Self::Fact(it) => it.reads(),
             Self::File(it) => it.reads(),
             Self::Kubelet(it) => it.reads(),
+            Self::Module(it) => it.reads(),
+            Self::Mount(it) => it.reads(),
+            Self::Parameter(it) => it.reads(),
+            Self::Socket(it) => it.reads(),
             Self::Sysctl(it) => it.reads(),
+            Self::Vulnerability(it) => it.reads(),
         }
     }
 
@@ -193,18 +255,32 @@ impl Expect {
         match self {
             Self::Fact(it) => it.interest(interest),
             Self::File(it) => it.interest(interest),
+            Self::Module(it) => it.interest(interest),
+            Self::Mount(it) => it.interest(interest),
             Self::Sysctl(it) => it.interest(interest),
-            Self::Kubelet(_) => {}
+            Self::Cel(_)
+            | Self::Certificate(_)
+            | Self::Kubelet(_)
+            | Self::Parameter(_)
+            | Self::Socket(_)
+            | Self::Vulnerability(_) => {}
         }
     }
 
     /// Holds the facts against it.
     pub(crate) fn judge(&self, scene: &Scene<'_>, out: &mut Vec<Outcome>) {
         match self {
+            Self::Cel(_) => cel::Cel::judge(out),
+            Self::Certificate(it) => it.judge(scene, out),
             Self::Fact(it) => it.judge(scene, out),
             Self::File(it) => it.judge(scene, out),
             Self::Kubelet(it) => it.judge(scene, out),
+            Self::Module(it) => it.judge(scene, out),
+            Self::Mount(it) => it.judge(scene, out),
+            Self::Parameter(it) => it.judge(scene, out),
+            Self::Socket(it) => it.judge(scene, out),
             Self::Sysctl(it) => it.judge(scene, out),
+            Self::Vulnerability(it) => it.judge(scene, out),
         }
     }
 }

@@ -83,7 +83,7 @@ fn judge_rules(
 /// Fills `out` with what one rule says, in order of subjects, each subject once.
 fn judge_rule(rule: &Rule, scene: &Scene<'_>, out: &mut Vec<Outcome>) {
     if let Some(outcome) = when::instead(rule.conditions(), scene.facts) {
-        return out.push(outcome);
+        return out.push(outcome.about(rule.expect().subject()));
     }
     rule.expect().judge(scene, out);
     if out.len() < 2 {

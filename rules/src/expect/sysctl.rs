@@ -54,6 +54,10 @@ impl Sysctl {
         })
     }
 
+    pub(crate) fn subject(&self) -> &str {
+        &self.key
+    }
+
     pub(crate) fn reads(&self) -> Vec<FactPath> {
         let next_boot = self.next_boot.iter().map(|it| it.path().clone());
         std::iter::once(self.running.path().clone()).chain(next_boot).collect()
