@@ -175,3 +175,6 @@ fn key_store(bytes: &[u8]) -> Option<Why> {
     };
     Some(Why::new(WhyKind::Unsupported, format!("a {kind}, which is not read")))
 }
+
+#[cfg(test)]
+mod tests;
