@@ -27,6 +27,7 @@ use palisade_inspect::reboot;
 use palisade_inspect::sockets;
 use palisade_inspect::sysctls;
 use palisade_inspect::updates;
+use palisade_report::BootId;
 use palisade_report::Report;
 use palisade_report::Section;
 use palisade_report::Why;
@@ -39,6 +40,9 @@ pub const AREA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time that a whole inspection may take; areas that come too late are `out-of-time`.
 pub const INSPECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that the file of the boot id may have; it has 37.
+const MAX_BOOT_ID: usize = 64;
 
 /// Inspects a host, again and again.
 #[derive(Debug)]
@@ -58,6 +62,13 @@ impl Inspector {
     #[must_use]
     pub const fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// The id of the boot that runs; `None` if it cannot be read.
+    #[must_use]
+    pub fn boot_id(&self) -> Option<BootId> {
+        let contents = self.tree.read("/proc/sys/kernel/random/boot_id", MAX_BOOT_ID).ok()?;
+        std::str::from_utf8(&contents.bytes).ok()?.trim_end().parse().ok()
     }
 
     /// Inspects the host now.

@@ -11,8 +11,16 @@
 
 #![deny(unsafe_code)]
 
+pub mod backoff;
+pub mod body;
 pub mod clock;
+pub mod conversation;
 pub mod inspection;
+pub mod load;
+pub mod reaction;
+pub mod reporter;
+pub mod send;
+pub mod settings;
 pub mod tree;
 pub mod verb;
 

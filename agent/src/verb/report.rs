@@ -42,6 +42,9 @@ pub(super) enum ReportError {
     /// The root is no host. At fault: `--root`.
     #[error("failed to open the host")]
     Open(#[source] OpenTreeError),
+    /// The profile cannot be loaded.
+    #[error("failed to load the profile")]
+    Profile(#[source] super::LoadProfileError),
     /// A section has no JSON form. At fault: us.
     #[error("failed to seal the report")]
     Seal(#[source] CanonicalError),
@@ -63,7 +66,9 @@ struct Printed<'a> {
 pub(super) fn run(args: ReportArgs, out: &mut impl Write) -> Result<ExitCode, ReportError> {
     let ReportArgs { root: RootArgs { root }, format: Format::Json } = args;
     let tree = Tree::open(&root).map_err(ReportError::Open)?;
-    let report = Inspector::new(tree, palisade_inspect::Interest::default()).inspect();
+    let report =
+        Inspector::new(tree, super::interest(&super::profile(None).map_err(ReportError::Profile)?))
+            .inspect();
     let sealed = report.seal().map_err(ReportError::Seal)?;
     let printed = Printed { report: sealed.manifest().digest(), sections: sealed.sections() };
     serde_json::to_writer(&mut *out, &printed).map_err(ReportError::Write)?;
