@@ -49,6 +49,13 @@ pub fn judge_group(
     judge_rules(group.rules(), facts, waivers, node, now)
 }
 
+/// What one rule says without waivers.
+#[cfg(test)]
+pub(crate) fn judge_one(rule: &Rule, facts: &Facts, now: Moment) -> Vec<Finding> {
+    let rules = [Arc::new(rule.clone())];
+    judge_rules(&rules, facts, &Waivers::default(), None, now).findings
+}
+
 fn judge_rules(
     rules: &[Arc<Rule>],
     facts: &Facts,
