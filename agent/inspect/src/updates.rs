@@ -13,3 +13,5 @@ pub fn read(host: &dyn Host) -> Section<Updates> {
     let _ = (host,);
     Section::Unknown { why: Why::new(WhyKind::Unsupported, "not built yet") }
 }
+
+pub mod dpkg;
