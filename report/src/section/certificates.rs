@@ -121,7 +121,8 @@ pub enum KeyMatch {
 pub enum Chain {
     /// Name and key identifier are those of the named authority. The signature was not checked.
     KeyIdMatches,
-    /// Its own issuer; or its chain ends in its own file, and no other authority is named.
+    /// Its own issuer; or its chain ends in its own file instead of at the named authority, as that
+    /// of a pair which the kubelet makes for itself.
     SelfSigned,
     /// The issuer's name matches and its key does not: a re-created authority.
     WrongKey,

@@ -47,11 +47,7 @@ pub fn judge(
         return Reading::known(Chain::SelfSigned, NAMES);
     }
     let Some(authority) = authority else {
-        return if ends_in(own, certificate) {
-            Reading::known(Chain::SelfSigned, NAMES)
-        } else {
-            Reading::absent(Origin::words("no authority is named"))
-        };
+        return Reading::absent(Origin::words("no authority is named"));
     };
     let origin = Origin::path(authority.path);
     let bundle = match authority.bundle {
@@ -79,7 +75,13 @@ pub fn judge(
         let Some(above) = above else { break };
         current = above;
     }
-    let verdict = if renamed { Chain::WrongKey } else { Chain::UnknownIssuer };
+    let verdict = if renamed {
+        Chain::WrongKey
+    } else if ends_in(own, certificate) {
+        Chain::SelfSigned
+    } else {
+        Chain::UnknownIssuer
+    };
     Reading::known(verdict, origin)
 }
 
@@ -164,8 +166,9 @@ mod tests {
         let circle = [one.clone(), two];
         assert_eq!(judged(&one, &circle, from_ref(&root)), Some(Chain::UnknownIssuer));
         assert_eq!(judge(&one, &circle, None).value(), None);
-        let alone = judge(&leaf, &[middle, root], None);
-        assert_eq!(alone.value(), Some(&Chain::SelfSigned));
+        let whole = [middle, root];
+        assert_eq!(judge(&leaf, &whole, None).value(), None);
+        assert_eq!(judged(&leaf, &whole, &[]), Some(Chain::SelfSigned));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use palisade_report::section::host::Distribution;
 use palisade_report::section::host::Host as HostFacts;
 use palisade_report::section::kubelet::Expanded;
 use palisade_report::section::kubelet::Kubelet;
+use serde_json::Value;
 
 use super::inventory;
 use super::inventory::KeyPlace;
@@ -50,7 +51,8 @@ pub fn watches(
     match kubelet {
         Section::Known(kubelet) => {
             from_kubelet(host, kubelet, &mut watches);
-            static_pod::watch(host, &manifests(kubelet), &mut watches);
+            let manifests = manifests(kubelet, &mut watches);
+            static_pod::watch(host, &manifests, &mut watches);
         }
         Section::Unknown { why } => {
             let detail = format!("what the kubelet uses is not known: {why}");
@@ -63,18 +65,50 @@ pub fn watches(
     watches
 }
 
-/// The path that the kubelet names, if it is known and not masked.
-fn path(reading: Option<&Reading<String>>) -> Option<String> {
-    reading?.value().filter(|path| path.starts_with('/')).cloned()
+/// The path in a reading of the kubelet's. What could not be told, or is masked, is said.
+fn named<'a>(
+    what: &str,
+    reading: Option<&'a Reading<impl AsText>>,
+    watches: &mut Watches,
+) -> Option<&'a str> {
+    match reading? {
+        Reading::Known { value, .. } => match value.as_text() {
+            Some(path) if path.starts_with('/') => Some(path),
+            Some("") => None,
+            Some(_) | None => {
+                let detail = format!("kubelet {what} is not an absolute path");
+                watches.leave_out(Why::new(WhyKind::Malformed, detail));
+                None
+            }
+        },
+        Reading::Absent { .. } => None,
+        Reading::Unknown { why, .. } => {
+            watches.leave_out(Why::new(why.kind, format!("kubelet {what}: {why}")));
+            None
+        }
+    }
 }
 
-fn effective(kubelet: &Kubelet, field: &str) -> Option<String> {
-    let value = kubelet.effective.get(field)?.value()?.as_str()?;
-    value.starts_with('/').then(|| value.to_owned())
+/// A value that may be a path: of a flag, or of a field of the configuration.
+trait AsText {
+    fn as_text(&self) -> Option<&str>;
 }
 
-fn manifests(kubelet: &Kubelet) -> String {
-    effective(kubelet, "staticPodPath").unwrap_or_else(|| MANIFESTS.to_owned())
+impl AsText for String {
+    fn as_text(&self) -> Option<&str> {
+        Some(self)
+    }
+}
+
+impl AsText for Value {
+    fn as_text(&self) -> Option<&str> {
+        if self.is_null() { Some("") } else { self.as_str() }
+    }
+}
+
+fn manifests(kubelet: &Kubelet, watches: &mut Watches) -> String {
+    let field = "staticPodPath";
+    named(field, kubelet.effective.get(field), watches).unwrap_or(MANIFESTS).to_owned()
 }
 
 fn from_kubelet(host: &dyn Host, kubelet: &Kubelet, watches: &mut Watches) {
@@ -85,66 +119,88 @@ fn from_kubelet(host: &dyn Host, kubelet: &Kubelet, watches: &mut Watches) {
     if kubelet.process.value().is_none() && kubelet.effective.is_empty() {
         return;
     }
-    let mut add = |path: String, reason: &str, expected, kind, key| {
+    let wanted = |path: &str, reason: &str, expected, kind| Wanted {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+        expected,
+        kind,
+        key: None,
+        authority: None,
+    };
+    let required = Expectation::Required;
+    let flag = |flag: &str| kubelet.flags.get(flag);
+    if let Some(path) = named("--kubeconfig", flag("kubeconfig"), watches) {
+        watches.add(wanted(path, "kubelet --kubeconfig", required, Kind::Kubeconfig));
+    }
+    // kubeadm deletes it after the join, and the kubelet does without it from then on.
+    let bootstrap = "--bootstrap-kubeconfig";
+    if let Some(path) = named(bootstrap, flag("bootstrap-kubeconfig"), watches) {
+        let reason = "kubelet --bootstrap-kubeconfig";
+        watches.add(wanted(path, reason, Expectation::Optional, Kind::Kubeconfig));
+    }
+    let field = "authentication.x509.clientCAFile";
+    let authority = named(field, kubelet.effective.get(field), watches);
+    if let Some(path) = authority {
+        let reason = "kubelet authentication.x509.clientCAFile";
+        watches.add(wanted(path, reason, required, Kind::Bundle));
+    }
+    let directory = named("--cert-dir", flag("cert-dir"), watches).unwrap_or(CERT_DIR);
+    let directory = directory.trim_end_matches('/');
+    if switch(kubelet, "rotateCertificates") == Some(true) {
+        // Required only where the kubeconfig names it: a kubelet may authenticate otherwise.
+        let path = format!("{directory}/kubelet-client-current.pem");
+        let reason = "kubelet rotateCertificates";
+        watches.add(wanted(&path, reason, Expectation::Optional, Kind::Certificates));
+    }
+    from_serving(host, kubelet, directory, authority, watches);
+}
+
+/// The kubelet's serving certificate: a configured pair, else the one that it has rotated, else the
+/// one that it makes for itself. Where the configuration is not known, what is there is watched and
+/// nothing is required.
+fn from_serving(
+    host: &dyn Host,
+    kubelet: &Kubelet,
+    directory: &str,
+    authority: Option<&str>,
+    watches: &mut Watches,
+) {
+    let configured = kubelet.effective.get("tlsCertFile");
+    if let Some(path) = named("tlsCertFile", configured, watches) {
+        let key = kubelet.effective.get("tlsPrivateKeyFile");
+        let key = named("tlsPrivateKeyFile", key, watches).map(str::to_owned);
         watches.add(Wanted {
-            path,
-            reason: reason.to_owned(),
-            expected,
-            kind,
+            path: path.to_owned(),
+            reason: "kubelet tlsCertFile".to_owned(),
+            expected: Expectation::Required,
+            kind: Kind::Certificates,
             key,
             authority: None,
         });
-    };
-    if let Some(path) = path(kubelet.flags.get("kubeconfig")) {
-        add(path, "kubelet --kubeconfig", Expectation::Required, Kind::Kubeconfig, None);
-    }
-    // kubeadm deletes it after the join, and the kubelet does without it from then on.
-    if let Some(path) = path(kubelet.flags.get("bootstrap-kubeconfig")) {
-        let reason = "kubelet --bootstrap-kubeconfig";
-        add(path, reason, Expectation::Optional, Kind::Kubeconfig, None);
-    }
-    if let Some(path) = effective(kubelet, "authentication.x509.clientCAFile") {
-        let reason = "kubelet authentication.x509.clientCAFile";
-        add(path, reason, Expectation::Required, Kind::Bundle, None);
-    }
-    let directory = path(kubelet.flags.get("cert-dir")).unwrap_or_else(|| CERT_DIR.to_owned());
-    let directory = directory.trim_end_matches('/');
-    let current = |name: &str| format!("{directory}/{name}");
-    if truth(kubelet, "rotateCertificates") == Some(true) {
-        // Required only where the kubeconfig names it: a kubelet may authenticate otherwise.
-        let reason = "kubelet rotateCertificates";
-        let path = current("kubelet-client-current.pem");
-        add(path, reason, Expectation::Optional, Kind::Certificates, None);
-    }
-    if let Some(path) = effective(kubelet, "tlsCertFile") {
-        let key = effective(kubelet, "tlsPrivateKeyFile");
-        add(path, "kubelet tlsCertFile", Expectation::Required, Kind::Certificates, key);
         return;
     }
-    let server = current("kubelet-server-current.pem");
-    let bootstrap = truth(kubelet, "serverTLSBootstrap");
-    let rotated = match bootstrap {
-        Some(rotated) => rotated,
-        // Not known: what is there is what is used.
-        None => host.metadata(&server).is_ok(),
-    };
-    if rotated {
-        let expected = required_if(bootstrap.is_some());
-        add(server, "kubelet serverTLSBootstrap", expected, Kind::Certificates, None);
+    let rotated_path = format!("{directory}/kubelet-server-current.pem");
+    let bootstrap = switch(kubelet, "serverTLSBootstrap");
+    let rotated = bootstrap.unwrap_or_else(|| host.metadata(&rotated_path).is_ok());
+    let certain = bootstrap.is_some() && !matches!(configured, Some(Reading::Unknown { .. }));
+    let (path, reason, key) = if rotated {
+        (rotated_path, "kubelet serverTLSBootstrap", None)
     } else {
-        let reason = "kubelet's own serving certificate";
-        let key = Some(current("kubelet.key"));
-        let expected = required_if(bootstrap.is_some());
-        add(current("kubelet.crt"), reason, expected, Kind::Certificates, key);
-    }
+        let key = Some(format!("{directory}/kubelet.key"));
+        (format!("{directory}/kubelet.crt"), "kubelet's own serving certificate", key)
+    };
+    watches.add(Wanted {
+        path,
+        reason: reason.to_owned(),
+        expected: if certain { Expectation::Required } else { Expectation::Optional },
+        kind: Kind::Certificates,
+        key,
+        authority: authority.map(str::to_owned),
+    });
 }
 
-const fn required_if(known: bool) -> Expectation {
-    if known { Expectation::Required } else { Expectation::Optional }
-}
-
-/// A switch of the kubelet; a switch that no layer sets and that has no default is off.
-fn truth(kubelet: &Kubelet, field: &str) -> Option<bool> {
+/// A switch of the kubelet; one that no layer sets is off.
+fn switch(kubelet: &Kubelet, field: &str) -> Option<bool> {
     match kubelet.effective.get(field)? {
         Reading::Known { value, .. } => value.as_bool(),
         Reading::Absent { .. } => Some(false),

@@ -13,8 +13,8 @@ use super::der::Reader;
 /// Alternative names that are kept of one certificate.
 pub const MAX_NAMES: usize = 64;
 
-/// Attribute types that have a registered short name (RFC 4514 section 3, RFC 4519); the last is
-/// not registered, but every tool writes it so.
+/// Attribute types that have a registered short name (RFC 4514 section 3, RFC 4519); the last two
+/// are not registered, but every tool writes them so.
 const ATTRIBUTES: &[(&str, &str)] = &[
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),
@@ -30,12 +30,14 @@ const ATTRIBUTES: &[(&str, &str)] = &[
     ("0.9.2342.19200300.100.1.1", "UID"),
     ("0.9.2342.19200300.100.1.25", "DC"),
     ("1.2.840.113549.1.9.1", "emailAddress"),
+    ("2.5.4.97", "organizationIdentifier"),
 ];
 
 /// A Name as RFC 4514 text, the last relative name first, unbounded: for comparing.
 ///
 /// String types are converted, so that names that differ only in them are equal. Nothing in it is
-/// refused: what cannot be read as text is shown as `#` and hexadecimal digits.
+/// refused: what is no string is shown as `#` and hexadecimal digits. Unlike RFC 4514, strings of
+/// types without a short name are shown as text too, since people read this.
 #[must_use]
 pub fn text(name: &Element<'_>) -> String {
     let mut parts = Vec::new();

@@ -230,6 +230,20 @@ fn a_rotated_serving_certificate_replaces_the_kubelets_own() {
 }
 
 #[test]
+fn what_the_kubelet_may_name_is_said_when_it_is_not_known() {
+    let mut section = kubeadm_kubelet();
+    let Section::Known(facts) = &mut section else { panic!() };
+    let why = || Why::new(WhyKind::Malformed, "test");
+    let origin = || Origin::words("test");
+    facts.effective.insert("tlsCertFile".to_owned(), Reading::unknown(why(), origin()));
+    facts.flags.insert("kubeconfig".to_owned(), Reading::unknown(why(), origin()));
+    facts.flags.insert("cert-dir".to_owned(), Reading::known("*".to_owned(), origin()));
+    let facts = read(&worker(), &[], &plain(), &section);
+    assert_eq!(facts.left_out.len(), 3);
+    assert_eq!(facts.files[&format!("{PKI}/kubelet.crt")].expected, Expectation::Optional);
+}
+
+#[test]
 fn cert_dir_and_configured_pairs_are_followed() {
     let section = kubelet(
         &[
