@@ -107,7 +107,7 @@ const fn unset(path: &'static str, kind: Kind, flag: &'static str) -> Field {
 
 const EQUALS: Kind = Kind::Map { separator: '=' };
 
-/// What the kubelet evicts at, unless told otherwise, on Linux.
+/// What the kubelet evicts at on Linux if its configuration file does not tell.
 const EVICTION: Default = Default::Map(&[
     ("imagefs.available", "15%"),
     ("imagefs.inodesFree", "5%"),
@@ -117,7 +117,7 @@ const EVICTION: Default = Default::Map(&[
 ]);
 
 /// The fields, in ascending order of their paths, capitals as small letters.
-pub(super) const FIELDS: [Field; 69] = [
+pub(super) const FIELDS: [Field; 71] = [
     text("address", "address", "0.0.0.0"),
     unset("allowedUnsafeSysctls", Kind::List, "allowed-unsafe-sysctls"),
     switch("authentication.anonymous.enabled", "anonymous-auth", false)
@@ -165,7 +165,8 @@ pub(super) const FIELDS: [Field; 69] = [
     ),
     number("eventBurst", "event-burst", 100),
     number("eventRecordQPS", "event-qps", 50).optional(),
-    field("evictionHard", Kind::Map { separator: '<' }, "eviction-hard", EVICTION),
+    field("evictionHard", Kind::Map { separator: '<' }, "eviction-hard", EVICTION)
+        .legacy(Default::Unset),
     switch("failSwapOn", "fail-swap-on", true),
     unset("featureGates", Kind::Gates, "feature-gates"),
     duration("fileCheckFrequency", "file-check-frequency", "20s"),
@@ -178,9 +179,11 @@ pub(super) const FIELDS: [Field; 69] = [
     unset("kubeReserved", EQUALS, "kube-reserved"),
     unset("kubeReservedCgroup", Kind::Text, "kube-reserved-cgroup"),
     switch("makeIPTablesUtilChains", "make-iptables-util-chains", true),
+    unset("maxParallelImagePulls", Kind::Integer, "").optional(),
     number("maxPods", "max-pods", 110),
     text("memoryManagerPolicy", "memory-manager-policy", "None"),
     unset("memorySwap.swapBehavior", Kind::Text, ""),
+    switch("mergeDefaultEvictionSettings", "", false),
     number("nodeLeaseDurationSeconds", "", 40),
     duration("nodeStatusUpdateFrequency", "node-status-update-frequency", "10s"),
     number("podPidsLimit", "pod-max-pids", -1).optional(),

@@ -1,6 +1,6 @@
 //! The kubelet's flags: which take a value, and which are not part of `KubeletConfiguration`.
 //!
-//! Source: `kubelet --help` of Kubernetes 1.24 to 1.35, retired flags included, because a flag
+//! Source: `kubelet --help` of Kubernetes 1.24 to 1.36, retired flags included, because a flag
 //! that is not known here is taken apart by guess.
 
 use super::fields::FIELDS;
@@ -67,19 +67,21 @@ pub(super) const PATHS: [&str; 8] = [
 ];
 
 /// Booleans that are not fields of the table.
-const SWITCHES: [&str; 30] = [
+const SWITCHES: [&str; 32] = [
     "add-dir-header",
     "allow-privileged",
     "alsologtostderr",
     "cgroups-per-qos",
     "containerized",
+    "cpu-cfs-quota",
     "docker-only",
     "enable-controller-attach-detach",
     "enable-load-reader",
+    "exit-on-lock-contention",
     "experimental-allocatable-ignore-eviction",
     "experimental-check-node-capabilities-before-mount",
     "experimental-kernel-memcg-notification",
-    "exit-on-lock-contention",
+    "fail-cgroupv1",
     "help",
     "keep-terminated-pod-volumes",
     "kernel-memcg-notification",
@@ -101,7 +103,7 @@ const SWITCHES: [&str; 30] = [
 ];
 
 /// Flags with a value that are neither in the table of fields nor facts by themselves.
-const VALUES: [&str; 47] = [
+const VALUES: [&str; 71] = [
     "application-metrics-count-limit",
     "azure-container-registry-config",
     "boot-id-file",
@@ -114,13 +116,26 @@ const VALUES: [&str; 47] = [
     "container-runtime",
     "containerd",
     "containerd-namespace",
+    "cpu-cfs-quota-period",
     "cpu-manager-policy-options",
+    "cpu-manager-reconcile-period",
     "docker-endpoint",
+    "event-storage-age-limit",
+    "event-storage-event-limit",
+    "eviction-max-pod-grace-period",
+    "eviction-minimum-reclaim",
+    "eviction-pressure-transition-period",
+    "eviction-soft",
+    "eviction-soft-grace-period",
     "experimental-bootstrap-kubeconfig",
     "experimental-mounter-path",
     "global-housekeeping-interval",
+    "hairpin-mode",
     "housekeeping-interval",
+    "http-check-frequency",
     "image-service-endpoint",
+    "iptables-drop-bit",
+    "iptables-masquerade-bit",
     "kube-api-burst",
     "kube-api-content-type",
     "kube-api-qps",
@@ -135,6 +150,7 @@ const VALUES: [&str; 47] = [
     "logging-format",
     "machine-id-file",
     "manifest-url-header",
+    "max-open-files",
     "maximum-dead-containers",
     "maximum-dead-containers-per-container",
     "minimum-container-ttl-duration",
@@ -142,13 +158,23 @@ const VALUES: [&str; 47] = [
     "network-plugin-mtu",
     "node-status-max-images",
     "non-masquerade-cidr",
+    "oom-score-adj",
     "pod-cidr",
     "pod-infra-container-image",
     "provider-id",
+    "qos-reserved",
     "register-with-taints",
+    "reserved-cpus",
     "reserved-memory",
     "seccomp-profile-root",
     "stderrthreshold",
+    "sync-frequency",
+    "system-cgroups",
+    "system-reserved-cgroup",
+    "topology-manager-policy-options",
+    "topology-manager-scope",
+    "volume-plugin-dir",
+    "volume-stats-agg-period",
 ];
 
 #[cfg(test)]

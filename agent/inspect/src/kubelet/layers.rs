@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::config;
 use super::config::Content;
 use super::config::Tree;
+use super::fields::Default;
 use super::fields::FIELDS;
 use super::fields::Field;
 use super::fields::Kind;
@@ -45,6 +46,14 @@ pub(super) enum Defaults {
     V1beta1,
 }
 
+/// How often defaults were filled in. Maps are filled in the first time only, because their
+/// defaults belong to the `--config` file and not to the API type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    First,
+    Second,
+}
+
 /// The layers below the flags, merged.
 #[derive(Debug)]
 pub(super) struct Layers {
@@ -70,13 +79,15 @@ pub(super) fn read(
     {
         let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
         resolve(&mut parts, directory);
+        merge_eviction(&mut parts);
         layers.values = Ok(parts);
     }
-    layers.settle(defaults);
+    layers.settle(defaults, Round::First);
     if let Some(directory) = directory {
         layers.drop_ins(host, directory, defaults);
         // What a drop-in deletes or zeroes takes the default of the API type, never the legacy one.
-        layers.settle(if defaults == Defaults::Legacy { Defaults::V1beta1 } else { defaults });
+        let again = if defaults == Defaults::Legacy { Defaults::V1beta1 } else { defaults };
+        layers.settle(again, Round::Second);
     }
     layers
 }
@@ -143,8 +154,11 @@ impl Layers {
     }
 
     /// Takes away what counts as not set, checks the rest, and fills in defaults.
-    fn settle(&mut self, defaults: Defaults) {
+    fn settle(&mut self, defaults: Defaults, round: Round) {
         let Ok(values) = &mut self.values else { return };
+        let parallel = config::at(values, "maxParallelImagePulls");
+        let parallel = parallel.and_then(|tree| value::of_tree(Kind::Integer, tree).ok().flatten());
+        let parallel = parallel.and_then(|value| value.as_i64()).is_some_and(|pulls| pulls >= 2);
         for field in &FIELDS {
             if let Some(tree) = config::at(values, field.path) {
                 match value::of_tree(field.kind, tree) {
@@ -172,10 +186,33 @@ impl Layers {
                 Defaults::V1beta1 => (field.default, "KubeletConfiguration v1beta1"),
                 Defaults::Unknown => continue,
             };
-            if let Some(value) = value::of_default(default) {
+            if round == Round::Second && matches!(default, Default::Map(_)) {
+                continue;
+            }
+            if let Some(mut value) = value::of_default(default) {
+                if field.path == "serializeImagePulls" && parallel {
+                    value = false.into();
+                }
                 let origin = Origin::default_of(whose);
                 config::put(values, field.path, planted(value, &origin));
             }
+        }
+    }
+}
+
+/// Adds the thresholds that the `--config` file leaves out, if it asks for that.
+fn merge_eviction(values: &mut BTreeMap<String, Tree>) {
+    let asked = config::at(values, "mergeDefaultEvictionSettings");
+    let asked = asked.is_some_and(|tree| tree.content == Content::Leaf(true.into()));
+    let field = FIELDS.iter().find(|field| field.path == "evictionHard");
+    if asked
+        && let Some(default) = field.and_then(|field| value::of_default(field.default))
+        && let Some(Tree { content: Content::Object(own), .. }) = values.get_mut("evictionHard")
+    {
+        let origin = Origin::default_of("mergeDefaultEvictionSettings");
+        let Content::Object(parts) = planted(default, &origin).content else { return };
+        for (threshold, tree) in parts {
+            own.entry(threshold).or_insert(tree);
         }
     }
 }

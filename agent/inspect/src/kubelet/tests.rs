@@ -189,6 +189,19 @@ fn effective_values_are_those_that_the_kubelet_computes() {
             "evictionHard",
             r#"{"memory.available":"1Gi"} flag --eviction-hard"#.to_owned(),
         ),
+        ("", None, "evictionHard", format!("absent {NOWHERE}")),
+        (
+            "--config=/k.yaml",
+            Some("maxParallelImagePulls: 2"),
+            "serializeImagePulls",
+            format!("false {V1}"),
+        ),
+        (
+            "--config=/k.yaml",
+            Some("evictionHard: {memory.available: 1Gi}"),
+            "evictionHard",
+            r#"{"memory.available":"1Gi"} /k.yaml:3"#.to_owned(),
+        ),
         // JSON is a configuration file too, and may be indented with tabs.
         ("--config=/k.json", None, "readOnlyPort", "10255 /k.json:4".to_owned()),
     ] {
