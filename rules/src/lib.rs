@@ -22,6 +22,7 @@ pub mod judge;
 pub mod pattern;
 pub mod profile;
 pub mod rule;
+pub mod table;
 pub mod waiver;
 
 mod body;

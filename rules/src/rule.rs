@@ -94,6 +94,9 @@ pub enum MalformedRule {
     /// No reference, or more than [`MAX_REFERENCES`].
     #[error("`references`: expected 1 to {MAX_REFERENCES}")]
     References,
+    /// Words for a kind that has none.
+    #[error("this kind has no words to override")]
+    Override,
     /// A retired id.
     #[error("the id is retired: {reason}")]
     Retired {
