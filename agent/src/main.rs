@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,6 +10,10 @@ use palisade_agent::verb;
 
 fn main() -> ExitCode {
     let cli = verb::Cli::parse();
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    verb::run(cli, &mut out, &mut std::io::stderr())
+    let stdout = std::io::stdout();
+    let surface = verb::Surface {
+        is_terminal: stdout.is_terminal(),
+        no_colour: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    };
+    verb::run(cli, surface, &mut stdout.lock(), &mut std::io::stderr())
 }

@@ -1,9 +1,7 @@
 //! `report`: the facts of this host, as they would be sent.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::io::Write;
-use std::process::ExitCode;
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::ValueEnum;
@@ -13,6 +11,7 @@ use palisade_report::canonical::CanonicalError;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::Output;
 use super::RootArgs;
 use crate::Inspector;
 use crate::Tree;
@@ -26,6 +25,9 @@ use crate::tree::OpenTreeError;
 pub(super) struct ReportArgs {
     #[command(flatten)]
     root: RootArgs,
+    /// Profile that decides how far readers look; the built-in one if not given
+    #[arg(long, value_name = "FILE", env = "PALISADE_PROFILE")]
+    profile: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -43,15 +45,12 @@ pub(super) enum ReportError {
     #[error("failed to open the host")]
     Open(#[source] OpenTreeError),
     /// The profile cannot be loaded.
-    #[error("failed to load the profile")]
+    #[error("failed to get the rules")]
     Profile(#[source] super::LoadProfileError),
     /// A section has no JSON form. At fault: us.
     #[error("failed to seal the report")]
     Seal(#[source] CanonicalError),
-    /// Standard output is closed or full.
-    #[error("failed to print the report")]
-    Print(#[source] io::Error),
-    /// Standard output is closed or full, or a section has no JSON form.
+    /// The report has no JSON form. At fault: us.
     #[error("failed to write the report as JSON")]
     Write(#[source] serde_json::Error),
 }
@@ -63,15 +62,14 @@ struct Printed<'a> {
     sections: &'a BTreeMap<SectionName, Box<RawValue>>,
 }
 
-pub(super) fn run(args: ReportArgs, out: &mut impl Write) -> Result<ExitCode, ReportError> {
-    let ReportArgs { root: RootArgs { root }, format: Format::Json } = args;
+pub(super) fn run(args: ReportArgs) -> Result<Output, ReportError> {
+    let ReportArgs { root: RootArgs { root }, profile, format: Format::Json } = args;
+    let profile = super::profile(profile.as_deref()).map_err(ReportError::Profile)?;
     let tree = Tree::open(&root).map_err(ReportError::Open)?;
-    let report =
-        Inspector::new(tree, super::interest(&super::profile(None).map_err(ReportError::Profile)?))
-            .inspect();
+    let report = Inspector::new(tree, super::interest(&profile)).inspect();
     let sealed = report.seal().map_err(ReportError::Seal)?;
     let printed = Printed { report: sealed.manifest().digest(), sections: sealed.sections() };
-    serde_json::to_writer(&mut *out, &printed).map_err(ReportError::Write)?;
-    writeln!(out).and_then(|()| out.flush()).map_err(ReportError::Print)?;
-    Ok(ExitCode::SUCCESS)
+    let mut text = serde_json::to_string(&printed).map_err(ReportError::Write)?;
+    text.push('\n');
+    Ok(Output { text, code: 0 })
 }

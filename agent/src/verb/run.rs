@@ -1,13 +1,13 @@
 //! `run`: reports this host to a collector until it is told to stop.
 
 use std::io;
-use std::process::ExitCode;
 
 use clap::Args;
 use palisade_inspect::Host;
 use palisade_report::NodeName;
 use tracing::info;
 
+use super::Output;
 use crate::Inspector;
 use crate::Tree;
 use crate::conversation::Conversation;
@@ -49,7 +49,7 @@ pub(super) enum RunError {
     #[error("failed to open the host")]
     Open(#[source] OpenTreeError),
     /// The profile cannot be loaded.
-    #[error("failed to load the profile")]
+    #[error("failed to get the rules")]
     Profile(#[source] super::LoadProfileError),
     /// The runtime cannot start. At fault: the system's limits.
     #[error("failed to start the runtime")]
@@ -62,7 +62,7 @@ pub(super) enum RunError {
 /// Threads beside the main one: an inspection, and the resolver of names.
 const MAX_BLOCKING_THREADS: usize = 2;
 
-pub(super) fn run(args: RunArgs) -> Result<ExitCode, RunError> {
+pub(super) fn run(args: RunArgs) -> Result<Output, RunError> {
     let settings = args.settings.validate().map_err(RunError::Settings)?;
     tracing_subscriber::fmt().json().flatten_event(true).with_writer(io::stderr).init();
     let Settings { root, collector, node, token_file, ca_file, interval, profile } = settings;
@@ -87,7 +87,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, RunError> {
     let outcome = runtime.block_on(reporter::run(inspector, conversation, interval));
     // An inspection that hangs in the kernel cannot be waited for.
     runtime.shutdown_background();
-    outcome.map(|()| ExitCode::SUCCESS).map_err(RunError::Listen)
+    outcome.map(|()| Output { text: String::new(), code: 0 }).map_err(RunError::Listen)
 }
 
 /// The host's name in lowercase, as the kubelet would register it.
