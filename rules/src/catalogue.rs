@@ -11,9 +11,16 @@ use crate::rule::Rule;
 use crate::rule::parse_rules;
 
 /// Every built-in rule file: the area and its text.
-pub const FILES: [(&str, &str); 2] = [
+pub const FILES: [(&str, &str); 9] = [
+    ("certificate", include_str!("../data/certificate.yaml")),
+    ("file", include_str!("../data/file.yaml")),
+    ("host", include_str!("../data/host.yaml")),
+    ("kernel", include_str!("../data/kernel.yaml")),
     ("kubelet", include_str!("../data/kubelet.yaml")),
+    ("reboot", include_str!("../data/reboot.yaml")),
+    ("socket", include_str!("../data/socket.yaml")),
     ("sysctl", include_str!("../data/sysctl.yaml")),
+    ("updates", include_str!("../data/updates.yaml")),
 ];
 
 /// The built-in profile, in the form that a user would write.

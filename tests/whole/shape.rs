@@ -22,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["report", "rules", "agent/inspect"];
 
 /// What a pure crate must not depend on.
-const IMPURE: &[&str] = &["tokio", "hyper", "nix", "tracing", "sysinfo", "procfs", "rusqlite", "libc"];
+const IMPURE: &[&str] =
+    &["tokio", "hyper", "nix", "tracing", "sysinfo", "procfs", "rusqlite", "libc"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
@@ -61,8 +62,10 @@ fn dependencies_run_only_along_the_arrows() {
 #[test]
 fn pure_crates_depend_on_nothing_that_does_io_and_say_so() {
     for krate in PURE {
-        let impure: Vec<_> =
-            dependencies(krate).into_iter().filter(|name| IMPURE.contains(&name.as_str())).collect();
+        let impure: Vec<_> = dependencies(krate)
+            .into_iter()
+            .filter(|name| IMPURE.contains(&name.as_str()))
+            .collect();
         assert!(impure.is_empty(), "{krate} depends on {impure:?}");
         let lib = read(&format!("{krate}/src/lib.rs"));
         assert!(lib.contains("clippy::disallowed_methods"), "{krate} does not switch the lint on");
@@ -89,10 +92,12 @@ fn no_source_file_is_too_long() {
 }
 
 fn each_file(directory: &Path, visit: &mut impl FnMut(&Path)) {
-    for entry in fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry")) {
+    for entry in fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry"))
+    {
         let path = entry.path();
         let kind = entry.file_type().expect("a kind");
-        let skipped = path.ends_with("target") || path.ends_with("nodes") || path.ends_with("corpus");
+        let skipped =
+            path.ends_with("target") || path.ends_with("nodes") || path.ends_with("corpus");
         if kind.is_dir() && !skipped {
             each_file(&path, visit);
         } else if kind.is_file() {

@@ -7,9 +7,9 @@
 use crate::Host;
 use crate::ReadError;
 
-/// Bytes of one line that are kept; the longest line of interest is a mount with a long overlay
-/// option list, which the kernel bounds by a page.
-pub const MAX_LINE: usize = 8192;
+/// Bytes of one line that are kept; the longest line of interest is a mount: overlay lists its
+/// layers there, up to 500 of them.
+pub const MAX_LINE: usize = 64 * 1024;
 
 /// Bytes of a table in `/proc` that are read: 100,000 sockets of 150 bytes, or 10,000 mounts of
 /// 1.5 KiB.

@@ -247,7 +247,7 @@ fn new_key<'a>(at: &str, rest: &'a str) -> Option<&'a str> {
 fn new_entry(at: &str) -> Value {
     match at {
         "sysctls.keys" => json!({"running": absent(), "next_boot": absent()}),
-        "kubelet.effective" | "kubelet.flags" | "files.paths" => absent(),
+        "kernel.modules" | "kubelet.effective" | "kubelet.flags" | "files.paths" => absent(),
         _ => beneath_entry(at).unwrap_or_else(|| json!({})),
     }
 }
