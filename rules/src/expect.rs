@@ -284,3 +284,6 @@ impl Expect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ pub mod judge;
 pub mod pattern;
 pub mod profile;
 pub mod rule;
+pub mod schema;
 pub mod table;
 pub mod waiver;
 
@@ -51,5 +52,6 @@ pub use judge::judge_group;
 pub use pattern::Pattern;
 pub use profile::Profile;
 pub use rule::Rule;
+pub use schema::schema;
 pub use waiver::Waivers;
 pub use yaml::ParseYamlError;

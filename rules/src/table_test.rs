@@ -20,12 +20,12 @@ use crate::judge::judge_one;
 use crate::rule::Rule;
 use crate::rule::parse_rules;
 
-mod example;
+pub(crate) mod example;
 
 use example::Example;
 
 /// The moment at which examples are judged: 2027-01-15T08:00:00Z.
-const NOW: Moment = Moment::from_unix(1_800_000_000);
+pub(crate) const NOW: Moment = Moment::from_unix(1_800_000_000);
 
 static RULES: LazyLock<Vec<Arc<Rule>>> = LazyLock::new(|| catalogue::rules().unwrap());
 

@@ -54,10 +54,10 @@ impl File {
     pub(crate) fn parse(body: &Body<'_>) -> Result<Self, MalformedBody> {
         let pattern = body.required("path")?;
         let variable = variable(pattern)?;
-        if variable.is_none() && !pattern.starts_with('/') {
+        if (variable.is_none() && !pattern.starts_with('/')) || pattern.contains('[') {
             return Err(MalformedBody::Value {
                 word: "path",
-                expected: "an absolute path, or ${kubelet.flags.NAME} or ${kubelet.effective.FIELD}",
+                expected: "an absolute path without brackets, or ${kubelet.…} at its start",
             });
         }
         let mode = match body.text("mode")? {
