@@ -18,10 +18,10 @@ use crate::Facts;
 
 /// A report in the making: each section's JSON.
 #[derive(Clone, Debug)]
-pub(super) struct Example(BTreeMap<SectionName, Value>);
+pub(crate) struct Example(BTreeMap<SectionName, Value>);
 
 impl Example {
-    pub(super) fn build(facts: &BTreeMap<String, Value>) -> Result<Self, String> {
+    pub(crate) fn build(facts: &BTreeMap<String, Value>) -> Result<Self, String> {
         let mut example = Self::nothing();
         for (path, value) in facts {
             let (node, rest, at) = example.section(path)?;
@@ -126,7 +126,7 @@ impl Example {
         Self(sections.into_iter().map(known).collect())
     }
 
-    pub(super) fn facts(&self) -> Facts {
+    pub(crate) fn facts(&self) -> Facts {
         let mut facts = Facts::default();
         for (name, section) in &self.0 {
             facts.insert(*name, Arc::new(section.clone()));
