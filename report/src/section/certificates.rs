@@ -30,7 +30,7 @@ pub struct CertificateFile {
     pub watched: BTreeSet<String>,
     /// Whether it must be there.
     pub expected: Expectation,
-    /// Where its links lead; absent when it is no link.
+    /// Where its links lead; absent when it is no link. Of a link that leads to nothing, its text.
     pub resolved: Reading<String>,
     /// What it holds. Absent: the file is not there. Unknown: it could not be read or holds no
     /// certificate.

@@ -69,12 +69,15 @@ impl Examined {
         }
     }
 
-    fn failed(path: &str, error: ReadError) -> Self {
-        Self {
-            resolved: Reading::unknown(error.clone().why(), Origin::path(path)),
-            certificates: error.reading(),
-            malformed: Vec::new(),
-        }
+    /// Of a file that could not be read. A link that leads to nothing still tells where it leads.
+    fn failed(host: &dyn Host, path: &str, error: ReadError) -> Self {
+        let resolved = match (&error, host.read_link(path)) {
+            (ReadError::NotFound { .. }, Ok(target)) => {
+                Reading::known(name::shown(&target), Origin::path(path))
+            }
+            (ReadError::NotFound { .. } | ReadError::Failed { .. }, _) => error.clone().reading(),
+        };
+        Self { resolved, certificates: error.reading(), malformed: Vec::new() }
     }
 }
 
@@ -99,7 +102,7 @@ impl<'a> Examiner<'a> {
     ) -> Examined {
         let (bytes, resolved) = match self.load(path, MAX_FILE) {
             Ok(loaded) => loaded,
-            Err(error) => return Examined::failed(path, error),
+            Err(error) => return Examined::failed(self.host, path, error),
         };
         match kubeconfig::parse(bytes.bytes()) {
             Ok(config) => self.entries(path, watch, config, resolved, watches),
@@ -119,7 +122,7 @@ impl<'a> Examiner<'a> {
         };
         let (bytes, resolved) = match self.load(path, limit) {
             Ok(loaded) => loaded,
-            Err(error) => return Examined::failed(path, error),
+            Err(error) => return Examined::failed(self.host, path, error),
         };
         let found = match contents::parse(bytes.bytes()) {
             Ok(found) => found,

@@ -476,6 +476,18 @@ fn an_unreadable_key_is_unknown_and_a_missing_one_too() {
 }
 
 #[test]
+fn a_link_that_leads_to_nothing_is_missing_and_says_where_it_leads() {
+    let current = format!("{PKI}/kubelet-client-current.pem");
+    let host = worker().link(&current, &format!("{PKI}/gone.pem"));
+    let facts = read(&host, &[], &plain(), &kubeadm_kubelet());
+    let file = &facts.files[&current];
+    assert!(matches!(file.certificates, Reading::Absent { .. }));
+    assert_eq!(file.resolved.value(), Some(&format!("{PKI}/gone.pem")));
+    let facts = read(&host.without(&current), &[], &plain(), &kubeadm_kubelet());
+    assert!(matches!(facts.files[&current].resolved, Reading::Absent { .. }));
+}
+
+#[test]
 fn the_swap_of_a_projected_volume_is_seen() {
     let host = MemoryHost::default()
         .file("/v/..1/tls.crt", CLIENT)
