@@ -166,6 +166,14 @@ impl Waivers {
         Ok(Self(all))
     }
 
+    /// Whether a waiver singles this node out, so that it cannot share its judgements with others.
+    #[must_use]
+    pub fn name_node(&self, node: &NodeName) -> bool {
+        let singles_out =
+            |waiver: &Waiver| !waiver.nodes.is_everything() && waiver.nodes.matches(node.as_str());
+        self.0.iter().any(singles_out)
+    }
+
     /// Excuses the findings of a judgement that a live waiver covers. Findings that are waived
     /// already stay as they are.
     pub fn apply(&self, judgement: &mut Judgement, node: Option<&NodeName>, now: Moment) {

@@ -89,3 +89,12 @@ fn days_are_counted_over_leap_years() {
         assert_eq!(end(text).unwrap().to_string(), shown);
     }
 }
+
+#[test]
+fn only_nodes_that_a_pattern_singles_out_are_named() {
+    let waivers = Waivers::parse(WAIVERS).unwrap();
+    assert!(waivers.name_node(&"worker-7".parse().unwrap()));
+    assert!(!waivers.name_node(&"control-1".parse().unwrap()));
+    let everywhere = Waivers::parse(&WAIVERS.replace("  nodes: worker-*\n", "")).unwrap();
+    assert!(!everywhere.name_node(&"worker-7".parse().unwrap()));
+}
