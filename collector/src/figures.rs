@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use crate::http::limits::TooMany;
 
 /// Counts since the process started.
@@ -23,15 +25,17 @@ pub struct Figures {
 }
 
 /// How long agents waited for their uploads to become durable.
-#[derive(Debug, Default)]
-pub struct CommitWait {
-    buckets: [AtomicU64; COMMIT_BOUNDS_MS.len()],
-    count: AtomicU64,
-    sum_us: AtomicU64,
-}
+#[derive(Clone, Debug)]
+pub struct CommitWait(pub Histogram);
 
-/// Upper bounds of the buckets, in milliseconds: a batch takes at most 50, a slow disk seconds.
-pub const COMMIT_BOUNDS_MS: [u64; 8] = [5, 10, 25, 50, 100, 250, 1000, 5000];
+/// Upper bounds of its buckets, in seconds: a batch takes at most 0.05, a slow disk seconds.
+const COMMIT_BOUNDS_SECS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+impl Default for CommitWait {
+    fn default() -> Self {
+        Self(Histogram::new(COMMIT_BOUNDS_SECS))
+    }
+}
 
 /// Hundreds of status codes, for the label.
 pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -72,12 +76,6 @@ pub struct Counted {
     pub uploads: u64,
     /// Heartbeats.
     pub heartbeats: u64,
-    /// Cumulative counts by [`COMMIT_BOUNDS_MS`].
-    pub commit_buckets: [u64; COMMIT_BOUNDS_MS.len()],
-    /// Uploads that were waited for.
-    pub commit_count: u64,
-    /// Microseconds waited in all.
-    pub commit_sum_us: u64,
 }
 
 impl Figures {
@@ -116,14 +114,7 @@ impl Figures {
         add(&self.uploads, 1);
         add(&self.stored_sections, u64::try_from(stored).unwrap_or(u64::MAX));
         add(&self.refused_sections, u64::try_from(refused).unwrap_or(u64::MAX));
-        let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        for (bucket, bound_ms) in self.commit_wait.buckets.iter().zip(COMMIT_BOUNDS_MS) {
-            if waited_us <= bound_ms.saturating_mul(1000) {
-                add(bucket, 1);
-            }
-        }
-        add(&self.commit_wait.count, 1);
-        add(&self.commit_wait.sum_us, waited_us);
+        self.commit_wait.0.observe(waited.as_secs_f64());
     }
 
     /// A reply left with this status.
@@ -144,6 +135,12 @@ impl Figures {
         }
     }
 
+    /// How long agents waited for their uploads to become durable.
+    #[must_use]
+    pub const fn commit_wait(&self) -> &CommitWait {
+        &self.commit_wait
+    }
+
     /// The counts now.
     #[must_use]
     pub fn counted(&self) -> Counted {
@@ -159,7 +156,7 @@ impl Figures {
             turned_away,
             uploads,
             heartbeats,
-            commit_wait: CommitWait { buckets, count, sum_us },
+            commit_wait: _,
         } = self;
         Counted {
             accept_errors: at(accept_errors),
@@ -173,9 +170,6 @@ impl Figures {
             turned_away: turned_away.each_ref().map(at),
             uploads: at(uploads),
             heartbeats: at(heartbeats),
-            commit_buckets: buckets.each_ref().map(at),
-            commit_count: at(count),
-            commit_sum_us: at(sum_us),
         }
     }
 }

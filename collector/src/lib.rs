@@ -9,10 +9,12 @@ pub mod clock;
 pub mod engine;
 pub mod figures;
 pub mod http;
+pub mod judge;
 pub mod run;
 pub mod settings;
 #[expect(dead_code, reason = "the core of the engine, which fills it, lands next")]
 pub mod snapshot;
+pub mod start;
 pub mod store;
 pub mod tls;
 

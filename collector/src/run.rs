@@ -26,9 +26,10 @@ use crate::clock::SystemClock;
 use crate::engine::Engine;
 use crate::engine::EngineSettings;
 use crate::engine::EngineThread;
-use crate::engine::Judge;
 use crate::http::server;
 use crate::http::server::Shared;
+use crate::judge::LoadJudgeError;
+use crate::judge::ProfileJudge;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::tls::Reloaded;
@@ -41,6 +42,9 @@ const STORE_FILE: &str = "palisade.db";
 /// Why the collector cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Rules or waivers cannot be used. At fault: configuration.
+    #[error("failed to load rules and waivers")]
+    Judge(#[source] LoadJudgeError),
     /// The token files cannot be used. At fault: configuration.
     #[error("failed to read the tokens")]
     Tokens(#[source] TokenError),
@@ -82,10 +86,11 @@ pub struct Collector {
     tls: Option<Arc<Tls>>,
     shared: Arc<Shared>,
     settings: Settings,
+    judge: Arc<ProfileJudge>,
 }
 
 impl Collector {
-    /// Reads tokens and certificate and binds the address.
+    /// Reads rules, tokens and certificate and binds the address.
     ///
     /// # Errors
     /// [`RunError`].
@@ -93,6 +98,8 @@ impl Collector {
         let tokens =
             settings.tokens.as_ref().map(Tokens::read).transpose().map_err(RunError::Tokens)?;
         let tls = settings.tls.clone().map(Tls::load).transpose().map_err(RunError::Tls)?;
+        let judge = ProfileJudge::load(settings.profile.as_deref(), settings.waivers.as_deref())
+            .map_err(RunError::Judge)?;
         let asked = settings.listen;
         let cannot_listen = |source| RunError::Listen { address: asked, source };
         let listener = TcpListener::bind(asked).await.map_err(cannot_listen)?;
@@ -102,7 +109,8 @@ impl Collector {
         let auth = Arc::new(Auth::new(tokens, reach, &limits));
         let app = Arc::new(App::new(limits.clone()));
         let shared = Arc::new(Shared::new(app, auth, limits));
-        Ok(Self { listener, address, tls: tls.map(Arc::new), shared, settings })
+        let judge = Arc::new(judge);
+        Ok(Self { listener, address, tls: tls.map(Arc::new), shared, settings, judge })
     }
 
     /// Where it listens: the port that the kernel chose, if 0 was asked for.
@@ -111,16 +119,12 @@ impl Collector {
         self.address
     }
 
-    /// Serves, judging by `judge`, until `shutdown` is done; then stops without losing anything.
+    /// Serves until `shutdown` is done; then stops without losing anything.
     ///
     /// # Errors
     /// [`RunError`] if the stored state cannot be loaded.
-    pub async fn serve(
-        self,
-        judge: Arc<dyn Judge>,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), RunError> {
-        let Self { listener, address, tls, shared, settings } = self;
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let Self { listener, address, tls, shared, settings, judge } = self;
         warn_of_clear_text(&settings);
         let (stop, stopped) = watch::channel(false);
         let serving =
@@ -158,12 +162,8 @@ impl Collector {
 ///
 /// # Errors
 /// [`RunError`].
-pub async fn run(
-    settings: Settings,
-    judge: Arc<dyn Judge>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    Collector::bind(settings).await?.serve(judge, shutdown).await
+pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    Collector::bind(settings).await?.serve(shutdown).await
 }
 
 fn warn_of_clear_text(settings: &Settings) {
@@ -174,7 +174,7 @@ fn warn_of_clear_text(settings: &Settings) {
 
 fn load(
     settings: &Settings,
-    judge: Arc<dyn Judge>,
+    judge: Arc<ProfileJudge>,
 ) -> Result<(Engine, EngineThread, Loaded), RunError> {
     let dir = &settings.state_dir;
     make_private_dir(dir).map_err(|source| RunError::StateDir { path: dir.clone(), source })?;
@@ -183,9 +183,10 @@ fn load(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let engine_settings =
         EngineSettings { interval: settings.interval, ..EngineSettings::default() };
+    let profile = Arc::clone(judge.rules());
     let (engine, thread) = Engine::start(store, engine_settings, judge, Arc::clone(&clock))
         .map_err(RunError::Engine)?;
-    let loaded = Loaded { engine: engine.clone(), reader, clock };
+    let loaded = Loaded { engine: engine.clone(), reader, clock, profile };
     Ok((engine, thread, loaded))
 }
 

@@ -1,59 +1,25 @@
 //! For tests: a collector on a loopback port, and a client that can misbehave.
 //!
-//! Does not model: rules (the judge has none), TLS.
+//! Does not model: TLS, peers of other machines.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use palisade_report::Digest;
-use palisade_report::Moment;
-use palisade_report::NodeName;
-use palisade_report::SectionName;
-use palisade_rules::Facts;
-use palisade_rules::Judgement;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::engine::Judge;
 use crate::run::Collector;
 use crate::run::RunError;
 use crate::settings::Settings;
 
 /// Longest that a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A judge without rules.
-#[derive(Debug)]
-pub(crate) struct NoRules;
-
-impl Judge for NoRules {
-    fn profile(&self) -> Digest {
-        Digest::of(b"no rules")
-    }
-
-    fn basis(&self) -> Digest {
-        Digest::of(b"no rules")
-    }
-
-    fn groups(&self) -> Vec<Vec<SectionName>> {
-        Vec::new()
-    }
-
-    fn is_apart(&self, _node: &NodeName) -> bool {
-        false
-    }
-
-    fn judge(&self, _: usize, _: &Facts, _: Option<&NodeName>, _: Moment) -> Judgement {
-        Judgement::default()
-    }
-}
 
 /// A directory of one test, removed at its end.
 #[derive(Debug)]
@@ -99,7 +65,7 @@ impl Served {
         let collector = Collector::bind(settings).await.unwrap();
         let address = collector.address();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(collector.serve(Arc::new(NoRules), async {
+        let serving = tokio::spawn(collector.serve(async {
             stopped.await.unwrap();
         }));
         Self { address, scratch, stop, serving }

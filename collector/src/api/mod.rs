@@ -7,15 +7,34 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use palisade_report::Digest;
-use tokio::sync::watch;
+use palisade_rules::Profile;
+use tokio::sync::Semaphore;
+use tokio::sync::watch as signal;
 
 pub mod answer;
+pub mod certificates;
+pub mod facts;
+pub mod findings;
+pub mod history;
+pub mod index;
+pub mod intake;
+pub mod metrics;
+pub mod nodes;
+pub mod page;
+pub mod rules;
+pub mod summary;
+pub mod watch;
 
+use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::http::Call;
+use crate::http::limits::Connections;
 use crate::http::limits::Limits;
+use crate::snapshot::Readiness;
+use crate::store::CertificateFilter;
+use crate::store::ReadError;
 use crate::store::Reader;
 use answer::Answer;
 use answer::Kind;
@@ -30,7 +49,9 @@ pub struct App {
     /// Bounds.
     pub limits: Limits,
     loaded: OnceLock<Loaded>,
-    feeds: watch::Sender<bool>,
+    feeds: signal::Sender<bool>,
+    watchers: Arc<Semaphore>,
+    connections: Arc<Connections>,
 }
 
 /// What there is once the stored state is loaded.
@@ -41,6 +62,8 @@ pub struct Loaded {
     pub reader: Reader,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// The rules in force, for their documentation.
+    pub profile: Arc<Profile>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -53,8 +76,20 @@ impl App {
     /// An app that answers `/livez` and nothing else until [`Self::load`].
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let feeds = watch::Sender::new(true);
-        Self { figures: Figures::default(), limits, loaded: OnceLock::new(), feeds }
+        Self {
+            figures: Figures::default(),
+            loaded: OnceLock::new(),
+            feeds: signal::Sender::new(true),
+            watchers: Arc::new(Semaphore::new(limits.watchers)),
+            connections: Arc::default(),
+            limits,
+        }
+    }
+
+    /// Open connections, counted by the server.
+    #[must_use]
+    pub const fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// Ends all change feeds, which would never end by themselves.
@@ -97,24 +132,107 @@ impl App {
                 let now = loaded.clock.now();
                 Ok(Answer::json(&loaded.engine.heartbeat(node, *heartbeat, now).await?))
             }
-            Call::Certificates(_)
-            | Call::Facts(_)
-            | Call::Findings(_)
-            | Call::History(_)
-            | Call::Index
-            | Call::Metrics
-            | Call::Node { .. }
-            | Call::Nodes(_)
-            | Call::OpenApi
-            | Call::Ready
-            | Call::Retire(_)
-            | Call::Rules
-            | Call::Sections { .. }
-            | Call::Summary
-            | Call::Watch { .. } => {
-                self.loaded()?;
-                Err(Refused::new(Kind::NotReady, "not answered yet"))
+            Call::Sections { node, upload } => {
+                intake::sections(self.loaded()?, &self.figures, node, upload).await
+            }
+            Call::Retire(node) => {
+                let loaded = self.loaded()?;
+                loaded.engine.retire(node.clone()).await?;
+                tracing::info!(%node, "a node was retired by an operator");
+                Ok(Answer::Done)
+            }
+            Call::Ready => self.ready(),
+            Call::Index => Ok(index::page()),
+            Call::OpenApi => Ok(Answer::text(Media::Json, OPENAPI)),
+            Call::Rules => Ok(rules::list(&self.loaded()?.profile)),
+            Call::Summary => {
+                let loaded = self.loaded()?;
+                Ok(summary::of(&loaded.engine.snapshot(), &loaded.profile))
+            }
+            Call::Nodes(query) => {
+                let snapshot = self.loaded()?.engine.snapshot();
+                apart(move || Ok(nodes::list(&snapshot, &query))).await
+            }
+            Call::Node { node, facts } => {
+                let Loaded { engine, reader, profile, clock: _ } = self.loaded()?;
+                nodes::one(&engine.snapshot(), reader, profile, &node, &facts).await
+            }
+            Call::Findings(query) => {
+                let Loaded { engine, profile, reader: _, clock: _ } = self.loaded()?;
+                let (snapshot, profile) = (engine.snapshot(), Arc::clone(profile));
+                apart(move || findings::list(&snapshot, &profile, &query)).await
+            }
+            Call::Facts(path) => {
+                let Loaded { engine, reader, profile: _, clock: _ } = self.loaded()?;
+                facts::list(engine.snapshot(), reader, path).await
+            }
+            Call::Certificates(query) => {
+                let loaded = self.loaded()?;
+                certificates::list(&loaded.reader, query, loaded.clock.now()).await
+            }
+            Call::History(query) => history::list(&self.loaded()?.reader, query).await,
+            Call::Metrics => self.metrics().await,
+            Call::Watch { after } => self.watch(after),
+        }
+    }
+
+    fn ready(&self) -> Result<Answer, Refused> {
+        // The reason is in the log and in the summary; whoever may ask this need not say who.
+        match self.loaded()?.engine.snapshot().readiness {
+            Readiness::Ready => Ok(Answer::text(Media::Text, "ready\n")),
+            Readiness::Failing { .. } => {
+                Err(Refused::new(Kind::NotReady, "the store takes no writes").retry_after(5))
             }
         }
     }
+
+    async fn metrics(&self) -> Result<Answer, Refused> {
+        let Loaded { engine, reader, profile: _, clock: _ } = self.loaded()?;
+        let first = reader.certificates(CertificateFilter::default(), None, 1).await;
+        let earliest_end = match first {
+            Ok(page) => page.rows.first().and_then(|row| row.not_after),
+            Err(error) => {
+                // The other figures are worth having while the disk is ill.
+                tracing::error!(cause = %Chain(&error), "the certificates cannot be read");
+                None
+            }
+        };
+        let open = self.connections.open();
+        metrics::text(&engine.snapshot(), &self.figures, open, earliest_end)
+    }
+
+    fn watch(&self, after: Option<i64>) -> Result<Answer, Refused> {
+        let Loaded { engine, reader, profile: _, clock: _ } = self.loaded()?;
+        let Ok(permit) = Arc::clone(&self.watchers).try_acquire_owned() else {
+            return Err(Refused::new(Kind::Busy, "too many change feeds").retry_after(30));
+        };
+        let feed = watch::Feed {
+            changes: engine.changes(),
+            reader: reader.clone(),
+            keep_alive: self.limits.keep_alive,
+            open: self.feeds.subscribe(),
+            permit,
+        };
+        Ok(watch::start(feed, after))
+    }
 }
+
+/// The description of the API, kept by hand and compared with the routes by a test.
+const OPENAPI: &str = include_str!("../openapi.json");
+
+/// Walks many nodes beside the workers that answer heartbeats.
+async fn apart(
+    walk: impl FnOnce() -> Result<Answer, Refused> + Send + 'static,
+) -> Result<Answer, Refused> {
+    let walked = tokio::task::spawn_blocking(walk).await;
+    walked.unwrap_or_else(|_| Err(Refused::new(Kind::Internal, "the question was given up")))
+}
+
+/// What people hear when the store cannot be read; the log has the causes.
+fn read_failed(error: &ReadError) -> Refused {
+    tracing::error!(cause = %Chain(error), "the store cannot be read");
+    Refused::new(Kind::Internal, "the store cannot be read")
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,12 @@ use palisade_report::bound::clean_text;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::Upload;
 use palisade_rules::FactPath;
+use palisade_rules::Pattern;
 use palisade_rules::RuleId;
 use palisade_rules::Severity;
 use palisade_rules::Verdict;
 
+use super::query::DEFAULT_LIMIT;
 use super::query::MalformedQuery;
 use super::query::Plus;
 use super::query::Query;
@@ -94,8 +96,8 @@ pub struct NodesQuery {
     pub state: Option<NodeState>,
     /// Only with a finding that fits.
     pub finding: FindingFilter,
-    /// Only names that fit this glob.
-    pub name: Option<String>,
+    /// Only names that fit this pattern.
+    pub name: Option<Pattern>,
     /// Only after this name.
     pub after: Option<String>,
     /// At most so many.
@@ -158,12 +160,12 @@ pub struct FindingsQuery {
     pub by: GroupBy,
     /// Only those that fit.
     pub filter: FindingFilter,
-    /// Only of nodes whose name fits this glob.
-    pub name: Option<String>,
+    /// Only of nodes whose name fits this pattern.
+    pub name: Option<Pattern>,
     /// Only after this line.
     pub after: Option<String>,
-    /// At most so many.
-    pub limit: usize,
+    /// At most so many; `None`: not asked for.
+    pub limit: Option<usize>,
     /// Written as.
     pub format: Format,
 }
@@ -173,8 +175,8 @@ pub struct FindingsQuery {
 pub struct CertificatesQuery {
     /// Only those that end within so long, or ended already.
     pub within: Option<std::time::Duration>,
-    /// Only of nodes whose name fits this glob.
-    pub name: Option<String>,
+    /// Only of this node.
+    pub node: Option<NodeName>,
     /// Only after this line.
     pub after: Option<String>,
     /// At most so many.
@@ -186,8 +188,6 @@ pub struct CertificatesQuery {
 pub struct HistoryQuery {
     /// Only of this node.
     pub node: Option<NodeName>,
-    /// Only of this rule.
-    pub rule: Option<RuleId>,
     /// Only before this event.
     pub before: Option<i64>,
     /// At most so many.
@@ -235,9 +235,9 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
     let call = match matched.route.name {
         RouteName::Certificates => Call::Certificates(CertificatesQuery {
             within: query.span("within")?,
-            name: query.text("name"),
+            node: query.value("node")?,
             after: query.text("after"),
-            limit: query.limit()?,
+            limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
         }),
         RouteName::Facts => Call::Facts(
             parameter.parse().map_err(|_| NoCall::Fact { path: clean_text(&parameter) })?,
@@ -250,9 +250,8 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
         }
         RouteName::History => Call::History(HistoryQuery {
             node: query.value("node")?,
-            rule: query.value("rule")?,
             before: query.value("before")?,
-            limit: query.limit()?,
+            limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
         }),
         RouteName::Index => Call::Index,
         RouteName::Live => Call::Live,
@@ -261,9 +260,9 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
         RouteName::Nodes => Call::Nodes(NodesQuery {
             state: query.value("state")?,
             finding: filter(&mut query)?,
-            name: query.text("name"),
+            name: pattern(&mut query)?,
             after: query.text("after"),
-            limit: query.limit()?,
+            limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
         }),
         RouteName::OpenApi => Call::OpenApi,
         RouteName::Ready => Call::Ready,
@@ -279,6 +278,15 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
     };
     query.end()?;
     Ok(call)
+}
+
+fn pattern(query: &mut Query) -> Result<Option<Pattern>, MalformedQuery> {
+    let Some(text) = query.text("name") else { return Ok(None) };
+    Pattern::new(&text).map(Some).ok_or_else(|| MalformedQuery::Value {
+        name: "name",
+        value: clean_text(&text),
+        expected: "expected a name with * and ? of at most 256 bytes".to_owned(),
+    })
 }
 
 fn filter(query: &mut Query) -> Result<FindingFilter, MalformedQuery> {
@@ -309,7 +317,7 @@ fn findings(query: &mut Query) -> Result<FindingsQuery, MalformedQuery> {
         by,
         format,
         filter: filter(query)?,
-        name: query.text("name"),
+        name: pattern(query)?,
         after: query.text("after"),
         limit: query.limit()?,
     })

@@ -44,7 +44,8 @@ pub struct Limits {
     pub unproven: usize,
     /// The same, of one address (of one /64 for IPv6).
     pub unproven_per_address: usize,
-    /// Uploads being unpacked and checked at once: each may hold 4 MiB and its parsed form.
+    /// Uploads being unpacked, checked and stored at once: each may hold 4 MiB and its parsed
+    /// form. More than the engine asks for at once, so that late ones do not meet a closed door.
     pub uploads_at_once: usize,
     /// Change feeds at once.
     pub watchers: usize,
@@ -72,7 +73,7 @@ impl Default for Limits {
             connections: 10_000,
             unproven: 1024,
             unproven_per_address: 32,
-            uploads_at_once: 20,
+            uploads_at_once: 32,
             watchers: 256,
             keep_alive: Duration::from_secs(15),
             queries_per_second: 20,

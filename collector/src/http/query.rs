@@ -92,15 +92,15 @@ impl Query {
         })
     }
 
-    /// Takes `limit`: entries of one page, 1 to [`MAX_LIMIT`].
+    /// Takes `limit`: entries of one page, 1 to [`MAX_LIMIT`]; `None` if it is not given.
     ///
     /// # Errors
     /// [`MalformedQuery::Value`].
-    pub fn limit(&mut self) -> Result<usize, MalformedQuery> {
-        let Some(text) = self.text("limit") else { return Ok(DEFAULT_LIMIT) };
+    pub fn limit(&mut self) -> Result<Option<usize>, MalformedQuery> {
+        let Some(text) = self.text("limit") else { return Ok(None) };
         let expected = || format!("expected a number from 1 to {MAX_LIMIT}");
         match text.parse() {
-            Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
+            Ok(limit @ 1..=MAX_LIMIT) => Ok(Some(limit)),
             Ok(_) | Err(_) => Err(MalformedQuery::Value {
                 name: "limit",
                 value: clean_text(&text),
@@ -194,7 +194,7 @@ mod tests {
     fn pairs_are_decoded_and_taken_once() {
         let mut query = Query::parse("name=work%2Aer+1&limit=7&within=30d").unwrap();
         assert_eq!(query.text("name").unwrap(), "work*er 1");
-        assert_eq!(query.limit().unwrap(), 7);
+        assert_eq!(query.limit().unwrap(), Some(7));
         assert_eq!(query.span("within").unwrap(), Some(Duration::from_secs(30 * 86_400)));
         assert_eq!(query.end(), Ok(()));
     }

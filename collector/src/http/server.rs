@@ -87,9 +87,9 @@ impl Shared {
     pub fn new(app: Arc<App>, auth: Arc<Auth>, limits: Limits) -> Self {
         let burst = limits.queries_per_second.saturating_mul(2);
         Self {
+            connections: Arc::clone(app.connections()),
             app,
             auth,
-            connections: Arc::default(),
             queries: Buckets::new(burst, limits.queries_per_second),
             uploads: Arc::new(Semaphore::new(limits.uploads_at_once)),
             limits,
@@ -238,11 +238,19 @@ async fn answer(
     {
         return unchanged;
     }
+    // Held to the end: unpacking, checking and waiting for the commit all hold the sections.
+    let permit = (matched.route.name == RouteName::Sections).then(|| shared.uploads.try_acquire());
+    if let Some(Err(_)) = permit {
+        let message = "too many uploads at once";
+        return reply::refusal(Refused::new(Kind::Busy, message).retry_after(1));
+    }
     let call = match make_call(shared, &matched, query, &head.headers, incoming).await {
         Ok(call) => call,
         Err(refused) => return reply::refusal(refused),
     };
-    reply::reply(shared.app.answer(call).await, tag, &head.headers)
+    let answer = shared.app.answer(call).await;
+    drop(permit);
+    reply::reply(answer, tag, &head.headers)
 }
 
 /// Whether the request may be made at all: by this name, by this peer, at this rate.
@@ -367,10 +375,6 @@ async fn make_call(
             parse(matched, &text)
         }
         RouteName::Sections => {
-            let Ok(_permit) = shared.uploads.try_acquire() else {
-                let message = "too many uploads at once";
-                return Err(Refused::new(Kind::Busy, message).retry_after(1));
-            };
             let (sent, encoding) = receive(shared, &shared.limits, headers, incoming).await?;
             let shared = Arc::clone(shared);
             // Up to 4 MiB are unpacked: heartbeats on this worker must not wait for it.

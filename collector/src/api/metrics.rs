@@ -1,0 +1,177 @@
+//! Figures for Prometheus, in OpenMetrics text. Labels come from closed sets only: no node names.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+
+use palisade_report::Moment;
+use palisade_report::wire::PREFIX;
+use palisade_rules::Severity;
+use palisade_rules::Verdict;
+
+use super::answer::Answer;
+use super::answer::Kind;
+use super::answer::Media;
+use super::answer::Refused;
+use crate::figures::Counted;
+use crate::figures::Figures;
+use crate::figures::STATUS_CLASSES;
+use crate::figures::TURNED_AWAY;
+use crate::snapshot::NodeState;
+use crate::snapshot::Readiness;
+use crate::snapshot::Snapshot;
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The figures of a snapshot and of the HTTP side; `earliest_end` is that of the certificate that
+/// ends first.
+///
+/// # Errors
+/// [`Refused`] if the text cannot be written, which nothing known causes.
+pub fn text(
+    snapshot: &Snapshot,
+    figures: &Figures,
+    open_connections: usize,
+    earliest_end: Option<Moment>,
+) -> Result<Answer, Refused> {
+    let mut registry = Registry::with_prefix(PREFIX);
+    fleet(&mut registry, snapshot);
+    traffic(&mut registry, figures, open_connections);
+    if let Some(end) = earliest_end {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(end.unix());
+        let help = "End of the certificate on any node that ends first, in Unix time";
+        registry.register_with_unit("certificate_earliest_end", help, Unit::Seconds, gauge);
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|error| {
+        tracing::error!(%error, "the figures cannot be written");
+        Refused::new(Kind::Internal, "the figures cannot be written")
+    })?;
+    Ok(Answer::text(Media::OpenMetrics, text))
+}
+
+fn fleet(registry: &mut Registry, snapshot: &Snapshot) {
+    let counters = &*snapshot.counters;
+    let nodes = gauges(registry, "nodes", "Nodes by how long they have been quiet");
+    for state in NodeState::ALL {
+        set(&nodes, &[("state", state.as_str())], counters.nodes(state));
+    }
+    gauge(registry, "nodes_enrolling", "Nodes whose report is on its way", counters.enrolling);
+    let findings = gauges(registry, "findings", "Findings by severity and verdict");
+    for severity in Severity::ALL {
+        for verdict in Verdict::ALL {
+            let labels = [("severity", severity.as_str()), ("verdict", verdict.as_str())];
+            set(&findings, &labels, counters.severity(severity).of(verdict));
+        }
+    }
+    let by_rule = gauges(registry, "rule_findings", "Open findings by rule and verdict");
+    for (rule, counts) in &counters.rules {
+        for verdict in Verdict::ALL.into_iter().filter(|verdict| verdict.is_open()) {
+            let labels = [("rule", rule.as_str()), ("verdict", verdict.as_str())];
+            set(&by_rule, &labels, counts.of(verdict));
+        }
+    }
+    let judgements = counted(registry, "judgements", "Judgements made, by the sections read");
+    for group in &counters.groups {
+        let names: Vec<_> = group.sections.iter().map(|name| name.as_str()).collect();
+        count(&judgements, &[("sections", &names.join("+"))], group.judgements);
+    }
+    gauge(registry, "sections", "Distinct sections stored", counters.sections);
+    gauge(
+        registry,
+        "section_bytes",
+        "Canonical bytes of all stored sections",
+        counters.section_bytes,
+    );
+    let help = "Commits that failed";
+    counter(registry, "failed_commits", help, counters.failed_commits);
+    let help = "Heartbeats that used a sequence number again for another report";
+    counter(registry, "sequence_conflicts", help, counters.sequence_conflicts);
+    let ready = u64::from(snapshot.readiness == Readiness::Ready);
+    gauge(registry, "store_ready", "Whether the store takes writes", ready);
+}
+
+fn traffic(registry: &mut Registry, figures: &Figures, open_connections: usize) {
+    let Counted {
+        accept_errors,
+        broken_connections,
+        denied,
+        failed_handshakes,
+        refused_bodies,
+        refused_sections,
+        replies,
+        stored_sections,
+        turned_away,
+        uploads,
+        heartbeats,
+    } = figures.counted();
+    let open = u64::try_from(open_connections).unwrap_or(u64::MAX);
+    gauge(registry, "connections", "Open connections", open);
+    for (name, help, value) in [
+        ("accept_errors", "Connections that could not be accepted", accept_errors),
+        ("broken_connections", "Connections ended by a fault or a timeout", broken_connections),
+        ("denied_requests", "Requests without the right token", denied),
+        ("failed_handshakes", "TLS handshakes that failed", failed_handshakes),
+        ("heartbeats", "Heartbeats that reached the engine", heartbeats),
+        ("refused_bodies", "Request bodies that were not taken", refused_bodies),
+        ("refused_sections", "Uploaded sections that were not taken", refused_sections),
+        ("stored_sections", "Uploaded sections that were taken", stored_sections),
+        ("uploads", "Uploads", uploads),
+    ] {
+        counter(registry, name, help, value);
+    }
+    let by_status = counted(registry, "replies", "Replies by class of status");
+    for (class, value) in STATUS_CLASSES.into_iter().zip(replies) {
+        count(&by_status, &[("status", class)], value);
+    }
+    let away = counted(registry, "connections_turned_away", "Connections closed at a bound");
+    for (bound, value) in TURNED_AWAY.into_iter().zip(turned_away) {
+        count(&away, &[("bound", bound)], value);
+    }
+    registry.register_with_unit(
+        "upload_commit",
+        "Time until an upload was durable",
+        Unit::Seconds,
+        figures.commit_wait().0.clone(),
+    );
+}
+
+fn labels(labels: &[(&'static str, &str)]) -> Labels {
+    labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
+fn gauges(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Gauge> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn set(family: &Family<Labels, Gauge>, names: &[(&'static str, &str)], value: u64) {
+    family.get_or_create(&labels(names)).set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
+}
+
+fn counted(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn count(family: &Family<Labels, Counter>, names: &[(&'static str, &str)], value: u64) {
+    family.get_or_create(&labels(names)).inc_by(value);
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter: Counter = Counter::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
+}

@@ -1,0 +1,70 @@
+//! From arguments to a running collector: logging, runtime, signals. `main` calls this and prints.
+
+use std::io;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::run::RunError;
+use crate::run::run;
+use crate::settings::InvalidSettings;
+use crate::settings::Raw;
+use crate::settings::Settings;
+
+/// Threads that answer: the work is in herds, not in arithmetic; walks over many nodes and the
+/// store have threads of their own.
+const WORKERS: usize = 2;
+
+/// Why the process cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict each other. At fault: configuration.
+    #[error("failed to use the settings")]
+    Settings(#[source] InvalidSettings),
+    /// The runtime cannot be made. At fault: the machine.
+    #[error("failed to start the runtime")]
+    Runtime(#[source] io::Error),
+    /// Signals cannot be waited for. At fault: the machine.
+    #[error("failed to listen for signals")]
+    Signals(#[source] io::Error),
+    /// The collector cannot run.
+    #[error("failed to run")]
+    Run(#[source] RunError),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`StartError`].
+pub fn start(raw: Raw) -> Result<(), StartError> {
+    let settings = Settings::try_from(raw).map_err(StartError::Settings)?;
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_max_level(LevelFilter::INFO)
+        .with_writer(io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    runtime.block_on(async {
+        let shutdown = stop_signal().map_err(StartError::Signals)?;
+        run(settings, shutdown).await.map_err(StartError::Run)
+    })
+}
+
+/// Done when the process is asked to end.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::SignalKind;
+    use tokio::signal::unix::signal;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
