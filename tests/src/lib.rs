@@ -7,5 +7,6 @@
 pub mod directory;
 pub mod fleet;
 pub mod fuzz;
+pub mod golden;
 pub mod http;
 pub mod process;

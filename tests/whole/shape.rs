@@ -105,3 +105,9 @@ fn each_file(directory: &Path, visit: &mut impl FnMut(&Path)) {
         }
     }
 }
+
+#[test]
+fn the_readme_lists_the_rules_as_they_are() {
+    let table = palisade_rules::table::markdown(&palisade_rules::Profile::built_in());
+    palisade_tests::golden::section("README.md", "rules", &table);
+}
