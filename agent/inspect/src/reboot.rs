@@ -44,6 +44,7 @@ pub mod deleted_files;
 pub mod flags;
 mod package_manager;
 mod rpm_core;
+pub mod rpm_log;
 mod running_kernel;
 
 /// Reads the section.

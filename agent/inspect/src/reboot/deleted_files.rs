@@ -96,11 +96,11 @@ pub(super) fn look(host: &dyn Host, processes: &ProcessTable, witness: &Witness)
         files.extend(found);
         match unread {
             Some(error) if error.is_out_of_time() => {
-                blind = Some(error.why());
+                blind = Some(unread_maps(&error));
                 break;
             }
             Some(error) => {
-                blind.get_or_insert_with(|| error.why());
+                blind.get_or_insert_with(|| unread_maps(&error));
             }
             None => {}
         }
@@ -118,6 +118,16 @@ pub(super) fn look(host: &dyn Host, processes: &ProcessTable, witness: &Witness)
         reasons: files.into_iter().take(MAX_FILES).map(reason).collect(),
         action,
     }
+}
+
+/// Why maps were not read, without the id of the process: ids differ from boot to boot.
+fn unread_maps(error: &ReadError) -> Why {
+    let kind = match error {
+        ReadError::Failed { why, .. } => why.kind,
+        ReadError::NotFound { .. } => WhyKind::MissingSource,
+    };
+    let detail = format!("/proc/PID/maps of some process: {kind}; needs CAP_SYS_PTRACE");
+    Why::new(kind, detail)
 }
 
 /// Kernel threads have neither arguments nor an executable.

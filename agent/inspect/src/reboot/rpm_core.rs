@@ -1,16 +1,25 @@
 //! Core packages newer than the boot, on hosts with an RPM database (RHEL family, Amazon Linux).
 //!
-//! When a package was installed stands in the database, which this version does not read. But a
-//! database that nobody wrote since the boot holds no newer package: that proves there is no
-//! reason. One that was written since may hold any, and is unknown.
+//! When a package was installed stands in the database, which this version does not read. But
+//! dnf's log names what was installed since the boot, and a database that nobody wrote since the
+//! boot holds no newer package: that proves there is no reason. One that was written since, without
+//! a word in the log, is unknown.
+
+use std::collections::BTreeMap;
 
 use palisade_report::Why;
 use palisade_report::WhyKind;
+use palisade_report::section::reboot::Action;
+use palisade_report::section::reboot::Reason;
+use palisade_report::section::reboot::Signal;
+use palisade_report::section::reboot::Source;
 
 use super::Said;
 use super::Witness;
+use super::rpm_log;
 use crate::Host;
 use crate::ReadError;
+use crate::lines;
 
 /// Where the database is: its main file and its write-ahead log, by age of the distribution.
 const DATABASES: [&str; 8] = [
@@ -54,7 +63,19 @@ pub(super) fn compare(host: &dyn Host, witness: &Witness) -> Said {
         Some(booted_at) if written_at < booted_at => {
             Said::not_needed(format!("{path} was not written since this boot"))
         }
-        Some(_) => {
+        Some(booted_at) => {
+            let mut found = BTreeMap::new();
+            let mut each = |line: &[u8]| rpm_log::parse_line(line, booted_at, &mut found);
+            // The log only adds evidence; without it the answer is unknown either way.
+            let log = lines::read(host, rpm_log::LOG, &mut each);
+            if let Some((name, version)) = found.first_key_value() {
+                let evidence =
+                    format!("{}: {name} {version} was installed since this boot", rpm_log::LOG);
+                return needed(evidence, found);
+            }
+            if let Err(ReadError::Failed { why, .. }) = log {
+                return Said::unknown(why);
+            }
             let detail = format!(
                 "packages changed since this boot, and which ones stands in {path}, which this \
                  version does not read; `needs-restarting -r` tells"
@@ -65,5 +86,14 @@ pub(super) fn compare(host: &dyn Host, witness: &Witness) -> Said {
             let detail = "the moment of this boot is not known";
             Said::unknown(Why::new(WhyKind::MissingSource, detail))
         }
+    }
+}
+
+fn needed(evidence: String, packages: BTreeMap<String, String>) -> Said {
+    let reason = |(subject, target)| Reason { source: Source::RpmCore, subject, target };
+    Said {
+        signal: Signal::Needed { evidence },
+        reasons: packages.into_iter().map(reason).collect(),
+        action: Action::Reboot,
     }
 }

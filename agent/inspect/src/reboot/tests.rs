@@ -218,6 +218,38 @@ fn an_rpm_database_older_than_the_boot_proves_that_nothing_changed() {
     assert_eq!(reboot(&newer).need, Need::Needed, "a reason outweighs what is unknown");
 }
 
+#[test]
+fn dnfs_log_names_core_packages_that_are_newer_than_the_boot() {
+    let release = "5.14.0-427.el9.x86_64";
+    let log = |at: i64| {
+        let stamp = Moment::from_unix(at);
+        format!(
+            "{stamp} SUBDEBUG Upgrade: glibc-2.34-125.el9.x86_64\n\
+             {stamp} SUBDEBUG Upgraded: systemd-252-1.el9.x86_64\n\
+             {stamp} SUBDEBUG Installed: cowsay-3-1.el9.noarch\n"
+        )
+    };
+    let host = with_kernel(bare(release), release)
+        .file("/var/lib/rpm/rpmdb.sqlite", "")
+        .modified("/var/lib/rpm/rpmdb.sqlite", Moment::from_unix(BOOTED_AT + 9));
+    let newer = reboot(&host.clone().file("/var/log/dnf.rpm.log", log(BOOTED_AT + 5)));
+    assert_eq!(newer.need, Need::Needed);
+    let reason = newer.reasons.first().unwrap();
+    assert_eq!((reason.subject.as_str(), reason.target.as_str()), ("glibc", "2.34-125.el9"));
+    assert_eq!(newer.reasons.len(), 1);
+    let older = reboot(&host.file("/var/log/dnf.rpm.log", log(BOOTED_AT - 5)));
+    assert!(matches!(older.need, Need::Unknown { .. }), "silence in the log proves nothing");
+}
+
+#[test]
+fn no_process_id_reaches_the_facts() {
+    let processes = ProcessTable { processes: Ok(vec![process(4711, "/usr/sbin/x")]) };
+    let host = debian().unreadable("/proc/4711/maps", WhyKind::PermissionDenied);
+    let reboot = read_as(&host, &processes, &trusted());
+    let text = format!("{reboot:?}");
+    assert!(text.contains("CAP_SYS_PTRACE") && !text.contains("4711"), "{text}");
+}
+
 const REPLACED: &str = "\
     7f00-7f01 r--p 00000000 08:01 42                         /usr/lib/libssl.so.3 (deleted)\n\
     7f01-7f02 r-xp 00000000 08:01 42                         /usr/lib/libc.so.6;65a1b2c3 (deleted)\n\

@@ -113,9 +113,7 @@ fn words(config: &[u8]) -> Vec<(Word, usize)> {
         let ends = character.is_whitespace() || matches!(character, '{' | '}' | ';' | '"' | '#');
         let comments = character == '/' && matches!(characters.peek(), Some('/' | '*'));
         if (ends || comments) && !word.is_empty() {
-            // The directive is the only word that a file's author cannot use otherwise.
-            let done = std::mem::take(&mut word);
-            found.push((if done == "#clear" { Word::Clear } else { Word::Text(done) }, line));
+            found.push((Word::Text(std::mem::take(&mut word)), line));
         }
         match character {
             '\n' => line += 1,
