@@ -109,7 +109,7 @@ fn effective_values_are_those_that_the_kubelet_computes() {
         ),
         (
             "--config=/k.yaml",
-            Some("streamingConnectionIdleTimeout: 0"),
+            Some("streamingConnectionIdleTimeout: '0'"),
             idle,
             format!("\"4h0m0s\" {V1}"),
         ),
@@ -300,13 +300,16 @@ fn what_cannot_be_merged_makes_unknown_what_no_flag_sets() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_refused_and_unknown_alone() {
-    let host =
-        with_config("maxPods: many\nseccompDefault: 'true'\nclusterDNS: 1.1.1.1\nport: 1.5\n");
+    let host = with_config(
+        "maxPods: many\nseccompDefault: 'true'\nclusterDNS: 1.1.1.1\nport: 1.5\nshutdownGracePeriod: 0\n",
+    );
     let seen = kubelet(&host, "--config=/k.yaml --read-only-port=x");
-    for field in ["maxPods", "seccompDefault", "clusterDNS", "port", "readOnlyPort"] {
+    for field in
+        ["maxPods", "seccompDefault", "clusterDNS", "port", "readOnlyPort", "shutdownGracePeriod"]
+    {
         assert_eq!(show(&seen, field), "unknown Malformed", "{field}");
     }
-    assert_eq!(seen.refused.len(), 5, "{:?}", seen.refused);
+    assert_eq!(seen.refused.len(), 6, "{:?}", seen.refused);
     assert_eq!(show(&seen, "protectKernelDefaults"), format!("false {V1}"));
 }
 

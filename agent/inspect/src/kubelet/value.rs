@@ -111,8 +111,6 @@ pub(super) fn of_tree(kind: Kind, tree: &Tree) -> Result<Option<Value>, Unfit> {
         (Kind::Boolean, Value::Bool(_)) => Some(leaf.clone()),
         (Kind::Integer, Value::Number(number)) => number.as_i64().map(Value::from),
         (Kind::Duration, Value::String(text)) => parse_duration(text).map(|_| duration(text)),
-        // Zero without a unit is as good as no value: see `Zero`.
-        (Kind::Duration, Value::Number(number)) if number.as_i64() == Some(0) => Some("0s".into()),
         (Kind::Path, Value::String(text)) => Some(path(text)),
         (Kind::Text, Value::String(text)) => Some(clean_text(text).into()),
         (Kind::List, Value::Array(items)) if items.len() <= MAX_ITEMS => items
