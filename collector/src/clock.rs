@@ -14,8 +14,13 @@ use palisade_report::Moment;
 
 /// Where the shell reads the time.
 pub trait Clock: Send + Sync + 'static {
+    /// Wall time: milliseconds of Unix time.
+    fn unix_ms(&self) -> i64;
+
     /// Wall time, whole seconds.
-    fn now(&self) -> Moment;
+    fn now(&self) -> Moment {
+        Moment::from_unix(self.unix_ms().div_euclid(1000))
+    }
 
     /// Milliseconds since some fixed moment of this process; never goes back.
     fn elapsed_ms(&self) -> u64;
@@ -36,10 +41,10 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
-    fn now(&self) -> Moment {
+    fn unix_ms(&self) -> i64 {
         // Before 1970 the machine has no clock to speak of; 0 is as good as any.
-        let secs = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Moment::from_unix(i64::try_from(secs).unwrap_or(i64::MAX))
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -69,8 +74,8 @@ impl ManualClock {
 }
 
 impl Clock for ManualClock {
-    fn now(&self) -> Moment {
-        Moment::from_unix(self.unix.load(Ordering::SeqCst))
+    fn unix_ms(&self) -> i64 {
+        self.unix.load(Ordering::SeqCst).saturating_mul(1000)
     }
 
     fn elapsed_ms(&self) -> u64 {

@@ -8,223 +8,113 @@
 //!
 //! The HTTP side has already limited, authenticated, hashed and parsed what arrives here. Nothing
 //! is acknowledged before it is durable; a full queue or a failing store is said so at once, so
-//! that agents come back later.
+//! that agents come back later. Behaviour lives in [`core`]; here are only the queue, the thread
+//! and the clock.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::TrySendError;
+use std::thread;
+use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 
 use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
-use palisade_report::SectionName;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
 use palisade_report::wire::UploadReply;
-use palisade_rules::Severity;
-use palisade_rules::Verdict;
-use serde::Deserialize;
-use serde::Serialize;
 use tokio::sync::broadcast;
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::snapshot::NodeState;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
-pub mod judging;
+mod apply;
+mod ask;
+mod core;
+mod episode;
+mod fleet;
+mod heartbeat;
+mod judging;
+mod message;
+mod quiet;
+mod shelf;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod upload;
 
+pub use self::core::StartError;
 pub use judging::Judge;
+pub use message::*;
 
-/// What the engine keeps to; every number has a default that fits one machine and 100,000 nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineSettings {
-    /// Time between two heartbeats of a node.
-    pub interval: Duration,
-    /// Nodes that may be known at once, gone ones not counted.
-    pub max_nodes: usize,
-    /// Sections never seen before that one node may bring within an hour.
-    pub max_new_sections_per_hour: u32,
-    /// Uploads that may be asked for at once.
-    pub max_uploads: usize,
-}
+use self::core::Core;
+use self::core::Now;
+use self::core::Reply;
 
-impl Default for EngineSettings {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(palisade_report::wire::DEFAULT_INTERVAL_SECS),
-            max_nodes: 120_000,
-            max_new_sections_per_hour: 64,
-            max_uploads: 20,
-        }
-    }
-}
+/// Events that may wait. At 100,000 events a second a full queue is 80 ms of work, so a caller that
+/// finds it full gains nothing by waiting in line.
+const QUEUE: usize = 8192;
 
-/// A section as the HTTP side hands it over: hashed, parsed as canonical, its facts' types checked.
-#[derive(Clone, Debug)]
-pub struct ReceivedSection {
-    /// Its name.
-    pub name: SectionName,
-    /// SHA-256 of `bytes`.
-    pub digest: Digest,
-    /// Its canonical bytes.
-    pub bytes: Vec<u8>,
-    /// The same, parsed.
-    pub value: Arc<serde_json::Value>,
-}
+/// Events that one commit takes at most, so that a reply never waits for an endless batch.
+const MAX_BATCH: usize = 1000;
 
-/// Why the engine refuses. Nothing of a refused call is kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// 503: the queue is full. At fault: us, or too many peers at once.
-    #[error("the collector is busy; try again in {retry_after_secs} s")]
-    Busy {
-        /// When to try again.
-        retry_after_secs: u64,
+/// Time after which a batch is closed even if more is waiting.
+const MAX_BATCH_FOR: Duration = Duration::from_millis(50);
+
+/// Time between two snapshots; the first after a pause is published at once.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// Time after which the engine looks at the clock although nothing arrives.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// Changes that a watcher may be behind before it is told that it missed some.
+const CHANGES: usize = 1024;
+
+/// When to come back to a full queue.
+const BUSY_RETRY_SECS: u64 = 2;
+
+enum Event {
+    Heartbeat {
+        node: NodeName,
+        heartbeat: Box<Heartbeat>,
+        received_at: Moment,
+        reply: oneshot::Sender<Result<HeartbeatReply, Refusal>>,
     },
-    /// 503: the store does not take writes, so nothing can be acknowledged. At fault: us.
-    #[error("the collector cannot store anything now; try again in {retry_after_secs} s")]
-    NotDurable {
-        /// When to try again.
-        retry_after_secs: u64,
+    Rules(Arc<dyn Judge>),
+    Retire {
+        node: NodeName,
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
-    /// 400: the manifest's digest is not the report's. At fault: the peer.
-    #[error("the manifest does not have the digest of the report")]
-    ManifestMismatch,
-    /// 409: this sequence number was used for another report. At fault: the peer, or two agents
-    /// that speak for one node.
-    #[error("the sequence number was already used for another report of this boot")]
-    SequenceReused,
-    /// 503: the engine has stopped. At fault: nobody.
-    #[error("the collector is shutting down")]
-    Stopped,
-    /// 429: there is no room for another node. At fault: configuration.
-    #[error("the collector knows as many nodes as it may")]
-    TooManyNodes,
-    /// 413: more sections than a report may have. At fault: the peer.
-    #[error("more sections than a report may have")]
-    TooManySections,
-    /// 429: this node brought too many new sections within an hour. At fault: the peer.
-    #[error("too many new sections from this node; try again in {retry_after_secs} s")]
-    TooManyNewSections {
-        /// When to try again.
-        retry_after_secs: u64,
+    Stop,
+    Upload {
+        node: NodeName,
+        report: Digest,
+        boot_id: BootId,
+        sections: Vec<ReceivedSection>,
+        reply: oneshot::Sender<Result<UploadReply, Refusal>>,
     },
-    /// 404: no such node. At fault: the peer.
-    #[error("no node of that name is known")]
-    UnknownNode,
-}
-
-/// Something that changed, for those who watch. Sent after it is durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its place in the history, by which a watcher goes on; `None` for a change of state, which
-    /// is not kept.
-    pub id: Option<i64>,
-    /// When.
-    pub at: Moment,
-    /// The node.
-    pub node: NodeName,
-    /// What.
-    pub what: What,
-}
-
-/// What changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Findings opened, changed or ended.
-    Findings {
-        /// What brought the change about.
-        cause: Cause,
-        /// One for each finding.
-        transitions: Arc<[Transition]>,
-    },
-    /// The node became fresh, late, silent or gone.
-    State(NodeState),
-    /// Something that a person should know and that is no finding.
-    Event(NodeEvent),
-}
-
-/// What brought a change of findings about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// Other rules, other waivers; the node itself did not change.
-    Rules,
-    /// The node's facts changed.
-    Report,
-    /// The node was retired.
-    Retired,
-    /// Time passed a threshold.
-    Time,
-}
-
-/// A finding that opened, changed or ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transition {
-    /// The rule.
-    pub rule: palisade_rules::RuleId,
-    /// What it is about within the node.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub subject: String,
-    /// The verdict before; `None`: there was no such finding.
-    pub from: Option<Verdict>,
-    /// The verdict now; `None`: there is no such finding any more.
-    pub to: Option<Verdict>,
-    /// The severity now, or the last one.
-    pub severity: Severity,
-    /// When the episode opened.
-    pub first_seen_at: Moment,
-}
-
-/// Something about a node that is kept in its history and is no finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum NodeEvent {
-    /// Heard of for the first time, or again after it was retired.
-    Enrolled,
-    /// It runs in another boot than before.
-    Rebooted {
-        /// The boot before.
-        from: BootId,
-        /// The boot now.
-        to: BootId,
-    },
-    /// Retired by a person or because its Node object was deleted.
-    Retired,
-    /// A sequence number came again with another report: two agents speak for one node, or a
-    /// machine was cloned. A person should look.
-    SequenceConflict {
-        /// The number.
-        sequence: u64,
-        /// The report that had it first.
-        first: Digest,
-        /// The report that came with it now.
-        second: Digest,
-    },
-}
-
-/// Why the engine cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The stored state cannot be read. At fault: the disk, or a newer collector.
-    #[error("failed to load the stored state")]
-    Load(#[source] crate::store::LoadError),
-    /// The thread could not be made. At fault: the machine.
-    #[error("failed to start the engine's thread")]
-    Thread(#[source] std::io::Error),
 }
 
 /// The handle: cheap to clone, safe to call from any task.
 #[derive(Clone)]
 pub struct Engine {
-    snapshot: Arc<std::sync::RwLock<Arc<Snapshot>>>,
+    queue: mpsc::SyncSender<Event>,
+    snapshot: Arc<RwLock<Arc<Snapshot>>>,
     changes: broadcast::Sender<Change>,
 }
 
 /// The engine's thread; join it after [`Engine::stop`].
 #[derive(Debug)]
-pub struct EngineThread(std::thread::JoinHandle<()>);
+pub struct EngineThread(JoinHandle<()>);
 
 impl EngineThread {
     /// Waits until everything taken before [`Engine::stop`] is durable and answered.
@@ -233,10 +123,16 @@ impl EngineThread {
             tracing::error!("the engine's thread panicked");
         }
     }
+
+    /// Whether it has ended, by [`Engine::stop`] or by a panic.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
 }
 
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Engine")
     }
 }
@@ -252,23 +148,15 @@ impl Engine {
         judge: Arc<dyn Judge>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, EngineThread), StartError> {
-        drop((store, settings));
-        let first = Snapshot {
-            version: 1,
-            started_at: clock.now(),
-            published_at: clock.now(),
-            profile: judge.profile(),
-            readiness: crate::snapshot::Readiness::Ready,
-            nodes: crate::snapshot::NodeTable::default(),
-            counters: Arc::default(),
-        };
-        let engine = Self {
-            snapshot: Arc::new(std::sync::RwLock::new(Arc::new(first))),
-            changes: broadcast::channel(1024).0,
-        };
-        let thread = std::thread::Builder::new()
+        let mut core = Core::start(store, settings, judge, Now::read(&*clock))?;
+        let snapshot = Arc::new(RwLock::new(core.publish(Now::read(&*clock))));
+        let (queue, events) = mpsc::sync_channel(QUEUE);
+        let (changes, _) = broadcast::channel(CHANGES);
+        let engine = Self { queue, snapshot: Arc::clone(&snapshot), changes: changes.clone() };
+        let owner = Owner { core, clock, events, snapshot, changes };
+        let thread = thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(|| {})
+            .spawn(move || owner.run())
             .map_err(StartError::Thread)?;
         Ok((engine, EngineThread(thread)))
     }
@@ -279,11 +167,12 @@ impl Engine {
     /// [`Refusal`]: nothing of it was kept.
     pub async fn heartbeat(
         &self,
-        _node: NodeName,
-        _heartbeat: Heartbeat,
-        _received_at: Moment,
+        node: NodeName,
+        heartbeat: Heartbeat,
+        received_at: Moment,
     ) -> Result<HeartbeatReply, Refusal> {
-        Err(Refusal::Stopped)
+        let heartbeat = Box::new(heartbeat);
+        self.ask(|reply| Event::Heartbeat { node, heartbeat, received_at, reply }).await
     }
 
     /// Sections of a report of `node`. The answer means that they are durable.
@@ -292,29 +181,34 @@ impl Engine {
     /// [`Refusal`]: nothing of it was kept.
     pub async fn upload(
         &self,
-        _node: NodeName,
-        _report: Digest,
-        _boot_id: BootId,
-        _sections: Vec<ReceivedSection>,
+        node: NodeName,
+        report: Digest,
+        boot_id: BootId,
+        sections: Vec<ReceivedSection>,
     ) -> Result<UploadReply, Refusal> {
-        Err(Refusal::Stopped)
+        self.ask(|reply| Event::Upload { node, report, boot_id, sections, reply }).await
     }
 
     /// Retires a node: its findings end, its sections are released, its history stays.
     ///
     /// # Errors
     /// [`Refusal::UnknownNode`], or that it could not be made durable.
-    pub async fn retire(&self, _node: NodeName) -> Result<(), Refusal> {
-        Err(Refusal::Stopped)
+    pub async fn retire(&self, node: NodeName) -> Result<(), Refusal> {
+        self.ask(|reply| Event::Retire { node, reply }).await
+    }
+
+    /// Judges every node by other rules or waivers from now on.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] or [`Refusal::Stopped`].
+    pub fn judge_by(&self, judge: Arc<dyn Judge>) -> Result<(), Refusal> {
+        self.send(Event::Rules(judge))
     }
 
     /// The newest picture of the fleet.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        match self.snapshot.read() {
-            Ok(snapshot) => Arc::clone(&snapshot),
-            Err(poisoned) => Arc::clone(&poisoned.into_inner()),
-        }
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes from now on. A receiver that falls 1,024 behind is told how many it missed.
@@ -323,6 +217,121 @@ impl Engine {
         self.changes.subscribe()
     }
 
-    /// Asks the thread to end once everything taken before is durable and answered.
-    pub fn stop(&self) {}
+    /// Asks the thread to end once everything taken before is durable and answered. Waits for room
+    /// in the queue if there is none.
+    pub fn stop(&self) {
+        // The thread has ended already: that is what was asked for.
+        if self.queue.send(Event::Stop).is_err() {
+            tracing::debug!("the engine had stopped already");
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        event: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Event,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(event(reply))?;
+        answer.await.map_err(|_| Refusal::Stopped)?
+    }
+
+    fn send(&self, event: Event) -> Result<(), Refusal> {
+        match self.queue.try_send(event) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Refusal::Busy { retry_after_secs: BUSY_RETRY_SECS }),
+            Err(TrySendError::Disconnected(_)) => Err(Refusal::Stopped),
+        }
+    }
+}
+
+/// What the thread owns.
+struct Owner {
+    core: Core,
+    clock: Arc<dyn Clock>,
+    events: mpsc::Receiver<Event>,
+    snapshot: Arc<RwLock<Arc<Snapshot>>>,
+    changes: broadcast::Sender<Change>,
+}
+
+/// Whether the thread goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    On,
+    Out,
+}
+
+impl Owner {
+    fn run(mut self) {
+        let mut published = Instant::now();
+        loop {
+            let wait = if self.core.is_dirty() {
+                PUBLISH_EVERY.saturating_sub(published.elapsed())
+            } else {
+                IDLE
+            };
+            let going = match self.events.recv_timeout(wait) {
+                Ok(event) => self.batch(event),
+                Err(RecvTimeoutError::Timeout) => Going::On,
+                Err(RecvTimeoutError::Disconnected) => Going::Out,
+            };
+            let now = Now::read(&*self.clock);
+            match going {
+                Going::On => self.core.tick(now),
+                Going::Out => self.core.flush_seen(now),
+            }
+            for change in self.core.commit(now) {
+                // No watcher is listening, which is fine.
+                drop(self.changes.send(change));
+            }
+            if self.core.is_dirty() && (published.elapsed() >= PUBLISH_EVERY || going == Going::Out)
+            {
+                let snapshot = self.core.publish(now);
+                *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+                published = Instant::now();
+            }
+            if going == Going::Out {
+                return;
+            }
+        }
+    }
+
+    /// Handles one event and those that are waiting behind it, within the bounds of a batch.
+    fn batch(&mut self, first: Event) -> Going {
+        let began = Instant::now();
+        let mut event = first;
+        for _ in 0..MAX_BATCH {
+            if self.handle(event) == Going::Out {
+                return Going::Out;
+            }
+            if began.elapsed() >= MAX_BATCH_FOR {
+                break;
+            }
+            event = match self.events.try_recv() {
+                Ok(event) => event,
+                Err(_) => break,
+            };
+        }
+        Going::On
+    }
+
+    fn handle(&mut self, event: Event) -> Going {
+        let now = Now::read(&*self.clock);
+        match event {
+            Event::Heartbeat { node, heartbeat, received_at, reply } => {
+                let outcome = self.core.heartbeat(&node, &heartbeat, received_at, now);
+                self.core.answer(outcome, |result| Reply::Heartbeat(reply, result));
+            }
+            Event::Retire { node, reply } => {
+                let outcome = self.core.retire(&node, now);
+                self.core.answer(outcome, |result| Reply::Retire(reply, result));
+            }
+            Event::Rules(judge) => self.core.judge_by(judge, now),
+            Event::Stop => return Going::Out,
+            Event::Upload { node, report, boot_id, sections, reply } => {
+                let outcome = self.core.upload(&node, report, &boot_id, sections, now);
+                self.core.answer(outcome, |result| Reply::Upload(reply, result));
+            }
+        }
+        Going::On
+    }
 }

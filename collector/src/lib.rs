@@ -12,7 +12,6 @@ pub mod http;
 pub mod judge;
 pub mod run;
 pub mod settings;
-#[expect(dead_code, reason = "the core of the engine, which fills it, lands next")]
 pub mod snapshot;
 pub mod start;
 pub mod store;

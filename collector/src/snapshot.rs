@@ -27,6 +27,7 @@ use palisade_rules::Verdict;
 mod count;
 mod table;
 
+pub(crate) use count::Counted;
 pub use count::Counters;
 pub use count::GroupCount;
 pub use count::VerdictCounts;
@@ -245,6 +246,8 @@ pub struct Judged {
     pub findings: Vec<Finding>,
     /// When the same facts will be judged differently; `None`: never.
     pub next_change_at: Option<Moment>,
+    /// What each finding is about, in the order of `findings`; episodes share them.
+    pub(crate) keys: Vec<Arc<FindingKey>>,
 }
 
 /// What a finding is about: rule and subject identify it within a node.
@@ -269,4 +272,30 @@ pub struct Episode {
     pub first_seen_at: Moment,
     /// When verdict or severity last changed.
     pub changed_at: Moment,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A node of that name about which nothing else is known.
+    pub(crate) fn node(name: &str) -> Arc<Node> {
+        let at = Moment::from_unix(1_700_000_000);
+        Arc::new(Node {
+            name: name.parse().unwrap(),
+            state: NodeState::Fresh,
+            state_since: at,
+            first_seen_at: at,
+            boot_id: "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap(),
+            agent: "0.1.0".into(),
+            report: None,
+            pending: None,
+            reported_at: None,
+            sections: Arc::default(),
+            judgements: Arc::default(),
+            episodes: Arc::default(),
+            counts: VerdictCounts::default(),
+            seen: Arc::new(Seen::new(at, 0)),
+        })
+    }
 }

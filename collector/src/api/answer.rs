@@ -146,7 +146,7 @@ impl From<engine::Refusal> for Refused {
                 Self::new(Kind::NotReady, message).retry_after(retry_after_secs)
             }
             R::ManifestMismatch => Self::new(Kind::MalformedBody, message),
-            R::SequenceReused => Self::new(Kind::Conflict, message),
+            R::NotAnnounced | R::SequenceReused => Self::new(Kind::Conflict, message),
             R::Stopped => Self::new(Kind::NotReady, message).retry_after(5),
             R::TooManyNodes => Self::new(Kind::TooMany, message).retry_after(300),
             R::TooManySections => Self::new(Kind::TooLarge, message),

@@ -57,14 +57,14 @@ impl Counters {
         at.and_then(|at| self.severities.get(at)).copied().unwrap_or_default()
     }
 
-    pub(crate) fn count_node(&mut self, state: NodeState, change: Change) {
+    pub(crate) fn count_node(&mut self, state: NodeState, change: Counted) {
         let at = NodeState::ALL.iter().position(|it| *it == state);
         if let Some(count) = at.and_then(|at| self.nodes.get_mut(at)) {
             change.apply(count);
         }
     }
 
-    pub(crate) fn count_finding(&mut self, finding: &Finding, change: Change) {
+    pub(crate) fn count_finding(&mut self, finding: &Finding, change: Counted) {
         self.findings.count(finding.verdict, change);
         let at = Severity::ALL.iter().position(|it| *it == finding.severity);
         if let Some(counts) = at.and_then(|at| self.severities.get_mut(at)) {
@@ -82,12 +82,12 @@ impl Counters {
 
 /// Whether something came or went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum Counted {
     Came,
     Went,
 }
 
-impl Change {
+impl Counted {
     const fn apply(self, count: &mut u64) {
         *count = match self {
             Self::Came => count.saturating_add(1),
@@ -124,7 +124,7 @@ impl VerdictCounts {
         }
     }
 
-    pub(crate) const fn count(&mut self, verdict: Verdict, change: Change) {
+    pub(crate) const fn count(&mut self, verdict: Verdict, change: Counted) {
         change.apply(match verdict {
             Verdict::Fail => &mut self.fail,
             Verdict::NotApplicable => &mut self.not_applicable,

@@ -77,24 +77,57 @@ impl NodeTable {
         }
     }
 
-    /// Takes a node out.
-    pub(crate) fn remove(&mut self, name: &str) -> Option<Arc<Node>> {
-        let at = self.chunk_of(name);
-        let chunk = Arc::make_mut(self.chunks.get_mut(at)?);
-        let place = chunk.binary_search_by(|it| it.name.as_str().cmp(name)).ok()?;
-        let node = chunk.remove(place);
-        if chunk.is_empty() {
-            self.chunks.remove(at);
-        }
-        self.len = self.len.saturating_sub(1);
-        Some(node)
-    }
-
     /// Where the chunk is that has, or should have, a name.
     fn chunk_of(&self, name: &str) -> usize {
         let after = self.chunks.partition_point(|chunk| {
             chunk.first().is_some_and(|first| first.name.as_str() <= name)
         });
         after.saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::node;
+
+    #[test]
+    fn names_stay_in_order_over_many_chunks_and_pages() {
+        let mut table = NodeTable::default();
+        for number in 0..2000_u32 {
+            // 1,201 and 2,000 have no common divisor, so every number comes once, out of order.
+            table.insert(node(&format!("node-{:04}", number * 1201 % 2000)));
+        }
+        table.insert(node("node-0007"));
+        assert_eq!(table.len(), 2000);
+        let names: Vec<String> = table.iter().map(|node| node.name.to_string()).collect();
+        let expected: Vec<String> = (0..2000).map(|number| format!("node-{number:04}")).collect();
+        assert_eq!(names, expected);
+        for name in &names {
+            assert_eq!(table.get(name).unwrap().name.as_str(), name);
+        }
+        assert!(table.get("node-2000").is_none());
+        assert!(table.get("a").is_none());
+        let page = |after: &str| -> Vec<String> {
+            table.after(after).take(2).map(|it| it.name.to_string()).collect()
+        };
+        assert_eq!(page(""), ["node-0000", "node-0001"]);
+        for (at, name) in names.iter().enumerate().take(1997) {
+            assert_eq!(page(name), names[at + 1..at + 3]);
+        }
+        assert!(page("node-1999").is_empty());
+        assert_eq!(page("node-0007a"), ["node-0008", "node-0009"]);
+    }
+
+    #[test]
+    fn a_snapshot_keeps_what_it_had() {
+        let mut table = NodeTable::default();
+        table.insert(node("a"));
+        let before = table.clone();
+        let changed = Node { state: crate::snapshot::NodeState::Silent, ..Node::clone(&node("a")) };
+        table.insert(Arc::new(changed));
+        table.insert(node("b"));
+        assert_eq!(before.len(), 1);
+        assert_eq!(before.get("a").unwrap().state, crate::snapshot::NodeState::Fresh);
     }
 }

@@ -1,18 +1,32 @@
 //! Readers: history, certificates, section bodies and facts, on connections of their own.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::Why;
 use palisade_rules::FactPath;
+use palisade_rules::Facts;
+use palisade_rules::Found;
+use rusqlite::Connection;
+use rusqlite::OptionalExtension;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::OpenError;
+use super::pack::unpack;
+use super::pack::unpack_bytes;
+use super::row::CertificateBody;
+use super::row::KIND_FINDINGS;
+use super::row::TransitionsRow;
+use super::row::UNKNOWN_END;
 use crate::engine::Cause;
 use crate::engine::NodeEvent;
 use crate::engine::Transition;
@@ -20,16 +34,31 @@ use crate::snapshot::Snapshot;
 
 /// Reads beside the engine; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reader {}
+pub struct Reader {
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+}
+
+/// Connections, so queries at once: each keeps a page cache of up to 2 MB, and more than the
+/// machine has cores gains nothing.
+const CONNECTIONS: usize = 4;
+
+/// Rows that one call returns at most, whatever it was asked for.
+const MAX_ROWS: usize = 10_000;
 
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// The cursor is none that a page gave out. At fault: the user.
+    #[error("malformed cursor: expected the one that the page before gave out")]
+    Cursor,
     /// A stored body cannot be unpacked or parsed. At fault: the disk.
     #[error("failed to unpack the stored {what}")]
     Malformed {
         /// What was read.
         what: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// SQLite cannot read. At fault: the disk.
     #[error("failed to read {what}")]
@@ -124,21 +153,45 @@ pub enum FactAnswer {
 }
 
 impl Reader {
-    pub(super) fn open(_path: &Path) -> Result<Self, OpenError> {
-        Ok(Self {})
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let idle = (0..CONNECTIONS)
+            .map(|_| super::read_only(path))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), permits })
     }
 
-    /// History, newest first: of one node, or of all.
+    /// History, newest first: of one node, or of all; entries before the place `cursor`.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn history(
         &self,
-        _node: Option<NodeName>,
-        _cursor: Option<i64>,
-        _limit: usize,
+        node: Option<NodeName>,
+        cursor: Option<i64>,
+        limit: usize,
     ) -> Result<Page<HistoryEntry>, ReadError> {
-        Err(ReadError::Stopped)
+        let before = cursor.unwrap_or(i64::MAX);
+        let limit = limit.clamp(1, MAX_ROWS);
+        self.run(move |connection| {
+            let rows = match &node {
+                Some(node) => history_rows(
+                    connection,
+                    "SELECT id, at, node, kind, body FROM history
+                     WHERE node = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2",
+                    &[&before, &sql_limit(limit), &node.as_str()],
+                )?,
+                None => history_rows(
+                    connection,
+                    "SELECT id, at, node, kind, body FROM history
+                     WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+                    &[&before, &sql_limit(limit)],
+                )?,
+            };
+            Ok(page(rows, limit, |entry| entry.id.to_string()))
+        })
+        .await
     }
 
     /// Entries after `id`, oldest first, at most `limit`: for a watcher that comes back.
@@ -147,44 +200,200 @@ impl Reader {
     /// [`ReadError`].
     pub async fn history_after(
         &self,
-        _id: i64,
-        _limit: usize,
+        id: i64,
+        limit: usize,
     ) -> Result<Vec<HistoryEntry>, ReadError> {
-        Err(ReadError::Stopped)
+        let limit = limit.clamp(1, MAX_ROWS);
+        self.run(move |connection| {
+            let mut rows = history_rows(
+                connection,
+                "SELECT id, at, node, kind, body FROM history
+                 WHERE id > ?1 ORDER BY id LIMIT ?2",
+                &[&id, &sql_limit(limit)],
+            )?;
+            rows.truncate(limit);
+            Ok(rows)
+        })
+        .await
     }
 
     /// Certificates in order of their end.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; [`ReadError::Cursor`] for one that no page gave out.
     pub async fn certificates(
         &self,
-        _filter: CertificateFilter,
-        _cursor: Option<String>,
-        _limit: usize,
+        filter: CertificateFilter,
+        cursor: Option<String>,
+        limit: usize,
     ) -> Result<Page<CertificateRow>, ReadError> {
-        Err(ReadError::Stopped)
+        let (end, id) = match cursor.as_deref() {
+            None => (i64::MIN, 0),
+            Some(cursor) => cursor
+                .split_once(':')
+                .and_then(|(end, id)| Some((end.parse().ok()?, id.parse().ok()?)))
+                .ok_or(ReadError::Cursor)?,
+        };
+        let limit = limit.clamp(1, MAX_ROWS);
+        let CertificateFilter { node, ends_before } = filter;
+        // Below the mark of unknown ends, so that a filter by end leaves those out.
+        let before = ends_before.map_or(i64::MAX, |at| at.unix().min(UNKNOWN_END - 1) - 1);
+        self.run(move |connection| {
+            const WHAT: &str = "certificates";
+            let query = |source| ReadError::Query { what: WHAT, source };
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT id, node, path, not_after, body FROM certificates
+                     WHERE (not_after, id) > (?1, ?2) AND not_after <= ?3
+                       AND (?4 IS NULL OR node = ?4)
+                     ORDER BY not_after, id LIMIT ?5",
+                )
+                .map_err(query)?;
+            type Row = (i64, String, String, i64, Vec<u8>);
+            let node = node.as_ref().map(NodeName::as_str);
+            let found = statement
+                .query_map((end, id, before, node, sql_limit(limit)), |row| Row::try_from(row))
+                .map_err(query)?
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(query)?;
+            let mut rows = Vec::with_capacity(found.len());
+            for (id, node, path, end, body) in found {
+                let CertificateBody { certificate, watched } =
+                    unpack(&body).map_err(malformed(WHAT))?;
+                let row = CertificateRow {
+                    node: node.parse().map_err(malformed(WHAT))?,
+                    path,
+                    not_after: (end != UNKNOWN_END).then(|| Moment::from_unix(end)),
+                    certificate: Box::new(certificate),
+                    watched,
+                };
+                rows.push((row, end, id));
+            }
+            let Page { rows, next } = page(rows, limit, |(_, end, id)| format!("{end}:{id}"));
+            Ok(Page { rows: rows.into_iter().map(|(row, ..)| row).collect(), next })
+        })
+        .await
     }
 
     /// The canonical bytes of a section, `None` if no node refers to it any more.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn section(&self, _digest: Digest) -> Result<Option<Vec<u8>>, ReadError> {
-        Err(ReadError::Stopped)
+    pub async fn section(&self, digest: Digest) -> Result<Option<Vec<u8>>, ReadError> {
+        self.run(move |connection| section(connection, digest)).await
     }
 
     /// What each distinct section of a snapshot says at `path`, evaluated once for each; a node's
     /// answer is the one of its [`crate::snapshot::Node::section`], and "the report has no such
-    /// section" without one.
+    /// section" without one. Sections that went away since the snapshot are left out.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn facts(
         &self,
-        _snapshot: Arc<Snapshot>,
-        _path: FactPath,
+        snapshot: Arc<Snapshot>,
+        path: FactPath,
     ) -> Result<BTreeMap<Digest, FactAnswer>, ReadError> {
-        Err(ReadError::Stopped)
+        self.run(move |connection| {
+            let name = path.section();
+            let distinct: BTreeSet<Digest> =
+                snapshot.nodes.iter().filter_map(|node| node.section(name)).collect();
+            let mut answers = BTreeMap::new();
+            for digest in distinct {
+                let Some(bytes) = section(connection, digest)? else { continue };
+                let value: Value = serde_json::from_slice(&bytes).map_err(malformed("section"))?;
+                let mut facts = Facts::default();
+                facts.insert(name, Arc::new(value));
+                let answer = match facts.at(&path) {
+                    Found::Known(value, origin) => {
+                        FactAnswer::Known { value: value.clone(), origin: origin.to_owned() }
+                    }
+                    Found::Absent(origin) => FactAnswer::Absent { origin: origin.to_owned() },
+                    Found::Unknown(why) => FactAnswer::Unknown(why.why()),
+                };
+                answers.insert(digest, answer);
+            }
+            Ok(answers)
+        })
+        .await
     }
+
+    /// Runs a query on an idle connection, off the threads that serve requests.
+    async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let permit =
+            Arc::clone(&self.permits).acquire_owned().await.map_err(|_| ReadError::Stopped)?;
+        let idle = Arc::clone(&self.idle);
+        tokio::task::spawn_blocking(move || {
+            let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            // There are as many permits as connections; one is missing only after a panic.
+            let Some(connection) = connection else { return Err(ReadError::Stopped) };
+            let answer = query(&connection);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(permit);
+            answer
+        })
+        .await
+        .map_err(|_| ReadError::Stopped)?
+    }
+}
+
+fn section(connection: &Connection, digest: Digest) -> Result<Option<Vec<u8>>, ReadError> {
+    const WHAT: &str = "section";
+    let packed: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT body FROM sections WHERE digest = ?1 LIMIT 1")
+        .and_then(|mut statement| {
+            statement.query_row((digest.as_bytes(),), |row| row.get(0)).optional()
+        })
+        .map_err(|source| ReadError::Query { what: WHAT, source })?;
+    packed.map(|packed| unpack_bytes(&packed)).transpose().map_err(malformed(WHAT))
+}
+
+fn history_rows(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<HistoryEntry>, ReadError> {
+    const WHAT: &str = "history";
+    type Row = (i64, i64, String, String, Vec<u8>);
+    let query = |source| ReadError::Query { what: WHAT, source };
+    let mut statement = connection.prepare_cached(sql).map_err(query)?;
+    let rows = statement
+        .query_map(values, |row| Row::try_from(row))
+        .map_err(query)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(query)?;
+    let mut entries = Vec::with_capacity(rows.len());
+    for (id, at, node, kind, body) in rows {
+        let body = if kind == KIND_FINDINGS {
+            let TransitionsRow { cause, transitions } = unpack(&body).map_err(malformed(WHAT))?;
+            HistoryBody::Findings { cause, transitions }
+        } else {
+            HistoryBody::Event(unpack(&body).map_err(malformed(WHAT))?)
+        };
+        let node = node.parse().map_err(malformed(WHAT))?;
+        entries.push(HistoryEntry { id, at: Moment::from_unix(at), node, body });
+    }
+    Ok(entries)
+}
+
+/// One row more than asked for, by which is known whether there is a next page.
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX)
+}
+
+fn page<T>(mut rows: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = if more { rows.last().map(cursor) } else { None };
+    Page { rows, next }
+}
+
+fn malformed<E>(what: &'static str) -> impl Fn(E) -> ReadError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| ReadError::Malformed { what, source: Box::new(source) }
 }

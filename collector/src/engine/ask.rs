@@ -1,0 +1,74 @@
+//! Who is asked for which section, and when: each shared one from one node at a time, and only so
+//! many uploads at once.
+//!
+//! Nothing in here is durable: after a restart every open question is simply asked again.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use palisade_report::Digest;
+use palisade_report::NodeName;
+use palisade_report::SectionName;
+
+/// A section's address. The name belongs to it: equal bytes may stand for different sections.
+pub(crate) type SectionId = (SectionName, Digest);
+
+/// Time that an asked node has before the next one is asked.
+const ANSWER_WITHIN_MS: i64 = 10_000;
+
+/// Open questions.
+#[derive(Debug, Default)]
+pub(crate) struct Asks {
+    /// Shared sections that a node was asked for, and until when it has time.
+    asked: BTreeMap<SectionId, (NodeName, i64)>,
+    /// Nodes that wait for a section that another one was asked for.
+    waiting: BTreeMap<SectionId, BTreeSet<NodeName>>,
+    /// Nodes that were asked for an upload, and until when they have time.
+    uploads: BTreeMap<NodeName, i64>,
+}
+
+impl Asks {
+    /// Whether `node` may be asked for a shared section: nobody is, or it is itself, or the one
+    /// that was asked did not answer in time.
+    pub(crate) fn is_free(&self, id: SectionId, node: &NodeName, now_ms: i64) -> bool {
+        self.asked.get(&id).is_none_or(|(asked, until)| asked == node || *until <= now_ms)
+    }
+
+    /// Lets `node` upload, if not too many do already.
+    pub(crate) fn admit(&mut self, node: &NodeName, max_uploads: usize, now_ms: i64) -> Admission {
+        self.uploads.retain(|_, until| *until > now_ms);
+        if !self.uploads.contains_key(node) && self.uploads.len() >= max_uploads {
+            return Admission::Later;
+        }
+        self.uploads.insert(node.clone(), now_ms.saturating_add(ANSWER_WITHIN_MS));
+        Admission::Now
+    }
+
+    /// Notes that `node` is asked for a shared section.
+    pub(crate) fn ask(&mut self, id: SectionId, node: &NodeName, now_ms: i64) {
+        self.asked.insert(id, (node.clone(), now_ms.saturating_add(ANSWER_WITHIN_MS)));
+    }
+
+    /// Notes that `node` waits for a section from another one.
+    pub(crate) fn wait(&mut self, id: SectionId, node: &NodeName) {
+        self.waiting.entry(id).or_default().insert(node.clone());
+    }
+
+    /// A section is here: nobody is asked any more; returns who waited for it.
+    pub(crate) fn arrived(&mut self, id: SectionId) -> BTreeSet<NodeName> {
+        self.asked.remove(&id);
+        self.waiting.remove(&id).unwrap_or_default()
+    }
+
+    /// `node` has sent what it was asked for, or its report is complete without it.
+    pub(crate) fn finished(&mut self, node: &NodeName) {
+        self.uploads.remove(node);
+    }
+}
+
+/// Whether a node may upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Later,
+    Now,
+}

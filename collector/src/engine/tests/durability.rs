@@ -1,0 +1,182 @@
+//! Crashes and full disks: what was acknowledged stays, what was not is gone.
+
+use super::*;
+use crate::snapshot::Readiness;
+
+#[test]
+fn after_a_crash_nothing_that_was_sent_is_asked_for_again() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut node = TestNode::new("a", &bad("k"));
+    node.with_manifest = true;
+    node.sequence = 1;
+    assert_eq!(
+        bench.beat(&node).unwrap().want,
+        Want::Sections(vec![SectionName::Kernel, SectionName::Certificates])
+    );
+    bench.upload(&node, &[SectionName::Kernel]).unwrap();
+
+    // Half of the report was acknowledged: only the other half is lacking.
+    let mut bench = bench.crash(&scratch);
+    node.with_manifest = false;
+    node.sequence += 1;
+    assert_eq!(bench.beat(&node).unwrap().want, Want::Sections(vec![SectionName::Certificates]));
+    bench.upload(&node, &[SectionName::Certificates]).unwrap();
+    let digest = bench.snapshot().digest();
+    assert_eq!(bench.node("a").report, Some(node.manifest().digest()));
+
+    let mut bench = bench.crash(&scratch);
+    assert_eq!(bench.snapshot().digest(), digest);
+    node.sequence += 1;
+    assert_eq!(bench.beat(&node).unwrap().want, Want::Nothing);
+    assert_eq!(bench.snapshot().counters.groups[0].judgements, 0, "judgements are kept, too");
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_keeps_what_was_and_heals() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut node = TestNode::new("a", &unknown("k"));
+    bench.report(&mut node);
+    let before = bench.snapshot();
+
+    bench.core.store.limit_pages(Some(0));
+    let mut large = TestNode::new("b", &unknown("k"));
+    large.set(SectionName::Files, noise());
+    large.with_manifest = true;
+    large.sequence = 1;
+    let asked = bench.beat(&large);
+    let refused = match asked {
+        Ok(_) => bench.upload(&large, &[SectionName::Files]).map(drop),
+        Err(refusal) => Err(refusal),
+    };
+    assert!(matches!(refused, Err(Refusal::NotDurable { .. })), "{refused:?}");
+    let after = bench.snapshot();
+    assert!(
+        matches!(&after.readiness, Readiness::Failing { reason, .. } if reason.contains("full"))
+    );
+    assert_eq!(after.counters.failed_commits, 1);
+    assert_eq!(
+        after.node("a").unwrap().report,
+        before.node("a").unwrap().report,
+        "what was acknowledged stays"
+    );
+    assert_eq!(after.counters.findings, before.counters.findings);
+
+    // What needs no store is answered all the while.
+    node.sequence += 1;
+    assert_eq!(bench.beat(&node).unwrap().want, Want::Nothing);
+    large.sequence += 1;
+    assert!(matches!(bench.beat(&large), Err(Refusal::NotDurable { .. })));
+    bench.advance(5);
+    assert!(matches!(bench.snapshot().readiness, Readiness::Failing { .. }));
+    assert_eq!(bench.snapshot().counters.failed_commits, 1, "probes are no commits");
+
+    bench.core.store.limit_pages(None);
+    bench.advance(1);
+    assert_eq!(bench.snapshot().readiness, Readiness::Ready);
+    bench.report(&mut large);
+    let digest = bench.snapshot().digest();
+    let mut bench = bench.crash(&scratch);
+    assert_eq!(bench.snapshot().digest(), digest);
+    assert_eq!(bench.snapshot().nodes.len(), 2);
+}
+
+#[test]
+fn a_batch_that_fails_takes_all_its_replies_with_it() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut node = TestNode::new("a", &unknown("k"));
+    bench.report(&mut node);
+    bench.core.store.limit_pages(Some(0));
+    let names: Vec<String> = (0..200).map(|number| format!("new-{number}")).collect();
+    let replies: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let mut node = TestNode::new(name, &unknown("k"));
+            node.with_manifest = true;
+            bench.hear(&node)
+        })
+        .collect();
+    bench.turn();
+    for reply in replies {
+        let reply = reply.blocking_recv().unwrap();
+        assert!(matches!(reply, Err(Refusal::NotDurable { .. })), "{reply:?}");
+    }
+    let snapshot = bench.snapshot();
+    assert_eq!(snapshot.nodes.len(), 1);
+    assert_eq!(snapshot.counters.enrolling, 0);
+}
+
+#[test]
+fn other_rules_judge_what_is_stored_without_asking_anybody() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut node = TestNode::new("a", &bad("k"));
+    bench.report(&mut node);
+    let Bench { core, clock } = bench;
+    drop(core);
+    let clock = ManualClock::at(clock.now());
+    let mut bench = Bench::with(&scratch, clock, EngineSettings::default(), "other");
+    let snapshot = bench.snapshot();
+    assert_eq!(snapshot.counters.groups[0].judgements, 1);
+    let rules: Vec<&str> = snapshot.counters.rules.keys().map(|rule| rule.as_str()).collect();
+    assert_eq!(rules, ["certificates.other", "kernel.other"]);
+    let digest = snapshot.digest();
+    assert_eq!(bench.core.store.load().unwrap().judgements.len(), 2, "the old ones are gone");
+    node.sequence += 1;
+    assert_eq!(bench.beat(&node).unwrap().want, Want::Nothing);
+
+    // While it runs, too.
+    let now = bench.now();
+    bench.core.judge_by(Arc::new(TestJudge("third")), now);
+    bench.turn();
+    assert_ne!(bench.snapshot().digest(), digest);
+    let third = bench.snapshot();
+    let rules: Vec<&str> = third
+        .counters
+        .rules
+        .iter()
+        .filter(|(_, counts)| **counts != crate::snapshot::VerdictCounts::default())
+        .map(|(rule, _)| rule.as_str())
+        .collect();
+    assert_eq!(rules, ["certificates.third", "kernel.third"]);
+}
+
+#[test]
+fn the_handle_answers_publishes_and_stops() {
+    let scratch = Scratch::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let clock = Arc::new(clock());
+    let (engine, thread) = super::super::Engine::start(
+        scratch.store(),
+        EngineSettings::default(),
+        Arc::new(TestJudge("rule")),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+    )
+    .unwrap();
+    let mut changes = engine.changes();
+    let mut node = TestNode::new("a", &bad("k"));
+    let now = Now::read(&*clock);
+    runtime.block_on(async {
+        node.with_manifest = true;
+        let beat = engine.heartbeat(node.name.clone(), node.heartbeat(now), now.at).await.unwrap();
+        let Want::Sections(names) = beat.want else { panic!("{beat:?}") };
+        let sections = names.iter().map(|name| node.section(*name)).collect();
+        let report = node.manifest().digest();
+        engine.upload(node.name.clone(), report, node.boot.clone(), sections).await.unwrap();
+        let enrolled = changes.recv().await.unwrap();
+        assert_eq!(enrolled.what, What::Event(NodeEvent::Enrolled));
+        engine.stop();
+        thread.join();
+        assert_eq!(engine.snapshot().node("a").unwrap().counts.fail, 1);
+        assert_eq!(engine.retire(node.name.clone()).await, Err(Refusal::Stopped));
+    });
+}
+
+/// A section that zstd cannot make small.
+fn noise() -> Value {
+    let words: Vec<String> =
+        (0..2000).map(|n| Digest::of(format!("{n}").as_bytes()).to_string()).collect();
+    json!({"state":"known","paths":words})
+}

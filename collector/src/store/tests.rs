@@ -1,0 +1,214 @@
+//! Opening, refusing to open, and reading beside the writer.
+
+use super::*;
+use crate::store::write::Write;
+use palisade_report::Digest;
+use palisade_report::Moment;
+use palisade_report::NodeName;
+use palisade_report::SectionName;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("palisade-store-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("palisade.db")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn only_one_collector_opens_a_store() {
+    let scratch = Scratch::new("lock");
+    let first = Store::open(&scratch.file()).unwrap();
+    let second = Store::open(&scratch.file());
+    assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
+    drop(first);
+    Store::open(&scratch.file()).unwrap();
+}
+
+#[test]
+fn a_newer_a_foreign_and_a_damaged_file_are_refused_each_by_name() {
+    let scratch = Scratch::new("refused");
+    let store = Store::open(&scratch.file()).unwrap();
+    store.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    let newer = Store::open(&scratch.file());
+    assert!(matches!(newer, Err(OpenError::Newer { found: 99, .. })), "{newer:?}");
+
+    let foreign = scratch.0.join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    let opened = Store::open(&foreign);
+    assert!(matches!(opened, Err(OpenError::Foreign { .. })), "{opened:?}");
+
+    let garbage = scratch.0.join("garbage.db");
+    fs::write(&garbage, [0x5a; 8192]).unwrap();
+    let opened = Store::open(&garbage);
+    assert!(matches!(opened, Err(OpenError::Open { .. })), "{opened:?}");
+
+    // Pages in the middle are overwritten: the check finds it, nothing is served from it.
+    let damaged = scratch.0.join("damaged.db");
+    let mut store = Store::open(&damaged).unwrap();
+    let writes: Vec<Write> = (0..200_u32)
+        .map(|number| Write::Section {
+            name: SectionName::Kernel,
+            digest: Digest::of(&number.to_be_bytes()),
+            bytes: Digest::of(&number.to_le_bytes()).to_string().repeat(20).into_bytes(),
+        })
+        .collect();
+    store.commit(&writes).unwrap();
+    store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    drop(store);
+    let mut bytes = fs::read(&damaged).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..half + 8192].fill(0x5a);
+    fs::write(&damaged, bytes).unwrap();
+    let opened = Store::open(&damaged);
+    assert!(
+        matches!(opened, Err(OpenError::Damaged { .. } | OpenError::Open { .. })),
+        "{opened:?}"
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    let missing = PathBuf::from("/nonexistent/palisade.db");
+    let opened = Store::open(&missing);
+    assert!(
+        matches!(&opened, Err(OpenError::Lock { path, .. }) if path.starts_with("/nonexistent"))
+    );
+}
+
+#[test]
+fn sections_come_back_byte_for_byte_and_history_in_pages() {
+    let scratch = Scratch::new("pages");
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let reader = store.reader().unwrap();
+    let bytes = br#"{"state":"unknown","why":{"detail":"x","kind":"other"}}"#.to_vec();
+    let digest = Digest::of(&bytes);
+    let node: NodeName = "a".parse().unwrap();
+    let mut writes = vec![
+        Write::Section { name: SectionName::Kernel, digest, bytes: bytes.clone() },
+        // Equal bytes may be another section, too.
+        Write::Section { name: SectionName::Files, digest, bytes: bytes.clone() },
+    ];
+    writes.extend((1..=25).map(|id| Write::Event {
+        id,
+        at: Moment::from_unix(id),
+        node: node.clone(),
+        event: crate::engine::NodeEvent::Enrolled,
+    }));
+    store.commit(&writes).unwrap();
+    assert_eq!(wait(reader.section(digest)).unwrap(), Some(bytes));
+    assert_eq!(wait(reader.section(Digest::of(b""))).unwrap(), None);
+    let mut cursor = None;
+    let mut ids = Vec::new();
+    loop {
+        let page = wait(reader.history(Some(node.clone()), cursor, 10)).unwrap();
+        ids.extend(page.rows.iter().map(|entry| entry.id));
+        cursor = page.next.map(|next| next.parse().unwrap());
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(ids, (1..=25).rev().collect::<Vec<_>>());
+    let after = wait(reader.history_after(20, 3)).unwrap();
+    assert_eq!(after.iter().map(|entry| entry.id).collect::<Vec<_>>(), [21, 22, 23]);
+    let bad = wait(reader.certificates(CertificateFilter::default(), Some("x".to_owned()), 1));
+    assert!(matches!(bad, Err(ReadError::Cursor)));
+}
+
+#[test]
+fn certificates_are_listed_by_their_end_and_replaced_as_a_whole() {
+    let scratch = Scratch::new("certificates");
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let reader = store.reader().unwrap();
+    let put = |node: &str, ends: &[Option<i64>]| Write::Certificates {
+        node: node.parse().unwrap(),
+        section: Some(Arc::new(certificates(ends))),
+    };
+    let listed = |filter: CertificateFilter, limit: usize| {
+        let mut cursor = None;
+        let mut all = Vec::new();
+        loop {
+            let page = wait(reader.certificates(filter.clone(), cursor, limit)).unwrap();
+            all.extend(
+                page.rows
+                    .into_iter()
+                    .map(|row| (row.node.to_string(), row.not_after.map(Moment::unix))),
+            );
+            cursor = page.next;
+            if cursor.is_none() {
+                return all;
+            }
+        }
+    };
+    let row = |node: &str, end: Option<i64>| (node.to_owned(), end);
+    store.commit(&[put("a", &[Some(30), None, Some(-5)]), put("b", &[Some(20)])]).unwrap();
+    let all = [row("a", Some(-5)), row("b", Some(20)), row("a", Some(30)), row("a", None)];
+    for limit in 1..6 {
+        assert_eq!(listed(CertificateFilter::default(), limit), all);
+    }
+    let soon = CertificateFilter { ends_before: Some(Moment::from_unix(30)), node: None };
+    assert_eq!(listed(soon, 10), all[..2]);
+    let of_a = CertificateFilter { node: Some("a".parse().unwrap()), ends_before: None };
+    assert_eq!(listed(of_a.clone(), 10).len(), 3);
+    store.commit(&[put("a", &[Some(40)])]).unwrap();
+    assert_eq!(listed(of_a.clone(), 10), [row("a", Some(40))]);
+    let none = Write::Certificates { node: "a".parse().unwrap(), section: None };
+    store.commit(&[none]).unwrap();
+    assert_eq!(listed(of_a, 10), []);
+}
+
+fn certificates(ends: &[Option<i64>]) -> serde_json::Value {
+    use palisade_report::section::certificates::*;
+    use palisade_report::*;
+    let origin = || Origin::words("test");
+    let list = ends.iter().map(|end| Certificate {
+        fingerprint: Digest::of(b""),
+        index: 0,
+        entry: String::new(),
+        subject: "CN=a".to_owned(),
+        issuer: "CN=b".to_owned(),
+        serial: "1".to_owned(),
+        names: Vec::new(),
+        key: Key { kind: "ec".to_owned(), bits: 256 },
+        signature: "x".to_owned(),
+        not_before: Reading::known(Moment::from_unix(0), origin()),
+        not_after: match end {
+            Some(end) => Reading::known(Moment::from_unix(*end), origin()),
+            None => Reading::unknown(Why::new(WhyKind::Malformed, "x"), origin()),
+        },
+        class: Class::Leaf,
+        usages: Vec::new(),
+        key_match: Reading::absent(origin()),
+        chain: Reading::absent(origin()),
+    });
+    let file = CertificateFile {
+        watched: ["setting".to_owned()].into(),
+        expected: Expectation::Required,
+        resolved: Reading::absent(origin()),
+        certificates: Reading::known(list.collect(), origin()),
+        malformed: Vec::new(),
+    };
+    let files = [("/etc/x.crt".to_owned(), file)].into();
+    serde_json::to_value(Section::Known(Certificates { files, left_out: Vec::new() })).unwrap()
+}
