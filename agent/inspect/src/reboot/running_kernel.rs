@@ -51,11 +51,11 @@ pub(super) fn compare(kernel: &Section<Kernel>, witness: &Witness) -> Said {
         && version::flavour(expected) == version::flavour(running)
         && version::release(expected, running).is_gt()
     {
-        return needed(
-            running,
-            expected,
-            format!("{running} runs, {expected} is installed and boots by default"),
-        );
+        let how = match kernel.boot_default.value() {
+            Some(_) => "boots by default",
+            None => "is the newest that is installed",
+        };
+        return needed(running, expected, format!("{running} runs, {expected} {how}"));
     }
     let has_modules = |kernel: &&InstalledKernel| kernel.parts.contains(&KernelPart::Modules);
     let mut others = installed
@@ -87,7 +87,12 @@ pub(super) fn compare(kernel: &Section<Kernel>, witness: &Witness) -> Said {
         Some(expected) if expected != running => {
             format!("{running} runs; {expected} boots by default, and is not newer")
         }
-        Some(_) | None => format!("{running} runs, and is the kernel that would boot"),
+        Some(_) | None => match newest {
+            Some(newest) if version::release(newest, running).is_gt() => {
+                format!("{running} runs and boots by default, although {newest} is installed")
+            }
+            Some(_) | None => format!("{running} runs, and is the kernel that would boot"),
+        },
     })
 }
 
