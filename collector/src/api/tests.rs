@@ -8,6 +8,8 @@ use crate::http::call;
 use crate::http::route;
 use crate::http::route::ROUTES;
 
+mod live;
+
 fn document() -> Value {
     serde_json::from_str(super::OPENAPI).unwrap()
 }
