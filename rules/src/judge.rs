@@ -51,9 +51,9 @@ pub fn judge_group(
 
 /// What one rule says without waivers.
 #[cfg(test)]
-pub(crate) fn judge_one(rule: &Rule, facts: &Facts, now: Moment) -> Vec<Finding> {
+pub(crate) fn judge_one(rule: &Rule, facts: &Facts, now: Moment) -> Judgement {
     let rules = [Arc::new(rule.clone())];
-    judge_rules(&rules, facts, &Waivers::default(), None, now).findings
+    judge_rules(&rules, facts, &Waivers::default(), None, now)
 }
 
 fn judge_rules(

@@ -69,7 +69,7 @@ fn check_examples(rule: &Rule, complaints: &mut Vec<String>) {
                 continue;
             }
         };
-        let findings = judge_one(rule, &example.facts(), NOW);
+        let findings = judge_one(rule, &example.facts(), NOW).findings;
         let got = overall(&findings);
         if got != wanted {
             complaints.push(format!("{id}: example for {wanted} is judged {got}: {findings:?}"));
@@ -86,7 +86,7 @@ fn check_unknown(rule: &Rule, complaints: &mut Vec<String>) {
     for path in paths {
         let mut unknown = example.clone();
         unknown.set_unknown(&path);
-        let findings = judge_one(rule, &unknown.facts(), NOW);
+        let findings = judge_one(rule, &unknown.facts(), NOW).findings;
         let got = overall(&findings);
         if got != Verdict::Unknown {
             complaints.push(format!(
@@ -99,7 +99,7 @@ fn check_unknown(rule: &Rule, complaints: &mut Vec<String>) {
     for section in rule.sections() {
         let mut unknown = example.clone();
         unknown.set_section_unknown(*section);
-        let got = overall(&judge_one(rule, &unknown.facts(), NOW));
+        let got = overall(&judge_one(rule, &unknown.facts(), NOW).findings);
         if got != Verdict::Unknown {
             complaints.push(format!("{}: with {section} unknown it is judged {got}", rule.id()));
         }
@@ -123,7 +123,7 @@ fn check_conditions(rule: &Rule, complaints: &mut Vec<String>) {
         let holds_not = |candidate: &Value| {
             let mut other = example.clone();
             other.force(&path, candidate);
-            let findings = judge_one(rule, &other.facts(), NOW);
+            let findings = judge_one(rule, &other.facts(), NOW).findings;
             overall(&findings) == Verdict::NotApplicable
                 && findings.iter().all(|it| it.evidence.reason == reason)
         };

@@ -23,7 +23,7 @@ fn rule(expect: &str) -> Rule {
 fn judged(expect: &str, facts: &str) -> Vec<Finding> {
     let facts = crate::yaml::parse(facts).unwrap();
     let example = Example::build(&facts).unwrap_or_else(|why| panic!("{why}"));
-    judge_one(&rule(expect), &example.facts(), NOW)
+    judge_one(&rule(expect), &example.facts(), NOW).findings
 }
 
 /// Findings as `verdict subject`, with the observed value where that is asked for.

@@ -2,28 +2,20 @@ use palisade_report::Moment;
 
 use super::*;
 use crate::Judgement;
-use crate::Profile;
 use crate::Severity;
-use crate::Waivers;
-use crate::judge::judge;
 
 const DAY: i64 = 86_400;
 
 /// Judges one certificate that starts and ends so many days from now.
 fn expiry(words: &str, start: i64, end: i64, now: Moment) -> Judgement {
     let moment = |days: i64| NOW.plus(days * DAY).unix();
-    let profile = format!(
-        "name: t\nrules:\n- {{id: a.b, severity: medium, title: t, why: w, fix: f, \
-         references: [r], expect: {{certificate: {{check: expiry, {words}}}}}}}"
-    );
     let facts = format!(
         "certificates.files./c.pem: {{certificates: [{{not_before: {}, not_after: {}}}]}}",
         moment(start),
         moment(end)
     );
     let facts = Example::build(&crate::yaml::parse(&facts).unwrap()).unwrap().facts();
-    let profile = Profile::parse(&profile).unwrap();
-    judge(&facts, &profile, &Waivers::default(), None, now)
+    judge_one(&rule(&format!("certificate: {{check: expiry, {words}}}")), &facts, now)
 }
 
 const BY_HAND: &str = "class: leaf, warning: {days: 30, life_percent: 25}, \
