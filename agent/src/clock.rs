@@ -15,6 +15,13 @@ pub fn now() -> Moment {
     Moment::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// The wall clock, in ns of Unix time: what file systems stamp changes with.
+#[must_use]
+pub fn now_ns() -> i128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
+}
+
 /// Time since this boot, sleep included. Source: `CLOCK_BOOTTIME`, clock_gettime(2).
 #[must_use]
 pub fn since_boot() -> Duration {

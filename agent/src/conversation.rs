@@ -70,6 +70,7 @@ pub struct Conversation {
     encoding: Encoding,
     refused: BTreeSet<Digest>,
     too_large: BTreeSet<Digest>,
+    has_new_mark: bool,
     random: SystemRandom,
 }
 
@@ -103,6 +104,7 @@ impl Conversation {
             encoding: Encoding::Gzip,
             refused: BTreeSet::new(),
             too_large: BTreeSet::new(),
+            has_new_mark: false,
             random: SystemRandom::new(),
         }
     }
@@ -111,6 +113,11 @@ impl Conversation {
     #[must_use]
     pub fn is_too_large(&self, section: Digest) -> bool {
         self.too_large.contains(&section)
+    }
+
+    /// Whether a section was found too large since this was asked the last time.
+    pub const fn takes_new_mark(&mut self) -> bool {
+        std::mem::replace(&mut self.has_new_mark, false)
     }
 
     /// Holds one conversation; returns the wait until the next.

@@ -8,6 +8,7 @@
 //! What an area says is decided in `palisade-inspect`. Here an area that panics or runs out of time
 //! becomes unknown, and the others go on.
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use palisade_inspect::kernel;
 use palisade_inspect::kubelet;
 use palisade_inspect::machine;
 use palisade_inspect::process;
+use palisade_inspect::process::Process;
 use palisade_inspect::process::ProcessTable;
 use palisade_inspect::reboot;
 use palisade_inspect::sockets;
@@ -32,8 +34,22 @@ use palisade_report::Report;
 use palisade_report::Section;
 use palisade_report::Why;
 use palisade_report::WhyKind;
+use palisade_report::section::boot::Boot;
+use palisade_report::section::certificates::Certificates;
+use palisade_report::section::files::Files;
+use palisade_report::section::host::Host as HostFacts;
+use palisade_report::section::kernel::Kernel;
+use palisade_report::section::kubelet::Kubelet;
+use palisade_report::section::reboot::Reboot;
+use palisade_report::section::sockets::Sockets;
+use palisade_report::section::sysctls::Sysctls;
+use palisade_report::section::updates::Updates;
 
 use crate::Tree;
+use crate::memo::Compare;
+use crate::memo::ProcessCache;
+use crate::memo::Recorder;
+use crate::memo::Trace;
 
 /// Time that one area may take.
 pub const AREA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,18 +60,54 @@ pub const INSPECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that the file of the boot id may have; it has 37.
 const MAX_BOOT_ID: usize = 64;
 
+/// Age at which an area is read again although nothing that it read seems to have changed.
+const MAX_AGE: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// The same for `reboot`: which libraries running processes map moves without a trace elsewhere.
+const MAX_REBOOT_AGE: Duration = Duration::from_secs(60 * 60);
+
 /// Inspects a host, again and again.
 #[derive(Debug)]
 pub struct Inspector {
     tree: Tree,
     interest: Interest,
+    compare: Compare,
+    cache: RefCell<ProcessCache>,
+    kept: Option<Box<Areas>>,
+}
+
+/// What is kept of the last inspection.
+#[derive(Debug)]
+struct Areas {
+    processes: ProcessTable,
+    kubelet: Kept<Kubelet>,
+    machine: Kept<HostFacts>,
+    boot: Kept<Boot>,
+    kernel: Kept<Kernel>,
+    updates: Kept<Updates>,
+    reboot: Kept<Reboot>,
+    sysctls: Kept<Sysctls>,
+    sockets: Kept<Sockets>,
+    certificates: Kept<Certificates>,
+    files: Kept<Files>,
+}
+
+/// A section, and what it rests on.
+#[derive(Debug)]
+struct Kept<T> {
+    section: Section<T>,
+    trace: Trace,
+    read_at: Instant,
+    /// Whether the section differs from that of the inspection before.
+    is_new: bool,
 }
 
 impl Inspector {
     /// An inspector of `tree` that looks as far as `interest` says.
     #[must_use]
-    pub const fn new(tree: Tree, interest: Interest) -> Self {
-        Self { tree, interest }
+    pub fn new(tree: Tree, interest: Interest) -> Self {
+        let (compare, cache) = (Compare::new(), RefCell::default());
+        Self { tree, interest, compare, cache, kept: None }
     }
 
     /// The host that is inspected.
@@ -71,51 +123,185 @@ impl Inspector {
         std::str::from_utf8(&contents.bytes).ok()?.trim_end().parse().ok()
     }
 
-    /// Inspects the host now.
+    /// Inspects the host now. Areas of which nothing changed since the last time are not read.
     pub fn inspect(&mut self) -> Report {
-        let Self { tree, interest } = self;
+        self.turn();
+        self.kept.as_ref().map(|areas| areas.report()).unwrap_or_default()
+    }
+
+    /// As [`Inspector::inspect`]; `None` when every section is as it was the last time.
+    pub fn inspect_again(&mut self) -> Option<Report> {
+        self.turn();
+        self.kept.as_ref().filter(|areas| areas.is_new()).map(|areas| areas.report())
+    }
+
+    fn turn(&mut self) {
+        let Self { tree, interest, compare, cache, kept } = self;
         let end = Instant::now() + INSPECTION_TIMEOUT;
-        let host: &dyn Host = tree;
-        let run = Run { tree, end };
-        let processes = run
-            .caught("processes", || process::read(host))
-            .unwrap_or_else(|why| ProcessTable { processes: Err(why) });
-        let kubelet = run.area("kubelet", || kubelet::read(host, &processes));
-        let machine = run.area("host", || machine::read(host, interest, &processes, &kubelet));
-        let boot = run.area("boot", || boot::read(host, &processes, &kubelet));
-        let kernel = run.area("kernel", || kernel::read(host, interest));
-        let updates = run.area("updates", || updates::read(host));
-        let reboot = run.area("reboot", || reboot::read(host, &processes, &kernel, &boot));
-        let sysctls = run.area("sysctls", || sysctls::read(host, interest, &boot));
-        let sockets = run.area("sockets", || sockets::read(host, &processes, &boot));
-        let certificates =
-            run.area("certificates", || certificates::read(host, interest, &machine, &kubelet));
-        let files = run.area("files", || files::read(host, interest, &kubelet));
+        compare.set_now(crate::clock::now_ns());
+        tree.set_deadline(Some(end));
+        cache.get_mut().check(tree);
+        let run = Run { tree, end, compare, cache };
+        let last = kept.take().map(|areas| *areas);
+        *kept = Some(Box::new(run.areas(interest, last)));
         tree.set_deadline(None);
+    }
+}
+
+impl Areas {
+    /// Whether any section differs from that of the inspection before.
+    fn is_new(&self) -> bool {
+        let Self {
+            processes: _,
+            kubelet,
+            machine,
+            boot,
+            kernel,
+            updates,
+            reboot,
+            sysctls,
+            sockets,
+            certificates,
+            files,
+        } = self;
+        kubelet.is_new
+            || machine.is_new
+            || boot.is_new
+            || kernel.is_new
+            || updates.is_new
+            || reboot.is_new
+            || sysctls.is_new
+            || sockets.is_new
+            || certificates.is_new
+            || files.is_new
+    }
+
+    fn report(&self) -> Report {
+        let Self {
+            processes: _,
+            kubelet,
+            machine,
+            boot,
+            kernel,
+            updates,
+            reboot,
+            sysctls,
+            sockets,
+            certificates,
+            files,
+        } = self;
         Report {
-            host: Some(machine),
-            boot: Some(boot),
-            kernel: Some(kernel),
-            reboot: Some(reboot),
-            sysctls: Some(sysctls),
-            sockets: Some(sockets),
-            kubelet: Some(kubelet),
-            certificates: Some(certificates),
-            files: Some(files),
-            updates: Some(updates),
+            host: Some(machine.section.clone()),
+            boot: Some(boot.section.clone()),
+            kernel: Some(kernel.section.clone()),
+            reboot: Some(reboot.section.clone()),
+            sysctls: Some(sysctls.section.clone()),
+            sockets: Some(sockets.section.clone()),
+            kubelet: Some(kubelet.section.clone()),
+            certificates: Some(certificates.section.clone()),
+            files: Some(files.section.clone()),
+            updates: Some(updates.section.clone()),
         }
     }
 }
 
 /// The running inspection.
-struct Run<'tree> {
-    tree: &'tree Tree,
+struct Run<'a> {
+    tree: &'a Tree,
     end: Instant,
+    compare: &'a Compare,
+    cache: &'a RefCell<ProcessCache>,
 }
 
 impl Run<'_> {
-    fn area<T>(&self, name: &str, read: impl FnOnce() -> Section<T>) -> Section<T> {
-        self.caught(name, read).unwrap_or_else(|why| Section::Unknown { why })
+    /// All areas in their order, each from what it rests on.
+    fn areas(&self, interest: &Interest, last: Option<Areas>) -> Areas {
+        let recorder = Recorder::new(self.tree, self.compare, self.cache);
+        let processes = self
+            .caught("processes", || process::read(&recorder))
+            .unwrap_or_else(|why| ProcessTable { processes: Err(why) });
+        let moved = last.as_ref().is_none_or(|it| !same_programs(&it.processes, &processes));
+        let last = last.map_or_else(Last::default, Last::from);
+        let kubelet =
+            self.area("kubelet", last.kubelet, moved, |host| kubelet::read(host, &processes));
+        let machine = self.area("host", last.machine, moved || kubelet.is_new, |host| {
+            machine::read(host, interest, &processes, &kubelet.section)
+        });
+        let boot = self.area("boot", last.boot, moved || kubelet.is_new, |host| {
+            boot::read(host, &processes, &kubelet.section)
+        });
+        let kernel = self.area("kernel", last.kernel, false, |host| kernel::read(host, interest));
+        let updates = self.area("updates", last.updates, false, updates::read);
+        let stale = kernel.is_new || boot.is_new || updates.is_new;
+        let aged = last.reboot.as_ref().is_some_and(|it| it.read_at.elapsed() > MAX_REBOOT_AGE);
+        let reboot = self.area("reboot", last.reboot, stale || aged, |host| {
+            reboot::read(host, &processes, &kernel.section, &boot.section)
+        });
+        let sysctls = self.area("sysctls", last.sysctls, boot.is_new, |host| {
+            sysctls::read(host, interest, &boot.section)
+        });
+        // A new process cannot take a socket that another holds without that one's help; who holds
+        // a listening socket is watched, and so is the set of sockets.
+        let sockets = self.area("sockets", last.sockets, boot.is_new, |host| {
+            sockets::read(host, &processes, &boot.section)
+        });
+        let stale = machine.is_new || kubelet.is_new;
+        let certificates = self.area("certificates", last.certificates, stale, |host| {
+            certificates::read(host, interest, &machine.section, &kubelet.section)
+        });
+        let files = self.area("files", last.files, kubelet.is_new, |host| {
+            files::read(host, interest, &kubelet.section)
+        });
+        Areas {
+            processes,
+            kubelet,
+            machine,
+            boot,
+            kernel,
+            updates,
+            reboot,
+            sysctls,
+            sockets,
+            certificates,
+            files,
+        }
+    }
+
+    /// The section of an area: the last one while it stands, else read anew. `stale` says that
+    /// something changed that it is given rather than asks for.
+    fn area<T: PartialEq>(
+        &self,
+        name: &str,
+        last: Option<Kept<T>>,
+        stale: bool,
+        read: impl FnOnce(&dyn Host) -> Section<T>,
+    ) -> Kept<T> {
+        if let Some(kept) = &last
+            && !stale
+            && kept.read_at.elapsed() < MAX_AGE
+            && self.caught(name, || self.holds(&kept.trace)) == Ok(true)
+        {
+            let Some(kept) = last else { return self.anew(name, None, read) };
+            return Kept { is_new: false, ..kept };
+        }
+        self.anew(name, last, read)
+    }
+
+    fn holds(&self, trace: &Trace) -> bool {
+        trace.holds(self.tree, self.compare, &self.cache.borrow())
+    }
+
+    fn anew<T: PartialEq>(
+        &self,
+        name: &str,
+        last: Option<Kept<T>>,
+        read: impl FnOnce(&dyn Host) -> Section<T>,
+    ) -> Kept<T> {
+        let recorder = Recorder::new(self.tree, self.compare, self.cache);
+        let section =
+            self.caught(name, || read(&recorder)).unwrap_or_else(|why| Section::Unknown { why });
+        let is_new = last.is_none_or(|kept| kept.section != section);
+        Kept { section, trace: recorder.into_trace(), read_at: Instant::now(), is_new }
     }
 
     /// Runs `read` under its own deadline; a panic becomes a reason.
@@ -130,6 +316,66 @@ impl Run<'_> {
     }
 }
 
+/// The areas of the last inspection, each to be taken on its own.
+#[derive(Default)]
+struct Last {
+    kubelet: Option<Kept<Kubelet>>,
+    machine: Option<Kept<HostFacts>>,
+    boot: Option<Kept<Boot>>,
+    kernel: Option<Kept<Kernel>>,
+    updates: Option<Kept<Updates>>,
+    reboot: Option<Kept<Reboot>>,
+    sysctls: Option<Kept<Sysctls>>,
+    sockets: Option<Kept<Sockets>>,
+    certificates: Option<Kept<Certificates>>,
+    files: Option<Kept<Files>>,
+}
+
+impl From<Areas> for Last {
+    fn from(areas: Areas) -> Self {
+        let Areas {
+            processes: _,
+            kubelet,
+            machine,
+            boot,
+            kernel,
+            updates,
+            reboot,
+            sysctls,
+            sockets,
+            certificates,
+            files,
+        } = areas;
+        Self {
+            kubelet: Some(kubelet),
+            machine: Some(machine),
+            boot: Some(boot),
+            kernel: Some(kernel),
+            updates: Some(updates),
+            reboot: Some(reboot),
+            sysctls: Some(sysctls),
+            sockets: Some(sockets),
+            certificates: Some(certificates),
+            files: Some(files),
+        }
+    }
+}
+
+/// Whether two tables show the same programs. Kernel threads are left out: they have no arguments,
+/// come and go, and are renamed by the work that they do.
+fn same_programs(one: &ProcessTable, other: &ProcessTable) -> bool {
+    match (&one.processes, &other.processes) {
+        (Ok(one), Ok(other)) => {
+            let programs = |all: &'_ [Process]| -> Vec<Process> {
+                all.iter().filter(|it| !it.arguments.is_empty()).cloned().collect()
+            };
+            programs(one) == programs(other)
+        }
+        (Err(one), Err(other)) => one == other,
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,20 +384,61 @@ mod tests {
     fn a_reader_that_panics_costs_its_own_area_only() {
         let directory = std::env::temp_dir();
         let tree = Tree::open(&directory).unwrap();
-        let run = Run { tree: &tree, end: Instant::now() + INSPECTION_TIMEOUT };
-        let section: Section<()> = run.area("kernel", || panic!("on purpose"));
-        let Section::Unknown { why } = section else { panic!("a crash is not a fact") };
+        let (compare, cache) = (Compare::new(), RefCell::default());
+        let end = Instant::now() + INSPECTION_TIMEOUT;
+        let run = Run { tree: &tree, end, compare: &compare, cache: &cache };
+        let kept: Kept<()> = run.area("kernel", None, false, |_| panic!("on purpose"));
+        let Section::Unknown { why } = kept.section else { panic!("a crash is not a fact") };
         assert_eq!(why.kind, WhyKind::Crashed);
         assert!(why.detail.contains("kernel"));
-        let section = run.area("files", || Section::Known(7));
-        assert_eq!(section.known(), Some(&7));
+        let kept = run.area("files", None, false, |_| Section::Known(7));
+        assert_eq!(kept.section.known(), Some(&7));
     }
 
     #[test]
     fn after_the_whole_time_is_used_up_every_read_is_out_of_time() {
         let tree = Tree::open(&std::env::temp_dir()).unwrap();
-        let run = Run { tree: &tree, end: Instant::now() };
+        let (compare, cache) = (Compare::new(), RefCell::default());
+        let run = Run { tree: &tree, end: Instant::now(), compare: &compare, cache: &cache };
         let error = run.caught("files", || tree.metadata("/")).unwrap().unwrap_err();
         assert!(error.is_out_of_time(), "{error}");
+    }
+
+    #[test]
+    fn a_changed_file_changes_its_own_section_and_nothing_else() {
+        let root = std::env::temp_dir().join(format!("palisade-memo-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        let release = |name: &str| {
+            let text = format!("ID=debian\nVERSION_ID=12\nPRETTY_NAME={name}\n");
+            std::fs::write(root.join("etc/os-release"), text).unwrap();
+        };
+        release("before");
+        let mut inspector = Inspector::new(Tree::open(&root).unwrap(), Interest::default());
+        let first = inspector.inspect_again().unwrap();
+        assert_eq!(inspector.inspect_again(), None);
+        assert_eq!(inspector.inspect(), first);
+        release("after");
+        let second = inspector.inspect_again().unwrap();
+        assert_ne!(second.host, first.host);
+        assert_eq!(Report { host: first.host.clone(), ..second }, first);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn kernel_threads_do_not_make_a_table_another_one() {
+        let process = |pid, name: &str, arguments: &[&str]| Process {
+            pid,
+            name: name.to_owned(),
+            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
+            executable: Ok(String::new()),
+            uid: 0,
+        };
+        let table = |all: &[Process]| ProcessTable { processes: Ok(all.to_vec()) };
+        let init = process(1, "init", &["init"]);
+        let one = table(&[init.clone(), process(2, "kworker/0:1", &[])]);
+        let two = table(&[init.clone(), process(9, "kworker/0:2-xfs", &[])]);
+        assert!(same_programs(&one, &two));
+        assert!(!same_programs(&one, &table(&[init, process(3, "sh", &["sh"])])));
+        assert!(!same_programs(&one, &ProcessTable { processes: Err(Why::new(WhyKind::Io, "")) }));
     }
 }

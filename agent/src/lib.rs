@@ -17,6 +17,7 @@ pub mod clock;
 pub mod conversation;
 pub mod inspection;
 pub mod load;
+mod memo;
 pub mod reaction;
 pub mod reporter;
 pub mod send;

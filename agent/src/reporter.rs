@@ -78,7 +78,9 @@ async fn report_for_ever(inspector: Inspector, mut conversation: Conversation, m
     let mut current: Option<Current> = None;
     loop {
         let started = Instant::now();
-        if let Some(fresh) = inspections.next().await {
+        // Unchanged facts need no new bytes, unless a section was found to be too large since.
+        let whole = conversation.takes_new_mark() || current.is_none();
+        if let Some(fresh) = inspections.next(whole).await {
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             note(fresh, &conversation, &mut current, took_ms);
         }
@@ -102,8 +104,17 @@ fn note(
         error!("this boot has no readable id; without it nothing can be reported");
         return;
     };
+    if current.as_ref().is_some_and(|it| it.boot_id != boot_id) {
+        info!(boot = %boot_id, "the host's boot id changed");
+    }
+    let Some(report) = fresh.report else {
+        if let Some(current) = current {
+            current.boot_id = boot_id;
+        }
+        return;
+    };
     let is_too_large = |digest| conversation.is_too_large(digest);
-    let sealed = match seal(fresh.report, is_too_large) {
+    let sealed = match seal(report, is_too_large) {
         Ok(sealed) => sealed,
         Err(error) => {
             error!(cause = %Chain::of(&error), "the report has no bytes; the last one stands");
@@ -149,7 +160,8 @@ fn seal(
 
 /// What an inspection found.
 struct Inspected {
-    report: Report,
+    /// `None` if every section is as it was.
+    report: Option<Report>,
     boot_id: Option<BootId>,
 }
 
@@ -162,11 +174,13 @@ enum Inspections {
 }
 
 impl Inspections {
-    /// The outcome of the next inspection; `None` if it does not come in time.
-    async fn next(&mut self) -> Option<Inspected> {
+    /// The outcome of the next inspection; `None` if it does not come in time. `whole` asks for
+    /// the report also when it did not change.
+    async fn next(&mut self, whole: bool) -> Option<Inspected> {
         let mut running = match std::mem::replace(self, Self::Lost) {
             Self::Idle(mut inspector) => tokio::task::spawn_blocking(move || {
-                let report = inspector.inspect();
+                let report =
+                    if whole { Some(inspector.inspect()) } else { inspector.inspect_again() };
                 let boot_id = inspector.boot_id();
                 (inspector, Inspected { report, boot_id })
             }),

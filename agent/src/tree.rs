@@ -115,8 +115,20 @@ impl Tree {
     /// # Errors
     /// As [`Host::metadata`].
     pub fn identity(&self, path: &str) -> Result<Identity, ReadError> {
+        self.identified(path, OFlag::empty())
+    }
+
+    /// As [`Tree::identity`], of what is at `path` itself: a link in the last component stays one.
+    ///
+    /// # Errors
+    /// As [`Host::link_metadata`].
+    pub fn link_identity(&self, path: &str) -> Result<Identity, ReadError> {
+        self.identified(path, OFlag::O_NOFOLLOW)
+    }
+
+    fn identified(&self, path: &str, extra: OFlag) -> Result<Identity, ReadError> {
         self.in_time(path)?;
-        let (fd, stat) = self.located(path, OFlag::empty())?;
+        let (fd, stat) = self.located(path, extra)?;
         Ok(Identity::of(&stat, &self.resolved(path, fd.as_fd())?))
     }
 

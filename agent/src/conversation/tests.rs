@@ -186,6 +186,7 @@ async fn a_body_that_is_too_large_is_split_down_to_the_section_at_fault() {
         [vec!["files", "kernel", "updates"], vec!["files"], vec!["kernel", "updates"]]
     );
     let digest = |name| sealed().manifest().get(name).unwrap().digest;
+    assert!(conversation.takes_new_mark() && !conversation.takes_new_mark());
     assert!(conversation.is_too_large(digest(SectionName::Files)));
     assert!(!conversation.is_too_large(digest(SectionName::Kernel)));
 }

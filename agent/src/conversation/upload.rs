@@ -37,7 +37,7 @@ impl Conversation {
         for name in wanted {
             let Some(entry) = sealed.manifest().get(name) else { continue };
             if entry.size as usize > MAX_SECTION {
-                remember(&mut self.too_large, entry.digest);
+                self.has_new_mark |= remember(&mut self.too_large, entry.digest);
             } else if !self.refused.contains(&entry.digest) {
                 first.push(name);
             }
@@ -87,7 +87,7 @@ impl Conversation {
     ) {
         if let [only] = *batch {
             if let Some(entry) = sealed.manifest().get(only) {
-                remember(&mut self.too_large, entry.digest);
+                self.has_new_mark |= remember(&mut self.too_large, entry.digest);
                 warn!(section = %only, bytes = entry.size, "the section is too large to be sent");
             }
             return;

@@ -15,7 +15,7 @@ use palisade_report::Moment;
 /// A change of content, mode or owner moves the ctime, which no one can set back; a replaced file
 /// has another inode; a link that points elsewhere resolves elsewhere. mtime is left out: it can be
 /// set at will.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Device number of the file system.
     pub device: u64,
