@@ -18,6 +18,8 @@ use palisade_report::Digest;
 
 use crate::http::limits::Buckets;
 use crate::http::limits::Limits;
+use crate::http::limits::MAX_ADDRESSES;
+use crate::http::limits::gain;
 use crate::http::limits::source;
 use crate::http::route::Audience;
 use crate::settings::TokenFiles;
@@ -208,7 +210,7 @@ impl Auth {
         Self {
             tokens: tokens.map(|tokens| RwLock::new(Arc::new(tokens))),
             reach,
-            wrong: Buckets::new(WRONG_BURST, limits.wrong_tokens_per_second),
+            wrong: Buckets::new(WRONG_BURST, gain(limits.wrong_tokens_per_second), MAX_ADDRESSES),
         }
     }
 

@@ -210,6 +210,8 @@ impl TryFrom<Raw> for Settings {
         set(&mut limits.connections, max_connections, 0, "--max-connections")?;
         let flag = "--max-unproven-per-address";
         set(&mut limits.unproven_per_address, max_unproven_per_address, 0, flag)?;
+        // A short interval must not make an honest agent look like a broken one.
+        limits.heartbeat_gain = limits.heartbeat_gain.min(Duration::from_secs(interval) / 3);
         set(&mut limits.queries_per_second, queries_per_second, 0, "--queries-per-second")?;
         Ok(Self {
             tls: tls_files(tls_cert, tls_key)?,

@@ -250,7 +250,7 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
         }
         RouteName::History => Call::History(HistoryQuery {
             node: query.value("node")?,
-            before: query.value("before")?,
+            before: event(&mut query, "before")?,
             limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
         }),
         RouteName::Index => Call::Index,
@@ -272,12 +272,22 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
         RouteName::Summary => Call::Summary,
         RouteName::Watch => {
             // A browser that lost the connection says where it was in the header.
-            let asked = query.value("after")?;
+            let asked = event(&mut query, "after")?;
             Call::Watch { after: resume.trim().parse().ok().or(asked) }
         }
     };
     query.end()?;
     Ok(call)
+}
+
+/// The id of a change.
+fn event(query: &mut Query, name: &'static str) -> Result<Option<i64>, MalformedQuery> {
+    let Some(text) = query.text(name) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| MalformedQuery::Value {
+        name,
+        value: clean_text(&text),
+        expected: "expected the id of a change".to_owned(),
+    })
 }
 
 fn pattern(query: &mut Query) -> Result<Option<Pattern>, MalformedQuery> {

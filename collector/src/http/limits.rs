@@ -55,6 +55,20 @@ pub struct Limits {
     pub queries_per_second: u32,
     /// Wrong tokens per second of one address; a burst of five is allowed.
     pub wrong_tokens_per_second: u32,
+    /// Time in which one node gains one more heartbeat: a fast agent is a broken one.
+    pub heartbeat_gain: Duration,
+    /// Whether rates are counted for peers on this machine too.
+    pub local_rates: LocalRates,
+}
+
+/// Whether rates are counted for peers on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalRates {
+    /// They are.
+    Counted,
+    /// They are not: who is here already has better means to keep the machine busy, and load
+    /// generators are.
+    Free,
 }
 
 impl Default for Limits {
@@ -78,6 +92,8 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(15),
             queries_per_second: 20,
             wrong_tokens_per_second: 1,
+            heartbeat_gain: Duration::from_secs(5),
+            local_rates: LocalRates::Free,
         }
     }
 }
@@ -208,29 +224,39 @@ impl Drop for Place {
     }
 }
 
-/// Token buckets by key: a burst at once, then so many per second.
+/// Token buckets by key: a burst at once, then one more in each span of time.
 #[derive(Debug)]
 pub struct Buckets<K> {
     burst: u32,
-    per_second: u32,
+    gain: Duration,
+    max_keys: usize,
     levels: Mutex<BTreeMap<K, Level>>,
 }
 
+/// A bucket: when it will be full again. Taking one moves that moment by one gain.
 #[derive(Clone, Copy, Debug)]
 struct Level {
-    tokens: f64,
-    at: Instant,
+    full_at: Instant,
 }
 
-/// Keys that a set of buckets remembers; beyond it, those that are full again are forgotten, and
-/// when none is, strangers wait.
-const MAX_BUCKETS: usize = 8192;
+/// Addresses that a set of buckets remembers.
+pub const MAX_ADDRESSES: usize = 8192;
+
+/// Nodes that a set of buckets remembers: those of one fleet, with room.
+pub const MAX_NODES: usize = 131_072;
+
+/// The time in which one is gained at so many per second.
+#[must_use]
+pub fn gain(per_second: u32) -> Duration {
+    Duration::from_secs(1) / per_second.max(1)
+}
 
 impl<K: Ord + Clone> Buckets<K> {
-    /// Buckets that hold `burst` and gain `per_second`.
+    /// Buckets that hold `burst` and gain one in each `gain`. Beyond `max_keys`, those that are
+    /// full again are forgotten, and when none is, strangers wait.
     #[must_use]
-    pub const fn new(burst: u32, per_second: u32) -> Self {
-        Self { burst, per_second, levels: Mutex::new(BTreeMap::new()) }
+    pub const fn new(burst: u32, gain: Duration, max_keys: usize) -> Self {
+        Self { burst, gain, max_keys, levels: Mutex::new(BTreeMap::new()) }
     }
 
     /// Takes one from the bucket of `key`.
@@ -238,25 +264,21 @@ impl<K: Ord + Clone> Buckets<K> {
     /// # Errors
     /// How long until there is one again.
     pub fn take(&self, key: &K, now: Instant) -> Result<(), Duration> {
-        let burst = f64::from(self.burst);
-        let per_second = f64::from(self.per_second.max(1));
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        let filled = |level: &Level| {
-            let gained = now.saturating_duration_since(level.at).as_secs_f64() * per_second;
-            (level.tokens + gained).min(burst)
-        };
-        if levels.len() >= MAX_BUCKETS && !levels.contains_key(key) {
-            levels.retain(|_, level| filled(level) < burst);
-            if levels.len() >= MAX_BUCKETS {
-                return Err(Duration::from_secs(1));
+        if levels.len() >= self.max_keys && !levels.contains_key(key) {
+            levels.retain(|_, level| level.full_at > now);
+            if levels.len() >= self.max_keys {
+                return Err(self.gain);
             }
         }
-        let level = levels.entry(key.clone()).or_insert(Level { tokens: burst, at: now });
-        let tokens = filled(level);
-        if tokens < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - tokens) / per_second));
+        let level = levels.entry(key.clone()).or_insert(Level { full_at: now });
+        let full_at = level.full_at.max(now) + self.gain;
+        let missing = full_at.saturating_duration_since(now);
+        let capacity = self.gain.saturating_mul(self.burst);
+        if missing > capacity {
+            return Err(missing.saturating_sub(capacity));
         }
-        *level = Level { tokens: tokens - 1.0, at: now };
+        level.full_at = full_at;
         Ok(())
     }
 }
@@ -301,12 +323,14 @@ mod tests {
 
     #[test]
     fn a_bucket_allows_its_burst_and_then_its_rate() {
-        let buckets = Buckets::new(2, 1);
+        let buckets = Buckets::new(2, gain(1), 2);
         let start = Instant::now();
         assert_eq!(buckets.take(&1, start), Ok(()));
         assert_eq!(buckets.take(&1, start), Ok(()));
         assert_eq!(buckets.take(&1, start), Err(Duration::from_secs(1)));
         assert_eq!(buckets.take(&2, start), Ok(()), "another key has its own bucket");
+        assert!(buckets.take(&3, start).is_err(), "no bucket is left for a third key");
         assert_eq!(buckets.take(&1, start + Duration::from_secs(1)), Ok(()));
+        assert_eq!(buckets.take(&3, start + Duration::from_secs(5)), Ok(()), "full ones make room");
     }
 }

@@ -39,7 +39,11 @@ use super::connection::Guarded;
 use super::limits::Buckets;
 use super::limits::Connections;
 use super::limits::Limits;
+use super::limits::LocalRates;
+use super::limits::MAX_ADDRESSES;
+use super::limits::MAX_NODES;
 use super::limits::Place;
+use super::limits::gain;
 use super::limits::source;
 use super::reply;
 use super::reply::Reply;
@@ -60,9 +64,15 @@ use crate::tls::Tls;
 /// How long nothing is accepted after the process ran out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two log lines about the same shortage.
+const SHORTAGE_LOG_GAIN: Duration = Duration::from_secs(10);
+
 /// Bytes that a heartbeat may have as sent and unpacked: 300, or with a manifest of 32 sections
 /// some 5 KiB; the rest is for newer agents.
 const MAX_HEARTBEAT_BODY: usize = 32 * 1024;
+
+/// Heartbeats that one node may send at once: a changed report takes two, and so does the next.
+const HEARTBEAT_BURST: u32 = 4;
 
 /// Everything that the connections share.
 #[derive(Debug)]
@@ -77,6 +87,12 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// Rates of people, by address.
     pub queries: Buckets<IpAddr>,
+    /// Rates of heartbeats, by the name in the address.
+    pub heartbeats: Buckets<String>,
+    /// Log lines about wrong tokens, which a stranger causes.
+    pub complaints: Buckets<()>,
+    /// Log lines about a lack of descriptors or memory, which lasts.
+    pub shortages: Buckets<()>,
     /// Uploads at once.
     pub uploads: Arc<Semaphore>,
 }
@@ -90,7 +106,10 @@ impl Shared {
             connections: Arc::clone(app.connections()),
             app,
             auth,
-            queries: Buckets::new(burst, limits.queries_per_second),
+            queries: Buckets::new(burst, gain(limits.queries_per_second), MAX_ADDRESSES),
+            heartbeats: Buckets::new(HEARTBEAT_BURST, limits.heartbeat_gain, MAX_NODES),
+            complaints: Buckets::new(1, gain(1), 1),
+            shortages: Buckets::new(1, SHORTAGE_LOG_GAIN, 1),
             uploads: Arc::new(Semaphore::new(limits.uploads_at_once)),
             limits,
         }
@@ -119,7 +138,9 @@ pub async fn serve(
                 // when others end; both are no reason to end the loop.
                 shared.app.figures.count_accept_error();
                 if is_shortage(&error) {
-                    tracing::warn!(%error, "accepting pauses");
+                    if shared.shortages.take(&(), Instant::now()).is_ok() {
+                        tracing::warn!(%error, "accepting pauses until connections end");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
@@ -268,6 +289,10 @@ fn admit(
     shared.auth.admit(audience, authorization, address, Instant::now()).map_err(|denied| {
         shared.app.figures.count_denied();
         let message = denied.to_string();
+        if shared.complaints.take(&(), Instant::now()).is_ok() {
+            let path = matched.route.path;
+            tracing::warn!(%address, path, cause = %message, "somebody was turned away");
+        }
         match denied {
             Denied::Missing | Denied::Wrong => Refused::new(Kind::Unauthenticated, message),
             Denied::Role(_) => Refused::new(Kind::Forbidden, message),
@@ -276,21 +301,24 @@ fn admit(
             }
         }
     })?;
-    match audience {
-        Audience::Agents | Audience::Anybody => Ok(()),
-        // Whoever is on this machine already has better means to keep it busy.
-        Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback
-            if address.is_loopback() =>
-        {
-            Ok(())
-        }
-        Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback => {
-            shared.queries.take(&source(address), Instant::now()).map_err(|wait| {
-                Refused::new(Kind::TooMany, "too many questions from this address")
-                    .retry_after(wait.as_secs() + 1)
-            })
-        }
+    if address.is_loopback() && shared.limits.local_rates == LocalRates::Free {
+        return Ok(());
     }
+    let now = Instant::now();
+    let taken = match audience {
+        // Uploads are bounded by their number at once, and by the engine for each node.
+        Audience::Agents if matched.route.name == RouteName::Heartbeat => {
+            shared.heartbeats.take(&matched.parameter, now)
+        }
+        Audience::Agents | Audience::Anybody => Ok(()),
+        Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback => {
+            shared.queries.take(&source(address), now)
+        }
+    };
+    taken.map_err(|wait| {
+        let message = "too many requests; wait as long as retry-after says";
+        Refused::new(Kind::TooMany, message).retry_after(wait.as_secs() + 1)
+    })
 }
 
 /// Without tokens, a web page that somebody on this machine looks at must not get through: not by

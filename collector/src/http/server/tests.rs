@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::http::limits::LocalRates;
 use crate::settings::TokenFiles;
 use crate::testing::Heard;
 use crate::testing::PATIENCE;
@@ -313,4 +314,25 @@ async fn a_running_request_is_finished_at_a_graceful_stop() {
     stream.write_all(b"}").await.unwrap();
     assert_eq!(hear(&mut stream).await.kind(), "malformed-body");
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_and_a_person_that_ask_too_often_are_told_to_wait() {
+    let served = Served::start(|settings, _| {
+        settings.limits.local_rates = LocalRates::Counted;
+        settings.limits.heartbeat_gain = Duration::from_secs(3600);
+        settings.limits.queries_per_second = 1;
+    })
+    .await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(served.tell("POST", HEARTBEAT, "", b"{}").await.status());
+    }
+    assert_eq!(statuses, [400, 400, 400, 400, 429]);
+    let other = served.tell("POST", "/v1/nodes/worker-2/heartbeat", "", b"{}").await;
+    assert_eq!(other.status(), 400, "another node has its own rate");
+    let heard = served.ask_until("/v1/rules", |heard| heard.status() == 429).await;
+    assert!(heard.field("retry-after").is_some());
+    alive(&served).await;
+    served.stop().await;
 }
