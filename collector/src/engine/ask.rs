@@ -60,6 +60,14 @@ impl Asks {
         self.waiting.remove(&id).unwrap_or_default()
     }
 
+    /// Forgets questions whose time is over, and who waits for their answers: those nodes come back
+    /// on their own and ask anew. So digests that a node makes up do not pile up.
+    pub(crate) fn prune(&mut self, now_ms: i64) {
+        self.asked.retain(|_, (_, until)| *until > now_ms);
+        self.waiting.retain(|id, _| self.asked.contains_key(id));
+        self.uploads.retain(|_, until| *until > now_ms);
+    }
+
     /// `node` has sent what it was asked for, or its report is complete without it.
     pub(crate) fn finished(&mut self, node: &NodeName) {
         self.uploads.remove(node);
@@ -71,4 +79,25 @@ impl Asks {
 pub(crate) enum Admission {
     Later,
     Now,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_without_an_answer_do_not_pile_up() {
+        let mut asks = Asks::default();
+        let node: NodeName = "a".parse().unwrap();
+        for number in 0..100_u8 {
+            let id = (SectionName::Kernel, Digest::of(&[number]));
+            asks.ask(id, &node, 0);
+            asks.wait(id, &node);
+        }
+        assert_eq!(asks.admit(&node, 1, 0), Admission::Now);
+        asks.prune(ANSWER_WITHIN_MS - 1);
+        assert_eq!((asks.asked.len(), asks.waiting.len(), asks.uploads.len()), (100, 100, 1));
+        asks.prune(ANSWER_WITHIN_MS);
+        assert_eq!((asks.asked.len(), asks.waiting.len(), asks.uploads.len()), (0, 0, 0));
+    }
 }

@@ -162,6 +162,8 @@ pub(crate) struct Core {
     pub(super) counters: Arc<Counters>,
     pub(super) batch: Batch,
     pub(super) last_history: i64,
+    /// Entries up to this place are gone.
+    pub(super) trimmed_history: i64,
     pub(super) readiness: Readiness,
     pub(super) probe_at_ms: i64,
     pub(super) seen_flush_at_ms: i64,
@@ -198,6 +200,7 @@ impl Core {
             counters: Arc::default(),
             batch: Batch::default(),
             last_history: 0,
+            trimmed_history: 0,
             readiness: Readiness::Ready,
             probe_at_ms: 0,
             seen_flush_at_ms: now.ms,

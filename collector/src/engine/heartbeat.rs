@@ -149,7 +149,7 @@ impl Core {
         }
         if node.report != Some(heartbeat.report)
             || known.pending.is_some()
-            || *node.agent != *heartbeat.agent
+            || (*node.agent != *heartbeat.agent && node.agent != agent(heartbeat))
         {
             return None;
         }

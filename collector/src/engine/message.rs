@@ -27,6 +27,9 @@ pub struct EngineSettings {
     pub max_new_sections_per_hour: u32,
     /// Uploads that may be asked for at once.
     pub max_uploads: usize,
+    /// Entries of the history that are kept, the newest ones. One entry holds all transitions of a
+    /// node at one moment; a million of some 300 bytes are 300 MB.
+    pub max_history: i64,
 }
 
 impl Default for EngineSettings {
@@ -36,6 +39,7 @@ impl Default for EngineSettings {
             max_nodes: 120_000,
             max_new_sections_per_hour: 64,
             max_uploads: 20,
+            max_history: 1_000_000,
         }
     }
 }

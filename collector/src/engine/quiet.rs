@@ -1,5 +1,7 @@
 //! Fresh, late, silent: what the passing of time means for a node, and what is done each turn.
 
+use std::sync::Arc;
+
 use palisade_report::NodeName;
 
 use super::core::Core;
@@ -11,8 +13,6 @@ use crate::snapshot::Node;
 use crate::snapshot::NodeState;
 use crate::snapshot::Readiness;
 use crate::store::Write;
-
-use std::sync::Arc;
 
 /// A node is never called silent before so much time, however short its interval: a drained
 /// machine that reboots is back within it.
@@ -37,6 +37,8 @@ impl Core {
         }
         if now.ms >= self.seen_flush_at_ms {
             self.flush_seen(now);
+            self.asks.prune(now.ms);
+            self.trim_history();
         }
     }
 
@@ -55,6 +57,15 @@ impl Core {
                 skew_secs: node.seen.skew_secs(),
                 sequence: known.sequence,
             });
+        }
+    }
+
+    /// Lets the oldest entries of the history go.
+    fn trim_history(&mut self) {
+        let through = self.last_history.saturating_sub(self.settings.max_history);
+        if through > self.trimmed_history {
+            self.trimmed_history = through;
+            self.batch.lazy.push(Write::TrimHistory { through });
         }
     }
 

@@ -55,6 +55,8 @@ pub(crate) enum Write {
     Seen { node: NodeName, at: Moment, skew_secs: i64, sequence: u64 },
     /// The state of a node.
     State { node: NodeName, state: NodeState, since: Moment },
+    /// Takes the history up to a place away.
+    TrimHistory { through: i64 },
 }
 
 /// Why a commit failed; nothing of it is stored. At fault: the disk.
@@ -195,6 +197,9 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
             "UPDATE nodes SET state = ?2, state_since = ?3 WHERE name = ?1",
             &[&node.as_str(), &state.as_str(), &since.unix()],
         ),
+        Write::TrimHistory { through } => {
+            run("history", "DELETE FROM history WHERE id <= ?1", &[through])
+        }
     }
 }
 

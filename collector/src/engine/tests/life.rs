@@ -104,6 +104,24 @@ fn quiet_nodes_become_late_then_silent_and_come_back() {
 }
 
 #[test]
+fn the_history_keeps_its_newest_entries() {
+    let scratch = Scratch::new();
+    let settings = EngineSettings { max_history: 5, ..EngineSettings::default() };
+    let mut bench = Bench::with(&scratch, clock(), settings, "rule");
+    let mut node = TestNode::new("a", &unknown("k"));
+    for turn in 0..20_u32 {
+        let kernel = if turn % 2 == 0 { bad("k") } else { unknown("k") };
+        node.set(SectionName::Kernel, kernel);
+        bench.report(&mut node);
+    }
+    bench.advance(30);
+    let reader = bench.core.store.reader().unwrap();
+    let page = wait(reader.history(None, None, 100)).unwrap();
+    let ids: Vec<i64> = page.rows.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, [21, 20, 19, 18, 17], "enrolled, and one entry for each turn");
+}
+
+#[test]
 fn a_retired_node_leaves_nothing_behind_but_its_history() {
     let scratch = Scratch::new();
     let mut bench = Bench::open(&scratch, clock());
