@@ -4,7 +4,6 @@
 
 mod explain;
 mod judged;
-mod page;
 mod report;
 mod rules;
 mod run;

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use palisade_rules::RuleId;
 use palisade_rules::Verdict;
+use palisade_rules::page::Colours;
+use palisade_rules::page::Page;
+use palisade_rules::page::Paint;
+use palisade_rules::sheet::seen;
 
 use super::Output;
 use super::RootArgs;
 use super::judged;
 use super::judged::JudgeError;
 use super::judged::Judged;
-use super::page::Page;
-use super::page::Paint;
-use super::scan::seen;
 use crate::clock;
 
 /// Column at which words begin.
@@ -52,7 +53,7 @@ pub(super) fn run(args: ExplainArgs) -> Result<Output, ExplainError> {
     let Some(rule) = profile.rules().iter().find(|it| *it.id() == id) else {
         return Err(ExplainError::NoRule { rule: id });
     };
-    let mut page = Page::new(false);
+    let mut page = Page::new(Colours::None);
     page.line(0, "", Paint::Plain, 0, &format!("{id}: {}", rule.title()));
     page.gap();
     for finding in judgement.findings.iter().filter(|it| it.rule == id) {

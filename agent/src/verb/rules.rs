@@ -8,13 +8,14 @@ use palisade_rules::Profile;
 use palisade_rules::Rule;
 use palisade_rules::RuleId;
 use palisade_rules::Severity;
+use palisade_rules::page::Colours;
+use palisade_rules::page::Page;
+use palisade_rules::page::Paint;
+use palisade_rules::page::short;
 use serde::Serialize;
 
 use super::LoadProfileError;
 use super::Output;
-use super::page::Page;
-use super::page::Paint;
-use super::page::short;
 use super::scan::Format;
 
 /// Column at which titles begin: severity, then an id of the usual length.
@@ -99,7 +100,7 @@ fn printed(rule: &Rule) -> PrintedRule<'_> {
 }
 
 fn table(profile: &Profile) -> String {
-    let mut page = Page::new(false);
+    let mut page = Page::new(Colours::None);
     for rule in profile.rules() {
         let (severity, _) = short(rule.severity());
         let label = format!("{severity:<5} {}", rule.id());

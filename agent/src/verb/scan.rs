@@ -1,7 +1,5 @@
 //! `scan`: inspects this host and judges it on the spot, without a collector.
 
-mod table;
-
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,9 +12,11 @@ use palisade_rules::Severity;
 use palisade_rules::Verdict;
 use palisade_rules::finding::AppliedWaiver;
 use palisade_rules::finding::Evidence;
+use palisade_rules::page::Colours;
+use palisade_rules::sheet::Sheet;
+use palisade_rules::sheet::Shown;
+use palisade_rules::sheet::Summary;
 use serde::Serialize;
-
-pub(super) use table::seen;
 
 use super::Output;
 use super::RootArgs;
@@ -95,17 +95,6 @@ pub(super) enum ScanError {
     Write(#[source] serde_json::Error),
 }
 
-/// How many findings there are of each verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Summary {
-    fail: usize,
-    unknown: usize,
-    waived: usize,
-    pass: usize,
-    not_applicable: usize,
-}
-
 #[derive(Serialize)]
 struct Printed<'a> {
     profile: &'a str,
@@ -143,12 +132,21 @@ pub(super) fn run(args: ScanArgs, surface: Surface) -> Result<Output, ScanError>
     let text = match format {
         Format::Json => json(&profile, summary, &judgement.findings)?,
         Format::Table => {
-            let colour = match color {
-                Colour::Always => true,
-                Colour::Auto => surface.is_terminal && !surface.no_colour,
-                Colour::Never => false,
+            let colours = match color {
+                Colour::Always => Colours::Ansi,
+                Colour::Auto if surface.is_terminal && !surface.no_colour => Colours::Ansi,
+                Colour::Auto | Colour::Never => Colours::None,
             };
-            table::render(&report, &profile, summary, &judgement.findings, all, colour, now)
+            let findings: Vec<_> = judgement.findings.iter().collect();
+            let sheet = Sheet {
+                name: "",
+                about: "",
+                report: &report,
+                profile: &profile,
+                findings: &findings,
+                shown: if all { Shown::Everything } else { Shown::NeedsPerson },
+            };
+            sheet.text(colours, now)
         }
     };
     Ok(Output { text, code: u8::from(summary.fail + summary.unknown > 0) })
@@ -187,32 +185,4 @@ fn json(profile: &Profile, summary: Summary, findings: &[Finding]) -> Result<Str
     let mut text = serde_json::to_string_pretty(&printed).map_err(ScanError::Write)?;
     text.push('\n');
     Ok(text)
-}
-
-impl Summary {
-    fn of(findings: &[Finding]) -> Self {
-        let mut summary = Self::default();
-        for finding in findings {
-            let count = match finding.verdict {
-                Verdict::Fail => &mut summary.fail,
-                Verdict::NotApplicable => &mut summary.not_applicable,
-                Verdict::Pass => &mut summary.pass,
-                Verdict::Unknown => &mut summary.unknown,
-                Verdict::Waived => &mut summary.waived,
-            };
-            *count = count.saturating_add(1);
-        }
-        summary
-    }
-}
-
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { fail, unknown, waived, pass, not_applicable } = self;
-        write!(
-            f,
-            "{fail} fail, {unknown} cannot tell, {pass} pass, {not_applicable} not applicable"
-        )?;
-        if *waived > 0 { write!(f, ", {waived} waived") } else { Ok(()) }
-    }
 }

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod page;
 pub mod rules;
+pub mod sheet;
 pub mod summary;
 pub mod watch;
 
@@ -156,6 +157,10 @@ impl App {
             Call::Node { node, facts } => {
                 let Loaded { engine, reader, profile, clock: _ } = self.loaded()?;
                 nodes::one(&engine.snapshot(), reader, profile, &node, &facts).await
+            }
+            Call::NodeSheet(node) => {
+                let Loaded { engine, reader, profile, clock } = self.loaded()?;
+                sheet::of(&engine.snapshot(), reader, profile, &node, clock.now()).await
             }
             Call::Findings(query) => {
                 let Loaded { engine, profile, reader: _, clock: _ } = self.loaded()?;

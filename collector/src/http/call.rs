@@ -52,6 +52,8 @@ pub enum Call {
         /// Sections whose facts are wanted too.
         facts: Vec<palisade_report::SectionName>,
     },
+    /// One node on one page, as text for a person.
+    NodeSheet(NodeName),
     /// Many nodes.
     Nodes(NodesQuery),
     /// The description of this API.
@@ -256,7 +258,7 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
         RouteName::Index => Call::Index,
         RouteName::Live => Call::Live,
         RouteName::Metrics => Call::Metrics,
-        RouteName::Node => Call::Node { node: node()?, facts: sections(&mut query)? },
+        RouteName::Node => one_node(node()?, &mut query)?,
         RouteName::Nodes => Call::Nodes(NodesQuery {
             state: query.value("state")?,
             finding: filter(&mut query)?,
@@ -333,6 +335,20 @@ fn findings(query: &mut Query) -> Result<FindingsQuery, MalformedQuery> {
     })
 }
 
+/// One node: everything as JSON, or its sheet as text.
+fn one_node(node: NodeName, query: &mut Query) -> Result<Call, NoCall> {
+    let facts = sections(query)?;
+    match query.text("format").as_deref() {
+        None | Some("json") => Ok(Call::Node { node, facts }),
+        Some("text") if facts.is_empty() => Ok(Call::NodeSheet(node)),
+        Some(other) => Err(NoCall::Query(MalformedQuery::Value {
+            name: "format",
+            value: clean_text(other),
+            expected: "expected json, or text without facts".to_owned(),
+        })),
+    }
+}
+
 /// `facts=kernel,sysctls`, or `facts=all`.
 fn sections(query: &mut Query) -> Result<Vec<palisade_report::SectionName>, NoCall> {
     match query.text("facts").as_deref() {
@@ -372,6 +388,17 @@ mod tests {
         assert_eq!((query.by, query.format), (GroupBy::Node, Format::Csv));
         assert_eq!(query.filter.severity, Some(Severity::High));
         assert!(query.filter.verdict.is_none());
+    }
+
+    #[test]
+    fn one_node_is_a_document_or_a_sheet() {
+        let of = |query: &str| call(Method::GET, &format!("/v1/nodes/a{query}"), "");
+        assert!(matches!(of("?format=text"), Ok(Call::NodeSheet(_))));
+        assert!(matches!(of("?format=json&facts=kernel"), Ok(Call::Node { .. })));
+        for query in ["?format=csv", "?format=text&facts=kernel"] {
+            let refused = of(query).unwrap_err().to_string();
+            assert!(refused.contains("expected json, or text"), "{refused}");
+        }
     }
 
     #[test]

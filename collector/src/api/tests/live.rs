@@ -144,6 +144,16 @@ async fn a_report_is_answered_by_every_question_and_seen_by_watchers() {
     let keys = &node["sections"]["sysctls"]["facts"]["keys"];
     assert_eq!(keys["kernel.kptr_restrict"]["running"]["value"], "0");
 
+    let sheet = served.ask("GET", "/v1/nodes/worker-1?format=text", "").await;
+    assert!(sheet.field("content-type").unwrap().starts_with("text/plain"), "{sheet:?}");
+    assert!(sheet.body().starts_with("worker-1 fresh since "), "{}", sheet.body());
+    assert!(
+        sheet.body().contains("\n        kernel.kptr_restrict = 0, wanted at least 1\n"),
+        "{}",
+        sheet.body()
+    );
+    assert_eq!(served.ask("GET", "/v1/nodes/a?format=text", "").await.kind(), "not-found");
+
     let target = "/v1/facts/sysctls.keys.kernel.kptr_restrict.running";
     let facts = served.ask("GET", target, "").await.json();
     assert_eq!(

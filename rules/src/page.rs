@@ -1,51 +1,64 @@
 //! Text for people: lines of at most 80 columns, colour where it may be.
 
-use palisade_rules::Severity;
+use crate::finding::Severity;
 
 /// Columns of a line. Words that are longer (paths) stand alone and whole: nothing is cut.
 const WIDTH: usize = 80;
 
 /// Text that grows line by line.
 #[derive(Debug)]
-pub(super) struct Page {
+pub struct Page {
     text: String,
-    colour: bool,
+    colours: Colours,
+}
+
+/// Whether a page may be coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colours {
+    /// Escape sequences of ECMA-48, for terminals.
+    Ansi,
+    /// Plain text, for files, pipes and the API.
+    None,
 }
 
 /// A colour, by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
+pub enum Paint {
+    /// Something is open now.
     Alarm,
+    /// All is well.
     Good,
+    /// No colour.
     Plain,
+    /// Of less interest.
     Quiet,
+    /// What leads the eye.
     Strong,
+    /// A barrier is weak, or nobody can tell.
     Warning,
 }
 
 impl Page {
-    pub(super) const fn new(colour: bool) -> Self {
-        Self { text: String::new(), colour }
+    /// An empty page.
+    #[must_use]
+    pub const fn new(colours: Colours) -> Self {
+        Self { text: String::new(), colours }
     }
 
-    pub(super) fn into_text(self) -> String {
+    /// The text, every line ended.
+    #[must_use]
+    pub fn into_text(self) -> String {
         self.text
     }
 
     /// An empty line.
-    pub(super) fn gap(&mut self) {
+    pub fn gap(&mut self) {
         self.text.push('\n');
     }
 
-    /// A label and words beside it, wrapped under the words' beginning.
-    pub(super) fn line(
-        &mut self,
-        indent: usize,
-        label: &str,
-        paint: Paint,
-        column: usize,
-        words: &str,
-    ) {
+    /// A label, painted, and words beside it, wrapped under the words' beginning. `indent` and
+    /// `column` are where label and words begin; a label that is too long pushes its first line.
+    pub fn line(&mut self, indent: usize, label: &str, paint: Paint, column: usize, words: &str) {
         let start = indent.saturating_add(label.chars().count());
         self.text.push_str(&" ".repeat(indent));
         self.paint(label, paint);
@@ -76,7 +89,7 @@ impl Page {
             Paint::Strong => "1",
             Paint::Warning => "33",
         };
-        if !self.colour || code.is_empty() || words.is_empty() {
+        if self.colours == Colours::None || code.is_empty() || words.is_empty() {
             self.text.push_str(words);
             return;
         }
@@ -88,8 +101,9 @@ impl Page {
     }
 }
 
-/// A severity in at most four letters.
-pub(super) const fn short(severity: Severity) -> (&'static str, Paint) {
+/// A severity in at most four letters, and its colour.
+#[must_use]
+pub const fn short(severity: Severity) -> (&'static str, Paint) {
     match severity {
         Severity::Critical => ("CRIT", Paint::Alarm),
         Severity::High => ("HIGH", Paint::Alarm),
@@ -105,7 +119,7 @@ mod tests {
 
     #[test]
     fn lines_wrap_under_their_beginning_and_lose_nothing() {
-        let mut page = Page::new(false);
+        let mut page = Page::new(Colours::None);
         let words = "word ".repeat(40);
         page.line(2, "fix:", Paint::Quiet, 8, &words);
         let text = page.into_text();
@@ -117,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_long_path_stays_whole() {
-        let mut page = Page::new(false);
+        let mut page = Page::new(Colours::None);
         let path = format!("/{}", "x".repeat(200));
         page.line(0, "", Paint::Plain, 4, &format!("a {path} b"));
         assert!(page.into_text().contains(&path));
@@ -125,8 +139,8 @@ mod tests {
 
     #[test]
     fn colour_is_used_only_where_it_is_asked_for() {
-        for (colour, escapes) in [(false, 0), (true, 2)] {
-            let mut page = Page::new(colour);
+        for (colours, escapes) in [(Colours::None, 0), (Colours::Ansi, 2)] {
+            let mut page = Page::new(colours);
             page.line(0, "HIGH", Paint::Alarm, 6, "x");
             assert_eq!(page.into_text().matches('\u{1b}').count(), escapes);
         }
