@@ -40,10 +40,11 @@ agent-static:
 	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=." \
 	  cargo build --locked --profile agent --target $(host_target) -p palisade-agent
 
-bench: agent-static ## Ratios against real peers and bare limits, with medians (a few minutes)
+bench: agent-static ## Ratios against real peers and bare limits (BENCH="B5 B11" for some rows)
 	tests/tools/peers
 	cargo build --locked --release -p palisade-collector -p palisade-tests
-	PALISADE_AGENT=$(CURDIR)/$(static) target/release/bench
+	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/target/release/palisade-collector \
+	  target/release/bench $(BENCH)
 
 fuzz: ## Every parser of foreign bytes for 60 seconds (SECONDS=n for another time)
 	tests/tools/fuzz $(or $(SECONDS_EACH),60)

@@ -66,7 +66,8 @@ pub struct Talk {
 }
 
 impl Talk {
-    fn add(&mut self, other: Self) {
+    /// Adds what happened elsewhere.
+    pub fn add(&mut self, other: Self) {
         let Self { heartbeats, manifests, sections, bytes, settled } = other;
         self.heartbeats += heartbeats;
         self.manifests += manifests;

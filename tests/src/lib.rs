@@ -4,6 +4,7 @@
 //! Nothing here judges; tests do. Everything listens on loopback and is gone when dropped, also
 //! when a test panics.
 
+pub mod bench;
 pub mod directory;
 pub mod fleet;
 pub mod fuzz;

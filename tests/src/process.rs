@@ -138,9 +138,8 @@ impl Collector {
         arguments.extend_from_slice(more);
         let mut process =
             Process::start(&binary("PALISADE_COLLECTOR", "palisade-collector"), &arguments);
-        let address = process.wait_for_log("the collector listens", |line| {
-            line["fields"]["address"].as_str()?.parse().ok()
-        });
+        let address = process
+            .wait_for_log("the collector listens", |line| line["address"].as_str()?.parse().ok());
         Self { process, address }
     }
 }
