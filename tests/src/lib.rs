@@ -10,4 +10,5 @@ pub mod fleet;
 pub mod fuzz;
 pub mod golden;
 pub mod http;
+pub mod node;
 pub mod process;

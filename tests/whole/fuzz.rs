@@ -7,6 +7,20 @@ use palisade_tests::fuzz::TARGETS;
 /// Mutations of each committed input; the long run is `make fuzz`.
 const MUTATIONS: u64 = 200;
 
+/// Targets that judge by every rule or read a whole node with each input, and so get fewer.
+const HEAVY: [&str; 7] = [
+    "boot-entries",
+    "kubelet-host",
+    "node",
+    "rule-file",
+    "rule-judge",
+    "rule-profile",
+    "rule-waivers",
+];
+
+/// Mutations for those.
+const HEAVY_MUTATIONS: u64 = 8;
+
 #[test]
 fn no_committed_input_or_mutation_of_it_breaks_a_parser() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -14,12 +28,13 @@ fn no_committed_input_or_mutation_of_it_breaks_a_parser() {
         let directory = corpus.join(target.name);
         let entries = std::fs::read_dir(&directory)
             .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        let mutations = if HEAVY.contains(&target.name) { HEAVY_MUTATIONS } else { MUTATIONS };
         let mut inputs = 0;
         for entry in entries {
             let path = entry.expect("an entry").path();
             let bytes = std::fs::read(&path).expect("an input");
             (target.run)(&bytes);
-            for seed in 0..MUTATIONS {
+            for seed in 0..mutations {
                 (target.run)(&mutated(&bytes, seed));
             }
             inputs += 1;
