@@ -12,3 +12,4 @@ pub mod golden;
 pub mod http;
 pub mod node;
 pub mod process;
+pub mod worker;

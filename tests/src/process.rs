@@ -133,8 +133,14 @@ impl Collector {
     /// Starts it over `state`, with further arguments, and waits until it listens.
     #[must_use]
     pub fn start(state: &Path, more: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", state, more)
+    }
+
+    /// The same on a given address.
+    #[must_use]
+    pub fn start_at(listen: &str, state: &Path, more: &[&str]) -> Self {
         let state = state.to_str().expect("a UTF-8 path");
-        let mut arguments = vec!["--listen", "127.0.0.1:0", "--state-dir", state];
+        let mut arguments = vec!["--listen", listen, "--state-dir", state];
         arguments.extend_from_slice(more);
         let mut process =
             Process::start(&binary("PALISADE_COLLECTOR", "palisade-collector"), &arguments);

@@ -2,4 +2,5 @@
 
 mod fuzz;
 mod shape;
+mod spine;
 mod wire;
