@@ -45,15 +45,20 @@ const MAX_UNSAFE: usize = 16;
 /// Reads the section.
 ///
 /// A pattern whose expansion is not known stands under its own text. A pattern with special
-/// characters that matches nothing contributes nothing, and so does one that names a setting
-/// which this kubelet does not have.
+/// characters that matches nothing is absent under its own text, with the kubelet's setting in
+/// place of a variable. One that names a setting which this kubelet does not have contributes
+/// nothing: that is told by the kubelet's own facts.
 #[must_use]
 pub fn read(host: &dyn Host, interest: &Interest, kubelet: &Section<Kubelet>) -> Section<Files> {
     let mut walker = Walker { host, directories: BTreeMap::new() };
     let mut paths = BTreeMap::new();
     for pattern in &interest.files {
         let expanded = match expand(host, pattern, kubelet) {
-            Ok(expanded) => expanded,
+            Ok(Matches::Paths(paths)) => paths,
+            Ok(Matches::Nothing { pattern }) => {
+                paths.insert(key(&pattern), Reading::absent(Origin::path(&pattern)));
+                continue;
+            }
             Err(why) => {
                 paths.insert(key(pattern), Reading::unknown(why, Origin::path(pattern)));
                 continue;
@@ -72,8 +77,15 @@ pub fn read(host: &dyn Host, interest: &Interest, kubelet: &Section<Kubelet>) ->
     Section::Known(Files { paths })
 }
 
-/// The paths that a pattern stands for on this host.
-fn expand(host: &dyn Host, pattern: &str, kubelet: &Section<Kubelet>) -> Result<Vec<String>, Why> {
+/// What a pattern stands for on this host.
+enum Matches {
+    /// A pattern, variables replaced, that matches nothing.
+    Nothing { pattern: String },
+    /// These paths; whether each is there is another question.
+    Paths(Vec<String>),
+}
+
+fn expand(host: &dyn Host, pattern: &str, kubelet: &Section<Kubelet>) -> Result<Matches, Why> {
     let expanded = match kubelet {
         Section::Known(kubelet) => kubelet.expand(pattern),
         Section::Unknown { why } if pattern.starts_with("${") => Expanded::Unknown(why.clone()),
@@ -81,16 +93,20 @@ fn expand(host: &dyn Host, pattern: &str, kubelet: &Section<Kubelet>) -> Result<
     };
     let path = match expanded {
         Expanded::Path(path) => path,
-        Expanded::Unset => return Ok(Vec::new()),
+        Expanded::Unset => return Ok(Matches::Paths(Vec::new())),
         Expanded::Unknown(why) => return Err(why),
     };
     if !path.starts_with('/') {
         return Err(Why::new(WhyKind::Malformed, format!("{path} is not an absolute path")));
     }
     if glob::is_pattern(&path) {
-        glob::expand(host, &path, MAX_MATCHES).map_err(ReadError::why)
+        let matches = glob::expand(host, &path, MAX_MATCHES).map_err(ReadError::why)?;
+        if matches.is_empty() {
+            return Ok(Matches::Nothing { pattern: path });
+        }
+        Ok(Matches::Paths(matches))
     } else {
-        Ok(vec![path])
+        Ok(Matches::Paths(vec![path]))
     }
 }
 
