@@ -304,6 +304,8 @@ mod tests {
         assert_eq!((file.kind, file.resolved.as_str()), (FileKind::Regular, ""));
         assert!(matches!(seen["/etc/gone"], Reading::Absent { .. }));
         assert!(matches!(seen["/etc/dangling"], Reading::Absent { .. }));
+        assert!(matches!(seen["/etc/k/*.none"], Reading::Absent { .. }));
+        assert!(matches!(seen["/none/*"], Reading::Absent { .. }));
         for (path, kind) in [
             ("/etc/secret", WhyKind::PermissionDenied),
             ("/etc/loop", WhyKind::Loop),
@@ -314,7 +316,7 @@ mod tests {
         }
         assert_eq!(seen["/run/fifo"].value().unwrap().kind, FileKind::Special);
         assert_eq!(seen["/etc"].value().unwrap().kind, FileKind::Directory);
-        assert_eq!(seen.len(), 8, "{:?}", seen.keys());
+        assert_eq!(seen.len(), 10, "{:?}", seen.keys());
     }
 
     #[test]
