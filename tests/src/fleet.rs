@@ -33,8 +33,9 @@ use tokio::task::JoinSet;
 use crate::http::Answer;
 use crate::http::Client;
 
-/// Agents that talk at the same time; more only measures the test's own scheduler.
-const AT_ONCE: usize = 64;
+/// Agents that talk at the same time: below the number of connections that a collector takes from
+/// one address before any of them has shown who it is.
+const AT_ONCE: usize = 24;
 
 /// A simulated agent.
 #[derive(Clone, Debug)]

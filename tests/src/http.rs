@@ -102,7 +102,8 @@ impl Client {
             Some(kept) => kept,
             None => self.connect().await?,
         };
-        let mut request = Request::builder().method(method).uri(path).header("host", "palisade");
+        let mut request =
+            Request::builder().method(method).uri(path).header("host", self.address.to_string());
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -165,6 +165,19 @@ impl Agent {
         Process::start(&Self::binary(), &arguments)
     }
 
+    /// The same with the binary that is shipped: static, small, optimised. Built now unless the
+    /// environment names it; for tests about its size and memory.
+    ///
+    /// # Panics
+    /// If it cannot be built.
+    #[must_use]
+    pub fn run_shipped(collector: SocketAddr, node: &str, root: &Path) -> Process {
+        let url = format!("http://{collector}");
+        let root = root.to_str().expect("a UTF-8 path");
+        let arguments = ["run", "--collector", &url, "--node", node, "--root", root];
+        Process::start(&shipped_agent(), &arguments)
+    }
+
     /// Runs a verb to its end: exit code, stdout, stderr.
     #[must_use]
     pub fn call(arguments: &[&str]) -> (i32, String, String) {
@@ -185,6 +198,20 @@ impl Agent {
     pub fn binary() -> PathBuf {
         binary("PALISADE_AGENT", "palisade-agent")
     }
+}
+
+/// The static agent: the one that the environment names, else built as the Makefile does.
+fn shipped_agent() -> PathBuf {
+    if let Some(path) = std::env::var_os("PALISADE_AGENT") {
+        return path.into();
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let status =
+        Command::new("make").arg("agent-static").current_dir(workspace).status().expect("run make");
+    assert!(status.success(), "make agent-static failed");
+    let target =
+        format!("target/{}-unknown-linux-gnu/agent/palisade-agent", std::env::consts::ARCH);
+    workspace.join(target)
 }
 
 /// The binary that the environment names, else the one that cargo builds, built now if need be.

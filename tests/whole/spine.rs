@@ -1,6 +1,7 @@
 //! The spine: real agent, real collector, from a file on disk to an answer.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -56,10 +57,8 @@ fn heartbeats(metrics: &str) -> u64 {
 fn counter(metrics: &str, name: &str) -> u64 {
     metrics
         .lines()
-        .filter(|line| line.starts_with(name) && !line.starts_with('#'))
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-        .map(|value| value as u64)
-        .sum()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in {metrics}"))
 }
 
 async fn metrics(address: SocketAddr) -> String {
@@ -112,7 +111,7 @@ async fn an_unchanged_host_sends_heartbeats_and_no_section() {
     let mut client = Client::new(collector.address);
     until("the first report", &mut client, &agent, complete).await;
 
-    let uploaded = |text: &str| counter(text, "palisade_sections_received_total");
+    let uploaded = |text: &str| counter(text, "palisade_stored_sections_total");
     let first = metrics(collector.address).await;
     let deadline = Instant::now() + PATIENCE;
     let last = loop {
@@ -148,7 +147,7 @@ async fn a_collector_that_was_killed_knows_everything_and_asks_for_nothing() {
     loop {
         let now = metrics(second.address).await;
         if heartbeats(&now) >= 2 {
-            assert_eq!(counter(&now, "palisade_sections_received_total"), 0, "{now}");
+            assert_eq!(counter(&now, "palisade_uploads_total"), 0, "{now}");
             break;
         }
         assert!(
@@ -165,7 +164,7 @@ async fn a_collector_that_was_killed_knows_everything_and_asks_for_nothing() {
 async fn the_agent_stays_below_ten_mebibytes() {
     let state = Directory::new("state");
     let collector = Collector::start(state.path(), &["--interval", INTERVAL]);
-    let agent = Agent::run(collector.address, "worker", std::path::Path::new("/"), &[]);
+    let agent = Agent::run_shipped(collector.address, "worker", Path::new("/"));
     let mut client = Client::new(collector.address);
     until("the first report", &mut client, &agent, complete).await;
     let first = heartbeats(&metrics(collector.address).await);
