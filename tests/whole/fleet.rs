@@ -64,9 +64,9 @@ async fn a_thousand_agents_of_five_configurations() {
     let answer = client.get("/v1/findings?rule=sysctl.kptr-restrict&verdict=fail").await.json();
     assert_eq!(answer["findings"][0]["nodes"], NODES * 2 / CONFIGURATIONS, "{answer}");
     let facts = client.get("/v1/facts/kernel.release").await.json();
-    let values = facts["values"].as_array().expect("values");
+    let values = facts["answers"].as_array().expect("values");
     assert_eq!(values.len(), CONFIGURATIONS, "{facts}");
-    assert!(values.iter().all(|value| value["nodes"] == NODES / CONFIGURATIONS), "{facts}");
+    assert!(values.iter().all(|value| value["count"] == NODES / CONFIGURATIONS), "{facts}");
 
     // Pages of all nodes: each once, in order.
     let mut names = Vec::new();
