@@ -111,3 +111,16 @@ fn the_readme_lists_the_rules_as_they_are() {
     let table = palisade_rules::table::markdown(&palisade_rules::Profile::built_in());
     palisade_tests::golden::section("README.md", "rules", &table);
 }
+
+#[test]
+fn the_published_schemas_are_those_of_the_code() {
+    use palisade_rules::schema;
+    for (file, schema) in [
+        ("rules", schema::schema()),
+        ("profile", schema::profile_schema()),
+        ("waivers", schema::waiver_schema()),
+    ] {
+        let text = serde_json::to_string_pretty(&schema).expect("JSON");
+        palisade_tests::golden::file(&format!("rules/schema/{file}.json"), &format!("{text}\n"));
+    }
+}
