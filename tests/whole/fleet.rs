@@ -7,7 +7,7 @@ use palisade_report::section::Sharing;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet;
 use palisade_tests::http::Client;
-use palisade_tests::node;
+use palisade_tests::worker;
 use palisade_tests::process::Collector;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ fn judgements(summary: &Value) -> BTreeMap<String, u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_agents_of_five_configurations() {
     let state = Directory::new("state");
-    let reports = node::configurations(CONFIGURATIONS);
+    let reports = worker::configurations(CONFIGURATIONS);
     let nodes = fleet::nodes(&reports, NODES);
     let distinct = fleet::distinct(&nodes);
     let collector = Collector::start(state.path(), &["--interval", "600"]);
