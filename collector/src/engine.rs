@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::Weak;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::mpsc::TrySendError;
@@ -27,6 +28,7 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::SectionName;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
 use palisade_report::wire::UploadReply;
@@ -59,6 +61,7 @@ pub use message::*;
 use self::core::Core;
 use self::core::Now;
 use self::core::Reply;
+use self::upload::Upload;
 
 /// Events that may wait. At 100,000 events a second a full queue is 80 ms of work, so a caller that
 /// finds it full gains nothing by waiting in line.
@@ -100,6 +103,7 @@ enum Event {
         report: Digest,
         boot_id: BootId,
         sections: Vec<ReceivedSection>,
+        unusable: Vec<(SectionName, Digest)>,
         reply: oneshot::Sender<Result<UploadReply, Refusal>>,
     },
 }
@@ -110,24 +114,30 @@ pub struct Engine {
     queue: mpsc::SyncSender<Event>,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
     changes: broadcast::Sender<Change>,
+    /// Upgrades as long as the thread runs.
+    life: Weak<()>,
 }
 
 /// The engine's thread; join it after [`Engine::stop`].
 #[derive(Debug)]
-pub struct EngineThread(JoinHandle<()>);
+pub struct EngineThread {
+    handle: JoinHandle<()>,
+    /// Its sender lives in the thread.
+    ended: oneshot::Receiver<()>,
+}
 
 impl EngineThread {
     /// Waits until everything taken before [`Engine::stop`] is durable and answered.
     pub fn join(self) {
-        if self.0.join().is_err() {
+        if self.handle.join().is_err() {
             tracing::error!("the engine's thread panicked");
         }
     }
 
-    /// Whether it has ended, by [`Engine::stop`] or by a panic.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+    /// Done when it has ended, by [`Engine::stop`] or by a panic. Once it was, do not ask again.
+    pub async fn ended(&mut self) {
+        // Nobody sends; the thread's end drops the sender.
+        drop((&mut self.ended).await);
     }
 }
 
@@ -152,13 +162,22 @@ impl Engine {
         let snapshot = Arc::new(RwLock::new(core.publish(Now::read(&*clock))));
         let (queue, events) = mpsc::sync_channel(QUEUE);
         let (changes, _) = broadcast::channel(CHANGES);
-        let engine = Self { queue, snapshot: Arc::clone(&snapshot), changes: changes.clone() };
+        let alive = Arc::new(());
+        let life = Arc::downgrade(&alive);
+        let (ends, ended) = oneshot::channel::<()>();
+        let engine =
+            Self { queue, snapshot: Arc::clone(&snapshot), changes: changes.clone(), life };
         let owner = Owner { core, clock, events, snapshot, changes };
         let thread = thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || owner.run())
+            .spawn(move || {
+                // Both are dropped whatever way the thread ends.
+                let signs_of_life = (alive, ends);
+                owner.run();
+                drop(signs_of_life);
+            })
             .map_err(StartError::Thread)?;
-        Ok((engine, EngineThread(thread)))
+        Ok((engine, EngineThread { handle: thread, ended }))
     }
 
     /// A heartbeat of `node`, heard at `received_at`.
@@ -175,7 +194,8 @@ impl Engine {
         self.ask(|reply| Event::Heartbeat { node, heartbeat, received_at, reply }).await
     }
 
-    /// Sections of a report of `node`. The answer means that they are durable.
+    /// Sections of a report of `node`. The answer means that they are durable. `unusable` are those
+    /// that came too and cannot be taken by anybody: the report is complete without them.
     ///
     /// # Errors
     /// [`Refusal`]: nothing of it was kept.
@@ -185,8 +205,9 @@ impl Engine {
         report: Digest,
         boot_id: BootId,
         sections: Vec<ReceivedSection>,
+        unusable: Vec<(SectionName, Digest)>,
     ) -> Result<UploadReply, Refusal> {
-        self.ask(|reply| Event::Upload { node, report, boot_id, sections, reply }).await
+        self.ask(|reply| Event::Upload { node, report, boot_id, sections, unusable, reply }).await
     }
 
     /// Retires a node: its findings end, its sections are released, its history stays.
@@ -203,6 +224,12 @@ impl Engine {
     /// [`Refusal::Busy`] or [`Refusal::Stopped`].
     pub fn judge_by(&self, judge: Arc<dyn Judge>) -> Result<(), Refusal> {
         self.send(Event::Rules(judge))
+    }
+
+    /// Whether the thread still runs; without it nothing is taken and the picture stands still.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.life.strong_count() > 0
     }
 
     /// The newest picture of the fleet.
@@ -327,8 +354,9 @@ impl Owner {
             }
             Event::Rules(judge) => self.core.judge_by(judge, now),
             Event::Stop => return Going::Out,
-            Event::Upload { node, report, boot_id, sections, reply } => {
-                let outcome = self.core.upload(&node, report, &boot_id, sections, now);
+            Event::Upload { node, report, boot_id, sections, unusable, reply } => {
+                let upload = Upload { report, boot_id, sections, unusable };
+                let outcome = self.core.upload(&node, upload, now);
                 self.core.answer(outcome, |result| Reply::Upload(reply, result));
             }
         }

@@ -73,6 +73,9 @@ pub enum RunError {
     /// The engine cannot start. At fault: the disk or the machine.
     #[error("failed to start the engine")]
     Engine(#[source] crate::engine::StartError),
+    /// The engine's thread panicked. At fault: us. Everything acknowledged is stored.
+    #[error("failed to go on: the engine's thread panicked; start the collector again")]
+    EngineDied,
     /// Loading was cut off. At fault: nobody; the process is ending.
     #[error("failed to load the stored state: the process is ending")]
     Interrupted,
@@ -133,12 +136,18 @@ impl Collector {
         let loading = tokio::task::spawn_blocking(move || load(&settings, judge));
         let loaded = loading.await.unwrap_or(Err(RunError::Interrupted));
         let outcome = match loaded {
-            Ok((engine, thread, loaded)) => {
+            Ok((engine, mut thread, loaded)) => {
                 shared.app.load(loaded);
                 tracing::info!(%address, "the collector answers");
-                shutdown.await;
-                tracing::info!("the collector stops");
-                Ok((engine, thread))
+                tokio::select! {
+                    () = shutdown => {
+                        tracing::info!("the collector stops");
+                        Ok((engine, thread))
+                    }
+                    // Whoever started this process starts it again; going on would answer from a
+                    // picture that stands still.
+                    () = thread.ended() => Err(RunError::EngineDied),
+                }
             }
             Err(error) => Err(error),
         };

@@ -81,6 +81,14 @@ pub enum OpenError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The file cannot be made or written. At fault: configuration or the disk.
+    #[error("failed to make the store at {path}")]
+    Make {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The stored rows cannot be brought to this version. At fault: the disk.
     #[error("failed to migrate the store at {path} to version {to}")]
     Migrate {
@@ -126,6 +134,10 @@ impl Store {
     /// # Errors
     /// [`OpenError`], naming the step and the file.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        make_private(path)?;
+        // Two directories may lead to one file by a link: the lock belongs to the file itself.
+        let path = &std::fs::canonicalize(path)
+            .map_err(|source| OpenError::Make { path: path.to_owned(), source })?;
         let lock = lock(path)?;
         let open = |source| OpenError::Open { path: path.to_owned(), source };
         let mut connection = Connection::open(path).map_err(open)?;
@@ -156,6 +168,22 @@ impl Store {
         Reader::open(&self.path)
     }
 
+    /// Makes the state unreadable by taking a table's name away, or gives it back.
+    #[cfg(test)]
+    pub(crate) fn hide_history(&self, hide: bool) {
+        let (from, to) = if hide { ("history", "hidden") } else { ("hidden", "history") };
+        let pages: u32 =
+            self.connection.query_row("PRAGMA max_page_count", [], |row| row.get(0)).unwrap();
+        let lift = u32::MAX - 1;
+        self.connection
+            .query_row(&format!("PRAGMA max_page_count = {lift}"), [], |_| Ok(()))
+            .unwrap();
+        self.connection.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+        self.connection
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .unwrap();
+    }
+
     /// Bounds the file to so many pages, which makes the disk full for SQLite; `None` lifts it.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, pages: Option<u32>) {
@@ -166,6 +194,14 @@ impl Store {
             .query_row(&format!("PRAGMA max_page_count = {limit}"), [], |_| Ok(()))
             .unwrap();
     }
+}
+
+/// Makes the file, readable by its owner only whatever the mask says: SQLite gives its journal and
+/// index the mode of the file. One that is there keeps its mode.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+    made.map(drop).map_err(|source| OpenError::Make { path: path.to_owned(), source })
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

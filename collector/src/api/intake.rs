@@ -23,6 +23,7 @@ use super::answer::Kind;
 use super::answer::Refused;
 use crate::chain::Chain;
 use crate::engine::ReceivedSection;
+use crate::engine::Refusal;
 use crate::figures::Figures;
 use crate::http::call::Uploaded;
 
@@ -41,13 +42,16 @@ pub async fn sections(
         return Err(Refused::new(Kind::MalformedBody, "the upload holds no section"));
     }
     let checked = tokio::task::spawn_blocking(move || check_all(sections)).await;
-    let (good, mut refused) =
+    let Checked { good, unusable, mut refused } =
         checked.map_err(|_| Refused::new(Kind::Internal, "the sections could not be checked"))?;
     let began = Instant::now();
-    let mut reply = if good.is_empty() {
-        UploadReply::default()
-    } else {
-        loaded.engine.upload(node.clone(), report, boot_id, good).await?
+    let is_hopeless = good.is_empty();
+    let mut reply = match loaded.engine.upload(node.clone(), report, boot_id, good, unusable).await
+    {
+        Ok(reply) => reply,
+        // What is wrong with each section says more than that nobody waits for them.
+        Err(Refusal::NotAnnounced) if is_hopeless => UploadReply::default(),
+        Err(refusal) => return Err(refusal.into()),
     };
     for (name, problem) in &refused {
         let Problem { kind, message } = problem;
@@ -58,20 +62,30 @@ pub async fn sections(
     Ok(if reply.stored.is_empty() { Answer::RefusedUpload(reply) } else { Answer::json(&reply) })
 }
 
-fn check_all(
-    sections: Vec<(String, Box<str>)>,
-) -> (Vec<ReceivedSection>, BTreeMap<String, Problem>) {
-    let mut good = Vec::with_capacity(sections.len());
-    let mut refused = BTreeMap::new();
+/// The sections of an upload, told apart.
+#[derive(Debug, Default)]
+struct Checked {
+    good: Vec<ReceivedSection>,
+    /// Known names, bytes that nobody can use.
+    unusable: Vec<(SectionName, Digest)>,
+    /// What was wrong, by name as sent.
+    refused: BTreeMap<String, Problem>,
+}
+
+fn check_all(sections: Vec<(String, Box<str>)>) -> Checked {
+    let mut checked = Checked::default();
     for (name, text) in sections {
         match check(&name, &text) {
-            Ok(section) => good.push(section),
+            Ok(section) => checked.good.push(section),
             Err(problem) => {
-                refused.insert(clean_text(&name), problem);
+                if let Ok(name) = name.parse() {
+                    checked.unusable.push((name, Digest::of(text.as_bytes())));
+                }
+                checked.refused.insert(clean_text(&name), problem);
             }
         }
     }
-    (good, refused)
+    checked
 }
 
 fn check(name: &str, text: &str) -> Result<ReceivedSection, Problem> {

@@ -183,7 +183,11 @@ impl App {
 
     fn ready(&self) -> Result<Answer, Refused> {
         // The reason is in the log and in the summary; whoever may ask this need not say who.
-        match self.loaded()?.engine.snapshot().readiness {
+        let engine = &self.loaded()?.engine;
+        if !engine.is_running() {
+            return Err(Refused::new(Kind::NotReady, "the engine has stopped").retry_after(5));
+        }
+        match engine.snapshot().readiness {
             Readiness::Ready => Ok(Answer::text(Media::Text, "ready\n")),
             Readiness::Failing { .. } => {
                 Err(Refused::new(Kind::NotReady, "the store takes no writes").retry_after(5))

@@ -1,6 +1,8 @@
 //! What a complete report brings about: judgements, episodes, counts, history.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use palisade_report::Digest;
@@ -54,7 +56,13 @@ impl Core {
         let counters = self.counters();
         counters.enrolling = counters.enrolling.saturating_sub(1);
         let Some(node) = self.nodes.get(name.as_str()).cloned() else { return };
-        let sections: Arc<[SectionId]> = pending.sections().collect();
+        let (left_out, sections): (Vec<_>, Vec<_>) =
+            pending.sections().partition(|id| self.is_unusable(name, id));
+        let sections: Arc<[SectionId]> = sections.into();
+        if let Some(known) = self.known.get_mut(name) {
+            // Only what this report has: those of older ones are not asked for any more.
+            known.left_out = left_out.into_iter().collect();
+        }
         sections.iter().for_each(|id| self.refer(*id));
         node.sections.iter().for_each(|id| self.release(*id));
         pending.received.iter().for_each(|id| self.release(*id));
@@ -106,7 +114,14 @@ impl Core {
             }
         }
         let judge: &dyn Judge = &*self.judge;
-        let mut judgement = judge.judge(matter.group, &facts, matter.node.as_ref(), now.at);
+        let say = |facts: &Facts| judge.judge(matter.group, facts, matter.node.as_ref(), now.at);
+        // One node's facts must not end the engine for all: a rule that panics over them is held
+        // against no facts at all, which makes its verdicts unknown.
+        let judged = catch_unwind(AssertUnwindSafe(|| say(&facts)));
+        let mut judgement = judged.unwrap_or_else(|_| {
+            tracing::error!(group = matter.group, "a rule panicked; its group is judged unknown");
+            say(&Facts::default())
+        });
         let soonest = now.at.plus(DUE_AGAIN_SECS);
         judgement.next_change_at =
             judgement.next_change_at.map(|at| if at <= now.at { soonest } else { at });

@@ -16,6 +16,11 @@ pub(crate) type SectionId = (SectionName, Digest);
 /// Time that an asked node has before the next one is asked.
 const ANSWER_WITHIN_MS: i64 = 10_000;
 
+/// Time after its deadline in which a node that did not send a section is not asked for it again
+/// while others wait: those come back within twice the deadline. A node that promises what it never
+/// sends must not keep a section from everybody who shares it.
+const OTHERS_FIRST_MS: i64 = 20_000;
+
 /// Open questions.
 #[derive(Debug, Default)]
 pub(crate) struct Asks {
@@ -28,10 +33,17 @@ pub(crate) struct Asks {
 }
 
 impl Asks {
-    /// Whether `node` may be asked for a shared section: nobody is, or it is itself, or the one
-    /// that was asked did not answer in time.
+    /// Whether `node` may be asked for a shared section: nobody is, or it is itself in time, or the
+    /// one that was asked did not answer. That one has to let others try first.
     pub(crate) fn is_free(&self, id: SectionId, node: &NodeName, now_ms: i64) -> bool {
-        self.asked.get(&id).is_none_or(|(asked, until)| asked == node || *until <= now_ms)
+        let Some((asked, until)) = self.asked.get(&id) else { return true };
+        let is_late = *until <= now_ms;
+        if asked != node {
+            return is_late;
+        }
+        let others_wait =
+            self.waiting.get(&id).is_some_and(|waiting| waiting.iter().any(|it| it != node));
+        !is_late || !others_wait || until.saturating_add(OTHERS_FIRST_MS) <= now_ms
     }
 
     /// Lets `node` upload, if not too many do already.
@@ -40,13 +52,18 @@ impl Asks {
         if !self.uploads.contains_key(node) && self.uploads.len() >= max_uploads {
             return Admission::Later;
         }
-        self.uploads.insert(node.clone(), now_ms.saturating_add(ANSWER_WITHIN_MS));
+        // Asking again does not prolong: a node that never sends would hold its place for ever.
+        self.uploads.entry(node.clone()).or_insert_with(|| now_ms.saturating_add(ANSWER_WITHIN_MS));
         Admission::Now
     }
 
-    /// Notes that `node` is asked for a shared section.
+    /// Notes that `node` is asked for a shared section. Asking it again does not prolong its time.
     pub(crate) fn ask(&mut self, id: SectionId, node: &NodeName, now_ms: i64) {
-        self.asked.insert(id, (node.clone(), now_ms.saturating_add(ANSWER_WITHIN_MS)));
+        let is_running =
+            self.asked.get(&id).is_some_and(|(asked, until)| asked == node && *until > now_ms);
+        if !is_running {
+            self.asked.insert(id, (node.clone(), now_ms.saturating_add(ANSWER_WITHIN_MS)));
+        }
     }
 
     /// Notes that `node` waits for a section from another one.
@@ -63,7 +80,7 @@ impl Asks {
     /// Forgets questions whose time is over, and who waits for their answers: those nodes come back
     /// on their own and ask anew. So digests that a node makes up do not pile up.
     pub(crate) fn prune(&mut self, now_ms: i64) {
-        self.asked.retain(|_, (_, until)| *until > now_ms);
+        self.asked.retain(|_, (_, until)| until.saturating_add(OTHERS_FIRST_MS) > now_ms);
         self.waiting.retain(|id, _| self.asked.contains_key(id));
         self.uploads.retain(|_, until| *until > now_ms);
     }
@@ -97,7 +114,34 @@ mod tests {
         assert_eq!(asks.admit(&node, 1, 0), Admission::Now);
         asks.prune(ANSWER_WITHIN_MS - 1);
         assert_eq!((asks.asked.len(), asks.waiting.len(), asks.uploads.len()), (100, 100, 1));
-        asks.prune(ANSWER_WITHIN_MS);
+        asks.prune(ANSWER_WITHIN_MS + OTHERS_FIRST_MS);
         assert_eq!((asks.asked.len(), asks.waiting.len(), asks.uploads.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_node_that_never_sends_does_not_keep_a_section_from_those_who_would() {
+        let mut asks = Asks::default();
+        let id = (SectionName::Kernel, Digest::of(b"shared"));
+        let [liar, honest] = ["liar", "honest"].map(|it| it.parse::<NodeName>().unwrap());
+        asks.ask(id, &liar, 0);
+        asks.wait(id, &honest);
+        // It comes back just before its time is over, and at once after.
+        assert!(asks.is_free(id, &liar, ANSWER_WITHIN_MS - 1));
+        asks.ask(id, &liar, ANSWER_WITHIN_MS - 1);
+        assert!(!asks.is_free(id, &liar, ANSWER_WITHIN_MS));
+        assert!(asks.is_free(id, &honest, ANSWER_WITHIN_MS));
+        // Nobody else wants it: it may try again.
+        asks.waiting.clear();
+        assert!(asks.is_free(id, &liar, ANSWER_WITHIN_MS));
+    }
+
+    #[test]
+    fn a_place_to_upload_is_not_held_by_asking_for_it_again() {
+        let mut asks = Asks::default();
+        let [liar, honest] = ["liar", "honest"].map(|it| it.parse::<NodeName>().unwrap());
+        assert_eq!(asks.admit(&liar, 1, 0), Admission::Now);
+        assert_eq!(asks.admit(&liar, 1, ANSWER_WITHIN_MS - 1), Admission::Now);
+        assert_eq!(asks.admit(&honest, 1, ANSWER_WITHIN_MS - 1), Admission::Later);
+        assert_eq!(asks.admit(&honest, 1, ANSWER_WITHIN_MS), Admission::Now);
     }
 }

@@ -126,6 +126,15 @@ pub(crate) struct Stored {
     pub(crate) refs: usize,
 }
 
+/// What the memory rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// It could not be read back after a commit failed: some of it may be nowhere else.
+    Doubtful,
+    /// The store, and the running batch.
+    Stored,
+}
+
 /// What the running batch has brought about and not yet made durable.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -157,6 +166,8 @@ pub(crate) struct Core {
     pub(super) sections: BTreeMap<SectionId, Stored>,
     pub(super) shelf: Shelf,
     pub(super) asks: Asks,
+    /// Sections that nobody is asked for, because their bytes cannot be taken.
+    pub(super) unusable: BTreeSet<SectionId>,
     /// Parsed shared sections that were used lately.
     pub(super) values: BTreeMap<SectionId, Arc<Value>>,
     pub(super) counters: Arc<Counters>,
@@ -165,6 +176,7 @@ pub(crate) struct Core {
     /// Entries up to this place are gone.
     pub(super) trimmed_history: i64,
     pub(super) readiness: Readiness,
+    pub(super) memory: Memory,
     pub(super) probe_at_ms: i64,
     pub(super) seen_flush_at_ms: i64,
     pub(super) started_at: Moment,
@@ -196,12 +208,14 @@ impl Core {
             sections: BTreeMap::new(),
             shelf: Shelf::default(),
             asks: Asks::default(),
+            unusable: BTreeSet::new(),
             values: BTreeMap::new(),
             counters: Arc::default(),
             batch: Batch::default(),
             last_history: 0,
             trimmed_history: 0,
             readiness: Readiness::Ready,
+            memory: Memory::Stored,
             probe_at_ms: 0,
             seen_flush_at_ms: now.ms,
             started_at: now.at,
@@ -268,11 +282,15 @@ impl Core {
     }
 
     /// Builds the memory anew from the store. If even that fails, it is tried with each probe; until
-    /// then heartbeats without news are answered from what is left.
+    /// then no heartbeat is answered, because what is left may never have been stored.
     fn reload(&mut self, now: Now) {
-        if let Err(error) = self.load(now) {
-            tracing::error!(reason = chain(&error), "the stored state cannot be read again");
-            self.readiness = Readiness::Failing { since: now.at, reason: chain(&error).into() };
+        self.memory = Memory::Doubtful;
+        match self.load(now) {
+            Ok(()) => self.memory = Memory::Stored,
+            Err(error) => {
+                tracing::error!(reason = chain(&error), "the stored state cannot be read again");
+                self.readiness = Readiness::Failing { since: now.at, reason: chain(&error).into() };
+            }
         }
         // What loading judged anew is judged again once the store works.
         self.batch = Batch::default();
@@ -293,8 +311,13 @@ impl Core {
         }
         self.readiness = Readiness::Ready;
         self.dirty = true;
+        // Who was refused meanwhile was not heard: nobody can be blamed for that silence.
+        self.started_ms = now.ms;
         match self.load(now) {
-            Ok(()) => tracing::info!("the store takes writes again"),
+            Ok(()) => {
+                self.memory = Memory::Stored;
+                tracing::info!("the store takes writes again");
+            }
             Err(error) => self.fail(&error, now),
         }
         self.readiness == Readiness::Ready

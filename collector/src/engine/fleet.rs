@@ -50,6 +50,8 @@ pub(super) struct Known {
     pub(super) former: Option<(BootId, i64)>,
     /// A report of which something is still missing.
     pub(super) pending: Option<Pending>,
+    /// Sections of it that cannot be taken. Kept in the store: its agent does not send them again.
+    pub(super) left_out: BTreeSet<SectionId>,
     /// Since when, and how many, sections never seen before it has brought.
     pub(super) brought: (i64, u32),
     /// Before then no further conflict of it is noted.
@@ -66,6 +68,7 @@ impl Known {
             quiet_at_ms: i64::MIN,
             former: None,
             pending: None,
+            left_out: BTreeSet::new(),
             brought: (i64::MIN, 0),
             conflict_after_ms: i64::MIN,
         }
@@ -153,14 +156,20 @@ impl Core {
             reported_at,
             sections,
             pending,
+            left_out,
             episodes,
         } = body;
         let ago_ms = now.at.since(seen_at).max(0).saturating_mul(1000);
         let mut known = Known::new(sequence, announced, now.ms.saturating_sub(ago_ms));
         known.flushed = sequence;
+        known.left_out = left_out.into_iter().collect();
         known.pending = pending.map(|row| {
             let PendingRow { report, boot_id, manifest, received } = row;
-            Pending { report, boot_id, manifest, received: received.into_iter().collect() }
+            // A newer report may have replaced this one in memory only, and taken away what came
+            // for it: what is no longer here has to come again.
+            let is_here = |id: &SectionId| self.sections.contains_key(id);
+            let received = received.into_iter().filter(is_here).collect();
+            Pending { report, boot_id, manifest, received }
         });
         if let Some(heard) = heard {
             known.seen_ms = heard.seen_ms;
@@ -246,6 +255,7 @@ impl Core {
                 reported_at: node.reported_at,
                 sections: node.sections.to_vec(),
                 pending,
+                left_out: known.left_out.iter().copied().collect(),
                 episodes: episodes.collect(),
             },
         })

@@ -25,6 +25,7 @@ use palisade_report::wire::Want;
 use super::ask::Admission;
 use super::ask::SectionId;
 use super::core::Core;
+use super::core::Memory;
 use super::core::Now;
 use super::core::Outcome;
 use super::fleet::Known;
@@ -137,6 +138,9 @@ impl Core {
         received_at: Moment,
         now: Now,
     ) -> Option<HeartbeatReply> {
+        if self.memory == Memory::Doubtful {
+            return None;
+        }
         let node = self.nodes.get(name.as_str())?;
         let known = self.known.get_mut(name)?;
         if node.state == NodeState::Gone || node.boot_id != heartbeat.boot_id {
@@ -283,6 +287,10 @@ impl Core {
             manifest: manifest.clone(),
             received: BTreeSet::new(),
         };
+        if let Some(known) = self.known.get_mut(name) {
+            let still: BTreeSet<SectionId> = pending.sections().collect();
+            known.left_out.retain(|id| still.contains(id));
+        }
         let old = self.known.get_mut(name).and_then(|known| known.pending.take());
         match old {
             Some(old) => {
@@ -374,7 +382,13 @@ impl Core {
             Sharing::PerNode => pending.received.contains(id) || own.contains(id),
             Sharing::Shared => self.sections.contains_key(id),
         };
-        pending.sections().filter(|id| !is_here(id)).collect()
+        pending.sections().filter(|id| !is_here(id) && !self.is_unusable(name, id)).collect()
+    }
+
+    /// Whether a section of this node cannot be taken, so that reports are complete without it.
+    pub(super) fn is_unusable(&self, name: &NodeName, id: &SectionId) -> bool {
+        self.unusable.contains(id)
+            || self.known.get(name).is_some_and(|known| known.left_out.contains(id))
     }
 
     fn reply(

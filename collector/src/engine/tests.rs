@@ -32,6 +32,7 @@ use super::core::Now;
 use super::core::Reply;
 use super::judging::Judge;
 use super::message::*;
+use super::upload::Upload;
 use crate::clock::Clock;
 use crate::clock::ManualClock;
 use crate::snapshot::Node;
@@ -100,6 +101,7 @@ impl Judge for TestJudge {
     ) -> Judgement {
         let name = self.groups()[group][0];
         let section = facts.section(name).unwrap_or(&Value::Null);
+        assert!(section.get("panic").is_none(), "a rule with a defect");
         let ends = section.get("ends").and_then(Value::as_i64).map(Moment::from_unix);
         let bad = section.get("bad").is_some() || ends.is_some_and(|ends| ends <= now);
         let verdict = match (section, node) {
@@ -170,10 +172,23 @@ impl Bench {
     }
 
     fn upload(&mut self, node: &TestNode, names: &[SectionName]) -> Result<UploadReply, Refusal> {
+        self.upload_beside(node, names, &[])
+    }
+
+    /// The same, with sections beside them whose bytes cannot be taken.
+    fn upload_beside(
+        &mut self,
+        node: &TestNode,
+        names: &[SectionName],
+        unusable: &[SectionName],
+    ) -> Result<UploadReply, Refusal> {
         let now = self.now();
+        let unusable = unusable.iter().map(|name| (*name, node.section(*name).digest)).collect();
         let sections = names.iter().map(|name| node.section(*name)).collect();
         let report = node.manifest().digest();
-        let outcome = self.core.upload(&node.name, report, &node.boot, sections, now);
+        let boot_id = node.boot.clone();
+        let upload = Upload { report, boot_id, sections, unusable };
+        let outcome = self.core.upload(&node.name, upload, now);
         let (to, reply) = oneshot::channel();
         self.core.answer(outcome, |result| Reply::Upload(to, result));
         self.turn();
@@ -204,6 +219,17 @@ impl Bench {
         assert_eq!(reply.stored.len(), names.len());
         assert!(reply.refused.is_empty(), "{reply:?}");
         names
+    }
+
+    /// Whether a new node is refused somewhere on its way.
+    fn enrol_fails(&mut self, node: &mut TestNode) -> bool {
+        node.with_manifest = true;
+        node.sequence += 1;
+        match self.beat(node).map(|reply| reply.want) {
+            Ok(Want::Sections(names)) => self.upload(node, &names).is_err(),
+            Ok(Want::Manifest | Want::Nothing) => false,
+            Err(_) => true,
+        }
     }
 
     fn snapshot(&mut self) -> Arc<Snapshot> {

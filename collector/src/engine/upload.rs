@@ -21,17 +21,30 @@ use crate::store::Write;
 /// The span over which new sections of a node are counted.
 const HOUR_MS: i64 = 3_600_000;
 
+/// Sections that refuse to be taken, remembered so that nobody else is asked for them: the same
+/// bytes would be refused again. Beyond this number the oldest names are asked for once more.
+const MAX_UNUSABLE: usize = 4096;
+
+/// What an agent sent.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) report: Digest,
+    pub(crate) boot_id: BootId,
+    pub(crate) sections: Vec<ReceivedSection>,
+    /// Those that no version of this code can take: not canonical, too large, other facts.
+    pub(crate) unusable: Vec<SectionId>,
+}
+
 impl Core {
     /// Takes sections of a report that the node has announced. Those of its stored report may come
     /// again: an answer was lost.
     pub(crate) fn upload(
         &mut self,
         name: &NodeName,
-        report: Digest,
-        boot_id: &BootId,
-        sections: Vec<ReceivedSection>,
+        upload: Upload,
         now: Now,
     ) -> Outcome<UploadReply> {
+        let Upload { report, boot_id, sections, unusable } = upload;
         if !self.is_durable(now) {
             return Self::not_durable();
         }
@@ -45,7 +58,7 @@ impl Core {
             return Outcome::AtOnce(Err(Refusal::NotAnnounced));
         };
         let expected: Vec<SectionId> = match &known.pending {
-            Some(pending) if pending.report == report && pending.boot_id == *boot_id => {
+            Some(pending) if pending.report == report && pending.boot_id == boot_id => {
                 pending.sections().collect()
             }
             Some(_) | None if node.report == Some(report) => node.sections.to_vec(),
@@ -77,6 +90,10 @@ impl Core {
                 self.refer(id);
             }
         }
+        for id in unusable.into_iter().filter(|id| expected.contains(id)) {
+            self.leave_out(name, id);
+            arrived.push(id);
+        }
         self.asks.finished(name);
         self.advance(name, now);
         for id in arrived {
@@ -87,6 +104,18 @@ impl Core {
             }
         }
         Outcome::Durable(Ok(reply))
+    }
+
+    /// Notes that a section cannot be taken: reports are complete without it, and what is judged by
+    /// it is unknown. Waiting for it would keep everything else of the report from being judged.
+    fn leave_out(&mut self, name: &NodeName, id: SectionId) {
+        if self.unusable.len() >= MAX_UNUSABLE {
+            self.unusable.pop_first();
+        }
+        self.unusable.insert(id);
+        if let Some(known) = self.known.get_mut(name) {
+            known.left_out.insert(id);
+        }
     }
 
     /// Completes the report if this was the last part; else notes durably what has come.

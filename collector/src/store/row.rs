@@ -42,6 +42,9 @@ pub(crate) struct NodeBody {
     pub(crate) reported_at: Option<Moment>,
     pub(crate) sections: Vec<(SectionName, Digest)>,
     pub(crate) pending: Option<PendingRow>,
+    /// Announced sections that cannot be taken.
+    #[serde(default)]
+    pub(crate) left_out: Vec<(SectionName, Digest)>,
     pub(crate) episodes: Vec<EpisodeRow>,
 }
 

@@ -164,7 +164,10 @@ fn the_handle_answers_publishes_and_stops() {
         let Want::Sections(names) = beat.want else { panic!("{beat:?}") };
         let sections = names.iter().map(|name| node.section(*name)).collect();
         let report = node.manifest().digest();
-        engine.upload(node.name.clone(), report, node.boot.clone(), sections).await.unwrap();
+        engine
+            .upload(node.name.clone(), report, node.boot.clone(), sections, Vec::new())
+            .await
+            .unwrap();
         let enrolled = changes.recv().await.unwrap();
         assert_eq!(enrolled.what, What::Event(NodeEvent::Enrolled));
         engine.stop();
@@ -172,6 +175,117 @@ fn the_handle_answers_publishes_and_stops() {
         assert_eq!(engine.snapshot().node("a").unwrap().counts.fail, 1);
         assert_eq!(engine.retire(node.name.clone()).await, Err(Refusal::Stopped));
     });
+}
+
+#[test]
+fn what_a_newer_report_took_away_is_asked_for_again_after_a_crash() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut node = TestNode::new("a", &unknown("k"));
+    node.with_manifest = true;
+    bench.beat(&node).unwrap();
+    bench.upload(&node, &[SectionName::Certificates]).unwrap();
+    // Another report replaces it, and its certificates are swept, before anything of it is stored.
+    let mut other = node.clone();
+    other.set(SectionName::Certificates, unknown("other"));
+    other.sequence = 1;
+    bench.beat(&other).unwrap();
+
+    let mut bench = bench.crash(&scratch);
+    node.sequence = 2;
+    let both = Want::Sections(vec![SectionName::Kernel, SectionName::Certificates]);
+    assert_eq!(bench.beat(&node).unwrap().want, both);
+}
+
+#[test]
+fn memory_that_cannot_be_read_back_acknowledges_nothing() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut node = TestNode::new("a", &unknown("k"));
+    bench.report(&mut node);
+    // The commit of the next report fails, and so does reading the state again.
+    bench.core.store.limit_pages(Some(0));
+    bench.core.store.hide_history(true);
+    node.set(SectionName::Files, noise());
+    node.sequence += 1;
+    node.with_manifest = true;
+    bench.beat(&node).unwrap();
+    assert!(bench.upload(&node, &[SectionName::Files]).is_err());
+    node.sequence += 1;
+    node.with_manifest = false;
+    let answer = bench.beat(&node);
+    assert!(matches!(answer, Err(Refusal::NotDurable { .. })), "{answer:?}");
+
+    bench.core.store.limit_pages(None);
+    bench.core.store.hide_history(false);
+    bench.advance(1);
+    assert_eq!(bench.snapshot().readiness, Readiness::Ready);
+    node.sequence += 1;
+    node.with_manifest = true;
+    assert_eq!(bench.beat(&node).unwrap().want, Want::Sections(vec![SectionName::Files]));
+}
+
+#[test]
+fn nobody_is_silent_because_the_store_failed_for_long() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut node = TestNode::new("a", &unknown("k"));
+    bench.report(&mut node);
+    bench.core.store.limit_pages(Some(0));
+    let mut other = TestNode::new("b", &unknown("k"));
+    other.set(SectionName::Files, noise());
+    assert!(bench.enrol_fails(&mut other));
+    for _ in 0..60 {
+        bench.advance(60);
+    }
+    bench.core.store.limit_pages(None);
+    bench.advance(2);
+    assert_eq!(bench.snapshot().readiness, Readiness::Ready);
+    assert_eq!(bench.node("a").state, crate::snapshot::NodeState::Fresh);
+    bench.advance(300);
+    assert_ne!(bench.node("a").state, crate::snapshot::NodeState::Fresh);
+}
+
+#[test]
+fn the_end_of_the_thread_is_told_whatever_its_reason() {
+    let scratch = Scratch::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(clock());
+    let judge = Arc::new(TestJudge("rule"));
+    let settings = EngineSettings::default();
+    let (engine, mut thread) =
+        super::super::Engine::start(scratch.store(), settings, judge, clock).unwrap();
+    assert!(engine.is_running());
+    // This judge panics where the engine does not expect it.
+    engine.judge_by(Arc::new(NoJudge)).unwrap();
+    runtime.block_on(thread.ended());
+    assert!(!engine.is_running());
+    thread.join();
+}
+
+/// Knows no groups, and says so by panicking.
+struct NoJudge;
+
+impl Judge for NoJudge {
+    fn profile(&self) -> Digest {
+        Digest::of(b"")
+    }
+
+    fn basis(&self) -> Digest {
+        Digest::of(b"")
+    }
+
+    fn groups(&self) -> Vec<Vec<SectionName>> {
+        panic!("no groups")
+    }
+
+    fn is_apart(&self, _: &NodeName) -> bool {
+        false
+    }
+
+    fn judge(&self, _: usize, _: &Facts, _: Option<&NodeName>, _: Moment) -> Judgement {
+        Judgement::default()
+    }
 }
 
 /// A section that zstd cannot make small.

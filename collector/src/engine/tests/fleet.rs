@@ -210,3 +210,43 @@ fn a_manifest_of_another_report_or_without_end_is_refused() {
     assert_eq!(refusal(&heartbeat), Refusal::TooManySections);
     assert_eq!(bench.snapshot().nodes.len(), 0);
 }
+
+#[test]
+fn a_report_is_complete_without_a_section_that_nobody_can_take() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut nodes: Vec<TestNode> =
+        ["a", "b"].iter().map(|name| TestNode::new(name, &unknown("k"))).collect();
+    for node in &mut nodes {
+        node.set(SectionName::Files, unknown("strange"));
+        node.with_manifest = true;
+        node.sequence += 1;
+        bench.beat(node).unwrap();
+    }
+    let usable = [SectionName::Kernel, SectionName::Certificates];
+    bench.upload_beside(&nodes[0], &usable, &[SectionName::Files]).unwrap();
+    let report = Some(nodes[0].manifest().digest());
+    assert_eq!(bench.node("a").report, report, "it does not wait for ever");
+    assert_eq!(bench.node("a").section(SectionName::Files), None);
+    bench.upload(&nodes[1], &[SectionName::Certificates]).unwrap();
+    assert_eq!(bench.node("b").report, Some(nodes[1].manifest().digest()), "nor do others");
+    assert_eq!(bench.snapshot().counters.enrolling, 0);
+
+    // The agent does not send it again, so a restart must not wait for it either.
+    let mut bench = bench.crash(&scratch);
+    nodes[0].set(SectionName::Kernel, unknown("newer"));
+    assert_eq!(bench.report(&mut nodes[0]), [SectionName::Kernel]);
+    assert_eq!(bench.node("a").report, Some(nodes[0].manifest().digest()));
+}
+
+#[test]
+fn a_rule_that_panics_costs_its_own_verdicts_and_nothing_else() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let mut value = unknown("k");
+    value["panic"] = json!(true);
+    let mut node = TestNode::new("a", &value);
+    bench.report(&mut node);
+    let counts = bench.node("a").counts;
+    assert_eq!((counts.unknown, counts.pass), (1, 1), "{counts:?}");
+}
