@@ -44,6 +44,7 @@ pub fn start(raw: Raw) -> Result<(), StartError> {
         .with_max_level(LevelFilter::INFO)
         .with_writer(io::stderr)
         .init();
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -53,6 +54,19 @@ pub fn start(raw: Raw) -> Result<(), StartError> {
         let shutdown = stop_signal().map_err(StartError::Signals)?;
         run(settings, shutdown).await.map_err(StartError::Run)
     })
+}
+
+/// Takes as many descriptors as this process may have: the customary 1,024 are fewer than the
+/// connections of strangers alone, and the store needs some, too.
+fn raise_descriptors() {
+    use nix::sys::resource::Resource;
+    use nix::sys::resource::getrlimit;
+    use nix::sys::resource::setrlimit;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Done when the process is asked to end.

@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::bound::MAX_LONG_TEXT;
+use palisade_report::bound::clean;
 
 use crate::expect::MAX_SUBJECTS;
 use crate::expect::Outcome;
 use crate::expect::Scene;
 use crate::facts::Facts;
+use crate::finding::Evidence;
 use crate::finding::Finding;
 use crate::finding::Judgement;
 use crate::group::Group;
@@ -76,7 +79,7 @@ fn judge_rules(
                 verdict,
                 severity: severity.unwrap_or_else(|| rule.severity()),
                 subject,
-                evidence,
+                evidence: bounded(evidence),
                 waiver: None,
             };
             judgement.next_change_at = earlier(judgement.next_change_at, changes_at);
@@ -104,6 +107,18 @@ fn judge_rule(rule: &Rule, scene: &Scene<'_>, out: &mut Vec<Outcome>) {
         let reason = format!("more than {MAX_SUBJECTS} subjects; the rest was not judged");
         out.push(Outcome::unknown("", reason, "").about("~"));
     }
+}
+
+/// Evidence that is kept once for each finding must not hold whatever length a report made of a
+/// path: one section of a mebibyte would become gigabytes of findings.
+fn bounded(mut evidence: Evidence) -> Evidence {
+    let Evidence { fact, observed, expected, origin, reason } = &mut evidence;
+    for text in [fact, observed, expected, origin, reason] {
+        if text.len() > MAX_LONG_TEXT {
+            *text = clean(text.as_bytes(), MAX_LONG_TEXT);
+        }
+    }
+    evidence
 }
 
 /// The earlier of two moments that may not come.

@@ -31,8 +31,10 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::http::Call;
+use crate::http::limits::Buckets;
 use crate::http::limits::Connections;
 use crate::http::limits::Limits;
+use crate::http::limits::gain;
 use crate::snapshot::Readiness;
 use crate::store::CertificateFilter;
 use crate::store::ReadError;
@@ -53,6 +55,8 @@ pub struct App {
     feeds: signal::Sender<bool>,
     watchers: Arc<Semaphore>,
     connections: Arc<Connections>,
+    /// Log lines about refused sections, which a peer causes.
+    complaints: Buckets<()>,
 }
 
 /// What there is once the stored state is loaded.
@@ -73,6 +77,9 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
+/// Log lines about refused sections at once: all of one upload.
+const MAX_COMPLAINTS: u32 = 32;
+
 impl App {
     /// An app that answers `/livez` and nothing else until [`Self::load`].
     #[must_use]
@@ -83,6 +90,7 @@ impl App {
             feeds: signal::Sender::new(true),
             watchers: Arc::new(Semaphore::new(limits.watchers)),
             connections: Arc::default(),
+            complaints: Buckets::new(MAX_COMPLAINTS, gain(1), 1),
             limits,
         }
     }
@@ -134,7 +142,8 @@ impl App {
                 Ok(Answer::json(&loaded.engine.heartbeat(node, *heartbeat, now).await?))
             }
             Call::Sections { node, upload } => {
-                intake::sections(self.loaded()?, &self.figures, node, upload).await
+                let Self { figures, complaints, .. } = self;
+                intake::sections(self.loaded()?, figures, complaints, node, upload).await
             }
             Call::Retire(node) => {
                 let loaded = self.loaded()?;

@@ -54,10 +54,10 @@ async fn run(feed: Feed, after: Option<i64>, client: mpsc::Sender<Bytes>) {
     let Feed { mut changes, reader, keep_alive, mut open, permit } = feed;
     let feeding = async {
         send(&client, "retry: 3000\n\n".into()).await?;
-        let mut last = after;
-        if let Some(after) = after {
-            last = Some(replay(&reader, after, &client).await?);
-        }
+        let last = match after {
+            Some(after) => Some(replay(&reader, after, &client).await?),
+            None => None,
+        };
         loop {
             match tokio::time::timeout(keep_alive, changes.recv()).await {
                 Err(_) => send(&client, ": still here\n\n".into()).await?,
@@ -87,6 +87,24 @@ async fn send(client: &mpsc::Sender<Bytes>, lines: String) -> Result<(), Gone> {
 
 async fn replay(reader: &Reader, after: i64, client: &mpsc::Sender<Bytes>) -> Result<i64, Gone> {
     let mut last = after;
+    match reader.history_span().await {
+        // From another history, or one that was restored: nothing of ours fits behind it.
+        Ok(Some((_, newest))) if after > newest => {
+            send(client, lost(0)).await?;
+            return Ok(newest);
+        }
+        // What came in between is no longer kept.
+        Ok(Some((oldest, _))) if after.saturating_add(1) < oldest => {
+            send(client, lost(0)).await?;
+        }
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(0),
+        Err(error) => {
+            tracing::error!(cause = %crate::chain::Chain(&error), "the history cannot be read");
+            send(client, lost(0)).await?;
+            return Ok(0);
+        }
+    }
     for _ in 0..REPLAY_PAGES {
         let entries = match reader.history_after(last, REPLAY_PAGE).await {
             Ok(entries) => entries,

@@ -47,6 +47,13 @@ pub struct Limits {
     /// Uploads being unpacked, checked and stored at once: each may hold 4 MiB and its parsed
     /// form. More than the engine asks for at once, so that late ones do not meet a closed door.
     pub uploads_at_once: usize,
+    /// Bytes of uploads once decompressed, of all that are being checked and stored at once. One is
+    /// counted as the largest until it is unpacked, so a hundred bombs wait in line.
+    pub unpacked_bytes: usize,
+    /// Questions that walk nodes or the store at once; the others wait for their turn.
+    pub questions_at_once: usize,
+    /// How long a question waits for its turn.
+    pub question_wait: Duration,
     /// Change feeds at once.
     pub watchers: usize,
     /// Between two comments on a quiet change feed, so that proxies keep it open.
@@ -88,6 +95,9 @@ impl Default for Limits {
             unproven: 1024,
             unproven_per_address: 32,
             uploads_at_once: 32,
+            unpacked_bytes: 4 * wire::MAX_DECODED_BODY,
+            questions_at_once: 16,
+            question_wait: Duration::from_secs(2),
             watchers: 256,
             keep_alive: Duration::from_secs(15),
             queries_per_second: 20,

@@ -23,9 +23,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
+use palisade_report::NodeName;
+use palisade_report::bound::clean;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
@@ -34,6 +37,7 @@ use super::body::BodyError;
 use super::body::Encoding;
 use super::call;
 use super::call::Call;
+use super::call::NoCall;
 use super::connection::Activity;
 use super::connection::Guarded;
 use super::limits::Buckets;
@@ -45,6 +49,8 @@ use super::limits::MAX_NODES;
 use super::limits::Place;
 use super::limits::gain;
 use super::limits::source;
+use super::query::Plus;
+use super::query::decode;
 use super::reply;
 use super::reply::Reply;
 use super::reply::Tag;
@@ -87,14 +93,19 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// Rates of people, by address.
     pub queries: Buckets<IpAddr>,
-    /// Rates of heartbeats, by the name in the address.
-    pub heartbeats: Buckets<String>,
+    /// Rates of heartbeats, by node.
+    pub heartbeats: Buckets<NodeName>,
     /// Log lines about wrong tokens, which a stranger causes.
     pub complaints: Buckets<()>,
     /// Log lines about a lack of descriptors or memory, which lasts.
     pub shortages: Buckets<()>,
     /// Uploads at once.
     pub uploads: Arc<Semaphore>,
+    /// Room for unpacked uploads, in KiB.
+    pub room: Arc<Semaphore>,
+    /// Questions at once, apart from uploads, so that neither starves the other; heartbeats are
+    /// bounded by the engine's queue alone.
+    pub questions: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -111,6 +122,10 @@ impl Shared {
             complaints: Buckets::new(1, gain(1), 1),
             shortages: Buckets::new(1, SHORTAGE_LOG_GAIN, 1),
             uploads: Arc::new(Semaphore::new(limits.uploads_at_once)),
+            room: Arc::new(Semaphore::new(
+                limits.unpacked_bytes.max(limits.decoded_bytes) / 1024 + 1,
+            )),
+            questions: Arc::new(Semaphore::new(limits.questions_at_once)),
             limits,
         }
     }
@@ -265,13 +280,47 @@ async fn answer(
         let message = "too many uploads at once";
         return reply::refusal(Refused::new(Kind::Busy, message).retry_after(1));
     }
-    let call = match make_call(shared, &matched, query, &head.headers, incoming).await {
-        Ok(call) => call,
+    let turn = match turn(shared, matched.route.name).await {
+        Ok(turn) => turn,
+        Err(refused) => return reply::refusal(refused),
+    };
+    let (call, room) = match make_call(shared, &matched, query, &head.headers, incoming).await {
+        Ok(made) => made,
         Err(refused) => return reply::refusal(refused),
     };
     let answer = shared.app.answer(call).await;
-    drop(permit);
+    drop((permit, turn, room));
     reply::reply(answer, tag, &head.headers)
+}
+
+/// A turn for a question that walks many nodes or the store.
+async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphorePermit>, Refused> {
+    match name {
+        RouteName::Certificates
+        | RouteName::Facts
+        | RouteName::Findings
+        | RouteName::History
+        | RouteName::Node
+        | RouteName::Nodes => {}
+        RouteName::Heartbeat
+        | RouteName::Index
+        | RouteName::Live
+        | RouteName::Metrics
+        | RouteName::OpenApi
+        | RouteName::Ready
+        | RouteName::Retire
+        | RouteName::Rules
+        | RouteName::Sections
+        | RouteName::Summary
+        | RouteName::Watch => return Ok(None),
+    }
+    let turn = Arc::clone(&shared.questions).acquire_owned();
+    match tokio::time::timeout(shared.limits.question_wait, turn).await {
+        Ok(Ok(turn)) => Ok(Some(turn)),
+        Ok(Err(_)) | Err(_) => {
+            Err(Refused::new(Kind::Busy, "too many questions at once").retry_after(1))
+        }
+    }
 }
 
 /// Whether the request may be made at all: by this name, by this peer, at this rate.
@@ -308,7 +357,13 @@ fn admit(
     let taken = match audience {
         // Uploads are bounded by their number at once, and by the engine for each node.
         Audience::Agents if matched.route.name == RouteName::Heartbeat => {
-            shared.heartbeats.take(&matched.parameter, now)
+            // By the name that it stands for: an address can be written in many ways. What is no
+            // name is refused as such.
+            let name = decode(&matched.parameter, Plus::IsItself).ok();
+            match name.and_then(|name| name.parse::<NodeName>().ok()) {
+                Some(node) => shared.heartbeats.take(&node, now),
+                None => Ok(()),
+            }
         }
         Audience::Agents | Audience::Anybody => Ok(()),
         Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback => {
@@ -377,19 +432,11 @@ async fn make_call(
     query: &str,
     headers: &HeaderMap,
     incoming: Incoming,
-) -> Result<Call, Refused> {
+) -> Result<(Call, Option<OwnedSemaphorePermit>), Refused> {
     let resume = headers.get("last-event-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     let parse = |matched: &Matched, body: &[u8]| {
-        call::parse(matched, query, resume, body).map_err(|no_call| {
-            let kind = match &no_call {
-                call::NoCall::Body { .. } => Kind::MalformedBody,
-                call::NoCall::Fact { .. }
-                | call::NoCall::Node(_)
-                | call::NoCall::Query(_)
-                | call::NoCall::Section(_) => Kind::MalformedRequest,
-            };
-            Refused::new(kind, no_call.to_string())
-        })
+        let call = call::parse(matched, query, resume, body).map_err(|it| no_call(&it))?;
+        Ok((call, None))
     };
     match matched.route.name {
         RouteName::Heartbeat => {
@@ -404,15 +451,25 @@ async fn make_call(
         }
         RouteName::Sections => {
             let (sent, encoding) = receive(shared, &shared.limits, headers, incoming).await?;
-            let shared = Arc::clone(shared);
-            // Up to 4 MiB are unpacked: heartbeats on this worker must not wait for it.
             let bound = shared.limits.decoded_bytes;
-            let unpacked =
-                tokio::task::spawn_blocking(move || unpack(&shared, sent, encoding, bound));
-            let text = unpacked
-                .await
-                .map_err(|_| Refused::new(Kind::Internal, "the body could not be unpacked"))??;
-            parse(matched, &text)
+            let reserved = match encoding {
+                Encoding::Gzip | Encoding::Zstd => kib(bound),
+                Encoding::Identity => kib(sent.len()),
+            };
+            let room = Arc::clone(&shared.room).acquire_many_owned(reserved).await;
+            let mut room = room.map_err(|_| Refused::new(Kind::Busy, "the collector stops"))?;
+            let (shared, matched) = (Arc::clone(shared), matched.clone());
+            let query = query.to_owned();
+            // Up to 4 MiB are unpacked and parsed: heartbeats on this worker must not wait for it.
+            let made = tokio::task::spawn_blocking(move || {
+                let text = unpack(&shared, sent, encoding, bound)?;
+                let unused = reserved.saturating_sub(kib(text.len()));
+                drop(room.split(usize::try_from(unused).unwrap_or_default()));
+                let call = call::parse(&matched, &query, "", &text).map_err(|it| no_call(&it))?;
+                Ok((call, Some(room)))
+            });
+            made.await
+                .map_err(|_| Refused::new(Kind::Internal, "the body could not be unpacked"))?
         }
         RouteName::Certificates
         | RouteName::Facts
@@ -430,6 +487,24 @@ async fn make_call(
         | RouteName::Summary
         | RouteName::Watch => parse(matched, &[]),
     }
+}
+
+/// KiB for so many bytes, at least one.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// Bytes of a sentence about a malformed request: what was sent may be part of it.
+const MAX_MESSAGE: usize = 512;
+
+fn no_call(no_call: &NoCall) -> Refused {
+    let kind = match no_call {
+        NoCall::Body { .. } => Kind::MalformedBody,
+        NoCall::Fact { .. } | NoCall::Node(_) | NoCall::Query(_) | NoCall::Section(_) => {
+            Kind::MalformedRequest
+        }
+    };
+    Refused::new(kind, clean(no_call.to_string().as_bytes(), MAX_MESSAGE))
 }
 
 async fn receive(

@@ -194,6 +194,20 @@ impl Reader {
         .await
     }
 
+    /// The oldest and the newest place in the history; `None` while there is none.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn history_span(&self) -> Result<Option<(i64, i64)>, ReadError> {
+        self.run(|connection| {
+            let span: (Option<i64>, Option<i64>) = connection
+                .query_row("SELECT min(id), max(id) FROM history", [], |row| row.try_into())
+                .map_err(|source| ReadError::Query { what: "history", source })?;
+            Ok(span.0.zip(span.1))
+        })
+        .await
+    }
+
     /// Entries after `id`, oldest first, at most `limit`: for a watcher that comes back.
     ///
     /// # Errors

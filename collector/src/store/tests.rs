@@ -93,7 +93,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     let missing = PathBuf::from("/nonexistent/palisade.db");
     let opened = Store::open(&missing);
     assert!(
-        matches!(&opened, Err(OpenError::Lock { path, .. }) if path.starts_with("/nonexistent"))
+        matches!(&opened, Err(OpenError::Make { path, .. }) if path.starts_with("/nonexistent"))
     );
 }
 
@@ -211,4 +211,20 @@ fn certificates(ends: &[Option<i64>]) -> serde_json::Value {
     };
     let files = [("/etc/x.crt".to_owned(), file)].into();
     serde_json::to_value(Section::Known(Certificates { files, left_out: Vec::new() })).unwrap()
+}
+
+#[test]
+fn the_file_is_its_owners_alone_and_a_link_to_it_is_the_same_store() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new("modes");
+    let store = Store::open(&scratch.file()).unwrap();
+    for name in ["palisade.db", "palisade.db-wal", "palisade.db-shm"] {
+        let mode = fs::metadata(scratch.0.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let link = scratch.0.join("link.db");
+    std::os::unix::fs::symlink(scratch.file(), &link).unwrap();
+    let second = Store::open(&link);
+    assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
+    drop(store);
 }

@@ -4,6 +4,7 @@
 //! a threshold is crossed, and that moment is known beforehand.
 
 use palisade_report::Moment;
+use palisade_report::bound::MAX_LONG_TEXT;
 use palisade_report::bound::MAX_TEXT;
 use palisade_report::bound::clean;
 use serde_json::Value;
@@ -126,7 +127,8 @@ impl Certificate {
     }
 
     fn judge_file(&self, scene: &Scene<'_>, path: &str, file: &Value, out: &mut Vec<Outcome>) {
-        let fact = format!("certificates.files.{path}");
+        // Every certificate of the file gets a copy.
+        let fact = clean(format!("certificates.files.{path}").as_bytes(), MAX_LONG_TEXT);
         let origin = watched(file);
         let expected = self.check.expected();
         let list = match file.get("certificates").map(look_through) {

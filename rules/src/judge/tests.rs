@@ -57,3 +57,21 @@ fn the_groups_together_judge_what_the_profile_judges() {
     parts.sort_by(|one, other| (&one.rule, &one.subject).cmp(&(&other.rule, &other.subject)));
     assert_eq!(whole.findings, parts);
 }
+
+#[test]
+fn a_path_without_end_does_not_multiply() {
+    let path = format!("/{}", "x".repeat(500_000));
+    let certificate = |index: usize| json!({"index": index, "class": "leaf", "not_after": {"state": "unknown", "why": {"kind": "other", "detail": ""}}});
+    let list: Vec<_> = (0..1000).map(certificate).collect();
+    let file = json!({"watched": [], "expected": "required", "resolved": {"state": "absent"},
+        "certificates": {"state": "known", "value": list}});
+    let mut files = serde_json::Map::new();
+    files.insert(path, file);
+    let mut facts = Facts::default();
+    facts.insert(SectionName::Certificates, Arc::new(json!({"state": "known", "files": files})));
+    let profile = Profile::built_in();
+    let judgement = judge(&facts, &profile, &Waivers::default(), None, Moment::from_unix(0));
+    let about = judgement.findings.iter().filter(|it| it.rule.area() == "certificate");
+    let bytes = serde_json::to_vec(&about.collect::<Vec<_>>()).unwrap().len();
+    assert!(bytes < 1 << 20, "{bytes} bytes of findings");
+}
