@@ -28,6 +28,7 @@ use palisade_report::section::sysctls::Sysctls;
 
 use crate::Host;
 use crate::Interest;
+use crate::ReadError;
 use crate::boot;
 use crate::host::MAX_PROC;
 use crate::namespace;
@@ -106,7 +107,12 @@ fn read_running(host: &dyn Host, path: &str, distrust: Option<Why>) -> Reading<S
     }
     match host.read(&file, MAX_PROC) {
         Ok(contents) => Reading::known(parse_value(&contents.bytes), Origin::path(&file)),
-        Err(error) => error.reading(),
+        // Without the directory nothing is said about the key: proc is not mounted, or not captured.
+        Err(ReadError::NotFound { .. }) => match host.metadata("/proc/sys") {
+            Ok(_) => Reading::absent(Origin::path(&file)),
+            Err(error) => Reading::unknown(error.why(), Origin::path(&file)),
+        },
+        Err(error @ ReadError::Failed { .. }) => error.reading(),
     }
 }
 
@@ -130,7 +136,7 @@ impl Prediction {
         let command_line = host
             .read("/proc/cmdline", MAX_COMMAND_LINE)
             .map(|contents| parse_command_line(&contents.bytes))
-            .map_err(crate::ReadError::why);
+            .map_err(ReadError::why);
         Self { files: files::read(host), command_line }
     }
 

@@ -206,6 +206,7 @@ fn what_cannot_be_read_makes_unknown_what_it_could_set() {
 fn a_missing_key_is_absent_and_wildcards_do_not_find_it() {
     let host = MemoryHost::new(Nature::Captured)
         .file("/proc/cmdline", "")
+        .file("/proc/sys/kernel/panic", "0\n")
         .file("/etc/sysctl.d/10.conf", "kernel.*=1\nkernel.named=2");
     let boot = in_namespaces(&Proof::Captured);
     let keys = read_keys(&host, &["kernel.none", "kernel.named"], &boot);
@@ -328,4 +329,14 @@ proptest! {
             prop_assert_eq!(files::normalize(&path), path);
         }
     }
+}
+
+#[test]
+fn without_proc_sys_a_key_is_not_known_to_be_absent() {
+    let boot = in_namespaces(&Proof::Captured);
+    let bare = read_keys(&MemoryHost::new(Nature::Captured), &["kernel.panic"], &boot);
+    assert_eq!(show(&bare["kernel.panic"].running), "unknown: missing-source");
+    let other = MemoryHost::new(Nature::Captured).file("/proc/sys/vm/swappiness", "60\n");
+    let keys = read_keys(&other, &["kernel.panic"], &boot);
+    assert_eq!(show(&keys["kernel.panic"].running), "absent");
 }
