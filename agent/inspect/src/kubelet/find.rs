@@ -67,7 +67,7 @@ pub(super) fn find<'a>(
 ) -> Result<Option<Found<'a>>, Why> {
     let processes = processes.processes.as_ref().map_err(Clone::clone)?;
     let init = cgroup(host, 1);
-    let mut best: Option<(Place, Found<'a>)> = None;
+    let mut best: Option<((Trust, Place), Found<'a>)> = None;
     let mut rivals = 0_usize;
     for process in processes {
         let Some(form) = form(process) else { continue };
@@ -75,11 +75,13 @@ pub(super) fn find<'a>(
         if place == Place::Pod {
             continue;
         }
+        let trust = if process.uid == 0 { Trust::Root } else { Trust::Anybody };
+        let rank = (trust, place);
         let found = Found { process, form };
         match &best {
-            Some((best, _)) if *best < place => {}
-            Some((best, _)) if *best == place => rivals = rivals.saturating_add(1),
-            Some(_) | None => (best, rivals) = (Some((place, found)), 0),
+            Some((best, _)) if *best < rank => {}
+            Some((best, _)) if *best == rank => rivals = rivals.saturating_add(1),
+            Some(_) | None => (best, rivals) = (Some((rank, found)), 0),
         }
     }
     if rivals > 0 {
@@ -98,6 +100,14 @@ pub(super) fn foreign_mounts(host: &dyn Host, process: &Process) -> Option<Why> 
         let detail = "the kubelet runs in another mount namespace than PID 1: its paths name other files than the host's";
         Why::new(WhyKind::WrongNamespace, detail)
     })
+}
+
+/// Whose process it is; earlier is more likely to be the kubelet of this host. Any user may call a
+/// process `kubelet`, and must not hide the real one by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    Root,
+    Anybody,
 }
 
 /// Where a process runs; earlier is more likely to be the kubelet of this host.
@@ -232,6 +242,22 @@ mod tests {
         assert!(find(&inside, &table).is_err(), "two candidates cannot be told apart");
         let blind = MemoryHost::default();
         assert_eq!(find(&blind, &table).unwrap_err().kind, WhyKind::Unsupported);
+    }
+
+    #[test]
+    fn an_ordinary_user_cannot_hide_the_kubelet() {
+        let mut impostor = process(4, "/usr/bin/sleep", &["kubelet", "--anonymous-auth=false"]);
+        impostor.uid = 1000;
+        let kubelet = process(7, "/usr/bin/kubelet", &["kubelet"]);
+        let table = ProcessTable { processes: Ok(vec![impostor.clone(), kubelet]) };
+        let host = MemoryHost::default();
+        assert_eq!(find(&host, &table).unwrap().unwrap().process.pid, 7);
+        // Also where the kubelet is a container and the impostor is not.
+        let host = host.file("/proc/7/cgroup", "0::/system.slice/docker-1.scope\n");
+        assert_eq!(find(&host, &table).unwrap().unwrap().process.pid, 7);
+        // A kubelet without root is one all the same.
+        let rootless = ProcessTable { processes: Ok(vec![impostor]) };
+        assert_eq!(find(&host, &rootless).unwrap().unwrap().process.pid, 4);
     }
 
     #[test]
