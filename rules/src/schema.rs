@@ -168,7 +168,11 @@ fn kind(name: &str) -> Value {
     match name {
         "fact" => compared(&[("path", text()), ("same_as", text())], &["path"]),
         "sysctl" => {
-            compared(&[("key", text()), ("next_boot", words(&["judged", "ignored"]))], &["key"])
+            let next_boot = ("next_boot", words(&["judged", "ignored"]));
+            compared(
+                &[("key", text()), next_boot, ("unset", words(&["fail", "ignored"]))],
+                &["key"],
+            )
         }
         "kubelet" => compared(&[("field", text())], &["field"]),
         "kubelet_flag" => compared(&[("flag", text())], &["flag"]),

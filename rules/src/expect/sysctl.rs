@@ -1,7 +1,8 @@
 //! `sysctl`: a kernel parameter now and after the next boot.
 //!
 //! A good value that a file replaces at the next boot is a failure that has not happened yet, so
-//! both are judged. Where no file sets the key, only the running value is.
+//! both are judged. Where no file sets the key, the kernel's own default comes back, which is not
+//! known here: a rule says with `unset` whether that is good enough.
 
 use super::Looked;
 use super::Outcome;
@@ -23,6 +24,7 @@ pub(crate) struct Sysctl {
     fact: Box<str>,
     running: Source,
     next_boot: Option<Source>,
+    unset: Unset,
     compare: Compare,
 }
 
@@ -33,9 +35,19 @@ enum NextBoot {
     Judged,
 }
 
+/// What it means that nothing sets the key for the next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unset {
+    /// The running value was set by hand and is lost: the kernel's default would not do.
+    Fail,
+    /// The running value decides.
+    Ignored,
+}
+
 impl Sysctl {
     /// Words: `key`, comparators, `next_boot` (`judged`, or `ignored` for keys that a service sets
-    /// again whenever it starts).
+    /// again whenever it starts), `unset` (`ignored`, or `fail` for keys whose default would not
+    /// do, so that a good value that no file sets is lost at the next boot).
     pub(crate) fn parse(body: &Body<'_>) -> Result<Self, MalformedBody> {
         let key = body.required("key")?;
         let choices = [("ignored", NextBoot::Ignored), ("judged", NextBoot::Judged)];
@@ -45,8 +57,11 @@ impl Sysctl {
             NextBoot::Ignored => None,
             NextBoot::Judged => Some(Source::parse(&format!("{fact}.next_boot"))?),
         };
+        let choices = [("fail", Unset::Fail), ("ignored", Unset::Ignored)];
+        let unset = body.choice("unset", &choices, "fail or ignored")?;
         Ok(Self {
             key: key.into(),
+            unset: unset.unwrap_or(Unset::Ignored),
             running: Source::parse(&format!("{fact}.running"))?,
             next_boot,
             compare: Compare::required(body)?,
@@ -107,9 +122,16 @@ impl Sysctl {
             return Outcome::seen(true, running, show(value), origin, expected);
         };
         match next_boot.look(scene.facts) {
-            Looked::Absent(_) | Looked::NoKubelet(_) => {
-                Outcome::seen(true, running, show(value), origin, expected)
-            }
+            Looked::Absent(later_origin) | Looked::NoKubelet(later_origin) => match self.unset {
+                Unset::Ignored => Outcome::seen(true, running, show(value), origin, expected),
+                Unset::Fail => Outcome::seen(
+                    false,
+                    &self.fact,
+                    format!("{} now, the kernel's default after the next boot", show(value)),
+                    later_origin,
+                    expected,
+                ),
+            },
             Looked::Unknown(why) => Outcome::unknown_because(next_boot.shown(), why, expected),
             Looked::Known(later, later_origin) => match self.compare.answer(later) {
                 Answer::Holds => Outcome::seen(true, running, show(value), origin, expected),
