@@ -97,17 +97,23 @@ impl Certificate {
                 self.judge_file(scene, path, file, out);
             }
         }
-        if let (Check::Readable, Found::Known(Value::Array(left_out), _)) =
-            (&self.check, scene.facts.at(&self.left_out))
-            && let Some(why) = left_out.first()
-        {
-            let detail = why.get("detail").and_then(Value::as_str).unwrap_or_default();
-            let outcome = Outcome::unknown("certificates.left_out", detail, expected);
-            out.push(outcome.about("left out"));
-        }
-        if out.len() == before {
-            let reason = "no certificate of this kind is watched here";
-            out.push(Outcome::not_applicable("certificates.files", reason, ""));
+        let left_out = match scene.facts.at(&self.left_out) {
+            Found::Known(Value::Array(left_out), _) => left_out.first(),
+            Found::Known(..) | Found::Absent(_) | Found::Unknown(_) => None,
+        };
+        match left_out {
+            // Said once beside what was found; and always where "nothing is watched" rests on it.
+            Some(why) if out.len() == before || matches!(self.check, Check::Readable) => {
+                let detail = why.get("detail").and_then(Value::as_str).unwrap_or_default();
+                let outcome = Outcome::unknown("certificates.left_out", detail, expected);
+                out.push(outcome.about("left out"));
+            }
+            Some(_) => {}
+            None if out.len() == before => {
+                let reason = "no certificate of this kind is watched here";
+                out.push(Outcome::not_applicable("certificates.files", reason, ""));
+            }
+            None => {}
         }
     }
 

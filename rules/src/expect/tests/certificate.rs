@@ -88,6 +88,17 @@ fn a_file_that_a_component_names_must_be_there_and_readable() {
 }
 
 #[test]
+fn what_was_not_looked_for_is_not_missing() {
+    let left_out = "certificates.left_out: [{kind: permission-denied, detail: no processes}]";
+    let expiry = "certificate: {check: expiry, warning: {days: 30}, critical: {days: 14}}";
+    assert_eq!(verdicts(&judged(expiry, left_out)), ["unknown left out"]);
+    let beside = format!("{{{left_out}, certificates.files./c.pem: {{certificates: [{{}}]}}}}");
+    assert_eq!(verdicts(&judged("certificate: {check: validity}", &beside)), ["pass /c.pem"]);
+    let readable = judged("certificate: {check: readable}", &beside);
+    assert_eq!(verdicts(&readable), ["pass /c.pem", "unknown left out"]);
+}
+
+#[test]
 fn each_certificate_is_held_to_the_check_of_its_class() {
     let two = "{certificates: [{class: leaf}, {class: authority, index: 1, chain: self-signed}]}";
     assert_eq!(found("check: chain, class: authority", two), ["pass /c.pem#1"]);
