@@ -21,7 +21,8 @@ use palisade_rules::Profile;
 
 use crate::directory::Directory;
 
-/// Marks the line that starts a file: `=== /path`, or `=== /path -> target` for a link.
+/// Marks the line that starts a file: `=== /path`, or `=== /path -> target` for a link. The line feed
+/// before it belongs to it, so that a file may end without one.
 const FILE: &[u8] = b"=== ";
 
 /// A small worker in that form.
@@ -42,6 +43,7 @@ pub fn parse(text: &[u8]) -> Vec<(String, What)> {
     let mut found: Vec<(String, What)> = Vec::new();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         if let Some(name) = line.strip_prefix(FILE) {
+            close(&mut found);
             let name = String::from_utf8_lossy(name);
             let name = name.trim_end();
             found.push(match name.split_once(" -> ") {
@@ -52,7 +54,17 @@ pub fn parse(text: &[u8]) -> Vec<(String, What)> {
             content.extend_from_slice(line);
         }
     }
+    close(&mut found);
     found
+}
+
+/// Takes the line feed that belongs to the next mark from the last file.
+fn close(found: &mut [(String, What)]) {
+    if let Some((_, What::File(content))) = found.last_mut()
+        && content.ends_with(b"\n")
+    {
+        content.pop();
+    }
 }
 
 /// Lays [`WORKER`] out below a directory of its own.

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod fuzz;
+mod hostile_tree;
 mod shape;
 mod spine;
 mod wire;
