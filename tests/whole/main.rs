@@ -1,5 +1,6 @@
 //! Whole-system tests: real binaries, real files, real sockets, on loopback.
 
+mod captured;
 mod fleet;
 mod fuzz;
 mod hostile_tree;
