@@ -59,7 +59,7 @@ impl Condition {
                 .then(|| Outcome::not_applicable(fact, &self.reason, origin)),
             Looked::Unknown(why) => Some(Outcome::unknown_because(fact, why, expected)),
             Looked::Known(value, _) if self.compare.says_cannot_tell(value) => {
-                Some(Outcome::unknown(fact, format!("the node says `{}`", show(value)), expected))
+                Some(Outcome::unknown(fact, self.source.said_about(value, facts), expected))
             }
             Looked::Known(value, origin) => match self.compare.answer(value) {
                 Answer::Holds => None,
@@ -91,4 +91,25 @@ pub(crate) fn instead(conditions: &[Condition], facts: &Facts) -> Option<Outcome
         }
     }
     unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table_test::example::Example;
+
+    #[test]
+    fn a_condition_that_cannot_be_told_says_why_in_the_words_of_the_node() {
+        let words = "{fact: reboot.need.answer, one_of: [needed], cannot_tell: unknown, reason: x}";
+        let words = crate::yaml::parse::<Map<String, Value>>(words).unwrap();
+        let condition = Condition::parse(&words).unwrap();
+        let said = |facts: &str| {
+            let facts = Example::build(&crate::yaml::parse(facts).unwrap()).unwrap().facts();
+            instead(std::slice::from_ref(&condition), &facts).map(|it| it.evidence.reason)
+        };
+        let unknown = "reboot.need: {answer: unknown, why: {kind: io, detail: no rpm database}}";
+        assert_eq!(said(unknown).as_deref(), Some("no rpm database"));
+        assert_eq!(said("reboot.need: {answer: needed}"), None);
+        assert_eq!(said("reboot.need: {answer: not-needed}").as_deref(), Some("x"));
+    }
 }

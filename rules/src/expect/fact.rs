@@ -11,7 +11,6 @@ use crate::compare::Answer;
 use crate::compare::Compare;
 use crate::compare::show;
 use crate::facts::FactPath;
-use crate::facts::Found;
 use crate::interest::Interest;
 use crate::interest::note;
 
@@ -22,8 +21,6 @@ pub(crate) struct Fact {
     compare: Compare,
     /// Another fact that it must equal.
     same_as: Option<Source>,
-    /// Where the node says why, beside a value that says that it could not tell.
-    reasons: Vec<FactPath>,
 }
 
 impl Fact {
@@ -33,20 +30,11 @@ impl Fact {
         let same_as = body.text("same_as")?.map(Source::parse).transpose()?;
         let compare =
             if same_as.is_some() { Compare::take(body)? } else { Compare::required(body)? };
-        Self::new(source, compare, same_as)
+        Ok(Self::new(source, compare, same_as))
     }
 
-    pub(super) fn new(
-        source: Source,
-        compare: Compare,
-        same_as: Option<Source>,
-    ) -> Result<Self, MalformedBody> {
-        let mut reasons = Vec::new();
-        if let Some((parent, _)) = source.shown().rsplit_once('.') {
-            reasons.push(crate::body::path(&format!("{parent}.why.detail"))?);
-            reasons.push(crate::body::path(&format!("{parent}.evidence"))?);
-        }
-        Ok(Self { source, compare, same_as, reasons })
+    pub(super) const fn new(source: Source, compare: Compare, same_as: Option<Source>) -> Self {
+        Self { source, compare, same_as }
     }
 
     pub(crate) fn reads(&self) -> Vec<FactPath> {
@@ -87,7 +75,7 @@ impl Fact {
             }
         };
         if self.compare.says_cannot_tell(value) {
-            return Outcome::unknown(fact, self.reason(scene, value), expected);
+            return Outcome::unknown(fact, self.source.said_about(value, scene.facts), expected);
         }
         match self.compare.answer(value) {
             Answer::Fails => Outcome::seen(false, fact, show(value), origin, expected),
@@ -111,18 +99,6 @@ impl Fact {
                     Looked::Unknown(why) => Outcome::unknown_because(other.shown(), why, ""),
                 },
             },
-        }
-    }
-
-    /// Why the node could not tell, in its own words if it gives some.
-    fn reason(&self, scene: &Scene<'_>, value: &serde_json::Value) -> String {
-        let said = self.reasons.iter().find_map(|path| match scene.facts.at(path) {
-            Found::Known(value, _) => value.as_str(),
-            Found::Absent(_) | Found::Unknown(_) => None,
-        });
-        match said {
-            Some(said) => said.to_owned(),
-            None => format!("the node says `{}`", show(value)),
         }
     }
 }

@@ -27,7 +27,7 @@ impl Kubelet {
 
     fn parse(body: &Body<'_>, path: &str) -> Result<Self, MalformedBody> {
         let source = Source::parse(path)?;
-        Fact::new(source, Compare::required(body)?, None).map(Self)
+        Ok(Self(Fact::new(source, Compare::required(body)?, None)))
     }
 
     pub(crate) fn reads(&self) -> Vec<FactPath> {

@@ -2,6 +2,7 @@
 
 use crate::body::MalformedBody;
 use crate::body::path;
+use crate::compare::show;
 use crate::facts::FactPath;
 use crate::facts::Facts;
 use crate::facts::Found;
@@ -59,6 +60,23 @@ impl Source {
             Found::Known(value, origin) => Looked::Known(value, origin),
             Found::Unknown(FoundWhy::NoFact) => self.without_fact(facts),
             Found::Unknown(why) => Looked::Unknown(why),
+        }
+    }
+
+    /// Why the node could not tell, where it says so with `value`: in its own words, if it has some
+    /// beside it.
+    pub(crate) fn said_about(&self, value: &Value, facts: &Facts) -> String {
+        let parent = self.shown.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let said = ["why.detail", "evidence"].iter().find_map(|name| {
+            let path = path(&format!("{parent}.{name}")).ok()?;
+            match facts.at(&path) {
+                Found::Known(value, _) => value.as_str(),
+                Found::Absent(_) | Found::Unknown(_) => None,
+            }
+        });
+        match said {
+            Some(said) => said.to_owned(),
+            None => format!("the node says `{}`", show(value)),
         }
     }
 
