@@ -87,9 +87,19 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// The program that holds it: the name of its file, where that may be seen. The process's own
+    /// name is what it calls itself.
     fn owner_name(&self) -> Option<&'a str> {
         match self.owner {
-            Found::Known(owner, _) => owner.get("name").and_then(Value::as_str),
+            Found::Known(owner, _) => {
+                let executable = owner.get("executable").and_then(Value::as_str);
+                let executable = executable.unwrap_or_default();
+                let program = executable.strip_suffix(" (deleted)").unwrap_or(executable);
+                match program.rsplit('/').next() {
+                    Some(program) if !program.is_empty() => Some(program),
+                    Some(_) | None => owner.get("name").and_then(Value::as_str),
+                }
+            }
             Found::Absent(_) => Some("kernel"),
             Found::Unknown(_) => None,
         }

@@ -40,6 +40,12 @@ fn owners_are_compared_as_the_kernel_keeps_their_names() {
     let words = "port: 9, owners: [kube-controller-manager, sshd]";
     assert_eq!(found(words, &by("kube-controller")), ["pass"]);
     assert_eq!(found(words, &by("nc")), ["fail tcp 0.0.0.0:9"]);
+    let file = |name: &str, file: &str| {
+        format!("{{port: 9, owner: {{name: {name}, executable: '{file}'}}}}")
+    };
+    assert_eq!(found(words, &file("sshd", "/usr/bin/nc")), ["fail tcp 0.0.0.0:9"]);
+    assert_eq!(found(words, &file("worker", "/usr/sbin/sshd (deleted)")), ["pass"]);
+    assert_eq!(found(words, &file("kube-controller", "/x/kube-controller-manager")), ["pass"]);
     assert_eq!(found(words, unseen), ["unknown tcp 0.0.0.0:9"]);
     assert_eq!(found(words, kernel), ["fail tcp 0.0.0.0:9"]);
     assert_eq!(found("port: 9, owners: [kernel]", kernel), ["pass"]);
