@@ -17,6 +17,8 @@ use palisade_report::Digest;
 use palisade_report::Report;
 use palisade_report::Sealed;
 use palisade_report::SectionName;
+use palisade_report::Why;
+use palisade_report::WhyKind;
 use palisade_report::canonical::CanonicalError;
 use palisade_report::wire::MAX_SECTION;
 use tokio::signal::unix::SignalKind;
@@ -40,8 +42,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Wait before the next try while there is no report at all.
 const NO_REPORT_WAIT: Duration = Duration::from_secs(5);
 
-/// What replaces a section that is larger than the collector takes.
-const TOO_LARGE: &[u8] = br#"{"state":"unknown","why":{"detail":"the facts of this area are too large to be sent","kind":"too-large"}}"#;
+/// What is said in the place of a section that is larger than the collector takes.
+const TOO_LARGE: &str = "the facts of this area are too large to be sent";
 
 /// Signals could not be listened to. At fault: the system.
 #[derive(Debug, thiserror::Error)]
@@ -149,11 +151,8 @@ fn seal(
         if entry.size as usize <= MAX_SECTION && !is_too_large(entry.digest) {
             continue;
         }
-        // The marker is a literal that parses as any section.
-        match report.set(name, TOO_LARGE) {
-            Ok(()) => marked = true,
-            Err(error) => error!(cause = %Chain::of(&error), "cannot mark a section as too large"),
-        }
+        report.mark_unknown(name, Why::new(WhyKind::TooLarge, TOO_LARGE));
+        marked = true;
     }
     if marked { report.seal() } else { Ok(sealed) }
 }
@@ -208,8 +207,6 @@ impl Inspections {
 #[cfg(test)]
 mod tests {
     use palisade_report::Section;
-    use palisade_report::Why;
-    use palisade_report::WhyKind;
 
     use super::*;
 
@@ -225,7 +222,8 @@ mod tests {
         let kernel = plain.manifest().get(SectionName::Kernel).unwrap().digest;
         let marked = seal(report, |digest| digest == kernel).unwrap();
         let text = |sealed: &Sealed, name| sealed.section(name).unwrap().get().to_owned();
-        assert_eq!(text(&marked, SectionName::Kernel).as_bytes(), TOO_LARGE);
+        let unknown = r#"{"state":"unknown","why":{"detail":"the facts of this area are too large to be sent","kind":"too-large"}}"#;
+        assert_eq!(text(&marked, SectionName::Kernel), unknown);
         assert_eq!(text(&marked, SectionName::Files), text(&plain, SectionName::Files));
         assert_ne!(marked.manifest().digest(), plain.manifest().digest());
     }

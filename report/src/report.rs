@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::canonical;
 use crate::canonical::CanonicalError;
 use crate::digest::Digest;
+use crate::reading::Why;
 use crate::section::Section;
 use crate::section::SectionName;
 use crate::section::boot::Boot;
@@ -87,6 +88,25 @@ impl Report {
         sealed.add(SectionName::Files, files.as_ref())?;
         sealed.add(SectionName::Updates, updates.as_ref())?;
         Ok(sealed)
+    }
+
+    /// Makes the section `name` unknown, without a look at what it was.
+    pub fn mark_unknown(&mut self, name: SectionName, why: Why) {
+        const fn unknown<T>(why: Why) -> Option<Section<T>> {
+            Some(Section::Unknown { why })
+        }
+        match name {
+            SectionName::Boot => self.boot = unknown(why),
+            SectionName::Certificates => self.certificates = unknown(why),
+            SectionName::Files => self.files = unknown(why),
+            SectionName::Host => self.host = unknown(why),
+            SectionName::Kernel => self.kernel = unknown(why),
+            SectionName::Kubelet => self.kubelet = unknown(why),
+            SectionName::Reboot => self.reboot = unknown(why),
+            SectionName::Sockets => self.sockets = unknown(why),
+            SectionName::Sysctls => self.sysctls = unknown(why),
+            SectionName::Updates => self.updates = unknown(why),
+        }
     }
 
     /// Sets the section `name` from its bytes.
@@ -215,7 +235,6 @@ mod tests {
     use super::*;
     use crate::reading::Origin;
     use crate::reading::Reading;
-    use crate::reading::Why;
     use crate::reading::WhyKind;
 
     fn report() -> Report {
