@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod body;
 pub mod clock;
 pub mod conversation;
+pub mod heap;
 pub mod inspection;
 pub mod load;
 mod memo;

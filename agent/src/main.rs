@@ -6,9 +6,11 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use palisade_agent::heap;
 use palisade_agent::verb;
 
 fn main() -> ExitCode {
+    heap::tame();
     let cli = verb::Cli::parse();
     let stdout = std::io::stdout();
     let surface = verb::Surface {
