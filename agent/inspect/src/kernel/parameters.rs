@@ -68,7 +68,8 @@ pub fn parse(cmdline: &[u8]) -> Result<Vec<String>, Why> {
             let detail = format!("more than {MAX_WORDS} words on the command line");
             return Err(Why::new(WhyKind::TooLarge, detail));
         }
-        words.push(mask(&clean(&word, MAX_TEXT)));
+        // The mask of an empty secret is longer than the secret.
+        words.push(clean(mask(&clean(&word, MAX_TEXT)).as_bytes(), MAX_TEXT));
     }
     Ok(words)
 }

@@ -6,6 +6,7 @@ use std::hint::black_box;
 
 use proptest::prelude::*;
 
+use palisade_report::bound::MAX_TEXT;
 use palisade_report::section::kernel::KernelPart;
 use palisade_report::section::kernel::ModuleState;
 
@@ -181,6 +182,13 @@ fn systemd_boot_starts_what_loader_conf_or_the_firmware_names() {
     assert_eq!(kernel(&told, &[]).boot_default.value().unwrap(), "6.8.1");
     let unified = host.file("/efi/EFI/Linux/x.efi", "");
     assert!(matches!(kernel(&unified, &[]).boot_default, Reading::Unknown { .. }));
+}
+
+#[test]
+fn an_empty_secret_does_not_outgrow_the_bound() {
+    let line = format!("token{}=", "x".repeat(MAX_TEXT - 6));
+    let words = parameters::parse(line.as_bytes()).unwrap();
+    assert_eq!(words.iter().map(String::len).max(), Some(MAX_TEXT), "{words:?}");
 }
 
 #[test]
