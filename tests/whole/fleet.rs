@@ -7,8 +7,8 @@ use palisade_report::section::Sharing;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet;
 use palisade_tests::http::Client;
-use palisade_tests::worker;
 use palisade_tests::process::Collector;
+use palisade_tests::worker;
 use serde_json::Value;
 
 const NODES: usize = 1000;

@@ -9,10 +9,10 @@ use hyper::Method;
 use hyper::body::Bytes;
 use palisade_tests::directory::Directory;
 use palisade_tests::http::Client;
-use palisade_tests::worker;
 use palisade_tests::process::Agent;
 use palisade_tests::process::Collector;
 use palisade_tests::process::Process;
+use palisade_tests::worker;
 use serde_json::Value;
 
 /// How long a condition may take to come true; nothing here is fast on purpose.

@@ -147,7 +147,7 @@ pub(super) fn apt_conf(bytes: &[u8]) {
     let mut expected = Vec::new();
     for setting in settings {
         let name = setting.name;
-        assert_eq!(name.to_lowercase(), name);
+        assert_eq!(name.to_ascii_lowercase(), name);
         let is_word = name.chars().all(|it| it.is_ascii_alphanumeric() || "-_:./".contains(it))
             && !name.contains("//")
             && !name.is_empty();
