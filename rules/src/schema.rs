@@ -166,7 +166,9 @@ fn kind(name: &str) -> Value {
         )
     };
     match name {
-        "fact" => compared(&[("path", text()), ("same_as", text())], &["path"]),
+        "fact" => {
+            compared(&[("path", text()), ("resting_on", text()), ("same_as", text())], &["path"])
+        }
         "sysctl" => {
             let next_boot = ("next_boot", words(&["judged", "ignored"]));
             compared(

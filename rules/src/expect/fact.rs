@@ -21,25 +21,30 @@ pub(crate) struct Fact {
     compare: Compare,
     /// Another fact that it must equal.
     same_as: Option<Source>,
+    /// A fact without which a good value proves nothing.
+    resting_on: Option<Source>,
 }
 
 impl Fact {
-    /// Words: `path`, comparators, `same_as` (another path).
+    /// Words: `path`, comparators, `same_as` (another path), `resting_on` (the path of a fact that
+    /// must be known for a pass: a list of complaints is empty as well where nothing was read).
     pub(crate) fn parse(body: &Body<'_>) -> Result<Self, MalformedBody> {
         let source = Source::parse(body.required("path")?)?;
         let same_as = body.text("same_as")?.map(Source::parse).transpose()?;
         let compare =
             if same_as.is_some() { Compare::take(body)? } else { Compare::required(body)? };
-        Ok(Self::new(source, compare, same_as))
+        let resting_on = body.text("resting_on")?.map(Source::parse).transpose()?;
+        Ok(Self { resting_on, ..Self::new(source, compare, same_as) })
     }
 
     pub(super) const fn new(source: Source, compare: Compare, same_as: Option<Source>) -> Self {
-        Self { source, compare, same_as }
+        Self { source, compare, same_as, resting_on: None }
     }
 
     pub(crate) fn reads(&self) -> Vec<FactPath> {
-        let same_as = self.same_as.iter().map(|it| it.path().clone());
-        std::iter::once(self.source.path().clone()).chain(same_as).collect()
+        let others = self.same_as.iter().chain(&self.resting_on);
+        let others = others.map(|it| it.path().clone());
+        std::iter::once(self.source.path().clone()).chain(others).collect()
     }
 
     pub(crate) fn interest(&self, interest: &mut Interest) {
@@ -77,7 +82,13 @@ impl Fact {
         if self.compare.says_cannot_tell(value) {
             return Outcome::unknown(fact, self.source.said_about(value, scene.facts), expected);
         }
-        match self.compare.answer(value) {
+        let answer = self.compare.answer(value);
+        if let (Answer::Holds, Some(ground)) = (answer, &self.resting_on)
+            && let Looked::Unknown(why) = ground.look(scene.facts)
+        {
+            return Outcome::unknown_because(ground.shown(), why, expected);
+        }
+        match answer {
             Answer::Fails => Outcome::seen(false, fact, show(value), origin, expected),
             Answer::Mistyped(wanted) => Outcome::unknown(
                 fact,
