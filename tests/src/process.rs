@@ -148,6 +148,66 @@ impl Collector {
             .wait_for_log("the collector listens", |line| line["address"].as_str()?.parse().ok());
         Self { process, address }
     }
+
+    /// The same with a disk of so many MiB below `state`, in a mount namespace of its own; `None`
+    /// if this machine does not allow that.
+    #[must_use]
+    pub fn start_on_small_disk(state: &Path, mebibytes: usize) -> Option<Self> {
+        let namespace =
+            if nix::unistd::geteuid().is_root() { "--mount" } else { "--map-root-user" };
+        let mount = format!("mount -t tmpfs -o size={mebibytes}m palisade \"$0\"");
+        let state = state.to_str().expect("a UTF-8 path");
+        let may = Command::new("unshare")
+            .args([namespace, "--mount", "sh", "-c", &mount, state])
+            .stderr(Stdio::null())
+            .status();
+        if !may.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let run = format!("{mount} && exec \"$@\"");
+        let program = binary("PALISADE_COLLECTOR", "palisade-collector");
+        let program = program.to_str().expect("a UTF-8 path");
+        let arguments = [
+            namespace,
+            "--mount",
+            "sh",
+            "-c",
+            &run,
+            state,
+            program,
+            "--listen",
+            "127.0.0.1:0",
+            "--state-dir",
+            state,
+        ];
+        let mut process = Process::start(Path::new("unshare"), &arguments);
+        let address = process
+            .wait_for_log("the collector listens", |line| line["address"].as_str()?.parse().ok());
+        Some(Self { process, address })
+    }
+
+    /// Starts it where it cannot run: its exit code and what it said.
+    ///
+    /// # Panics
+    /// If it ends by a signal.
+    #[must_use]
+    pub fn fails(state: &Path) -> (i32, String) {
+        let output = Command::new(binary("PALISADE_COLLECTOR", "palisade-collector"))
+            .args(["--listen", "127.0.0.1:0", "--state-dir"])
+            .arg(state)
+            .stdin(Stdio::null())
+            .output()
+            .expect("run the collector");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("an exit code"), error)
+    }
+
+    /// The path at which this process finds what the collector has at `state`.
+    #[must_use]
+    pub fn state_seen_from_here(&self, state: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.pid()));
+        root.join(state.strip_prefix("/").unwrap_or(state))
+    }
 }
 
 /// An agent.

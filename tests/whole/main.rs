@@ -1,8 +1,10 @@
 //! Whole-system tests: real binaries, real files, real sockets, on loopback.
 
 mod captured;
+mod durable;
 mod fleet;
 mod fuzz;
+mod hostile_http;
 mod hostile_tree;
 mod shape;
 mod spine;

@@ -153,7 +153,9 @@ pub fn unpack(body: Bytes, encoding: Encoding, bound: usize) -> Result<Bytes, Bo
 }
 
 fn read_bounded(from: &mut impl std::io::Read, bound: usize) -> Result<Bytes, BodyError> {
-    let mut text = Vec::new();
+    // At once: growing by doubling would touch four times as much, and each piece of it stays with
+    // the allocator for a while. Pages that are not written cost nothing.
+    let mut text = Vec::with_capacity(bound.saturating_add(1));
     let one_more = u64::try_from(bound).unwrap_or(u64::MAX).saturating_add(1);
     from.take(one_more).read_to_end(&mut text).map_err(BodyError::Corrupt)?;
     if text.len() > bound {

@@ -95,7 +95,7 @@ impl Default for Limits {
             unproven: 1024,
             unproven_per_address: 32,
             uploads_at_once: 32,
-            unpacked_bytes: 4 * wire::MAX_DECODED_BODY,
+            unpacked_bytes: 2 * wire::MAX_DECODED_BODY,
             questions_at_once: 16,
             question_wait: Duration::from_secs(2),
             watchers: 256,
