@@ -25,6 +25,7 @@ use palisade_inspect::ReadError;
 use palisade_inspect::host::Entry;
 use palisade_report::section::sockets::Protocol;
 
+use super::fixture::Fixture;
 use super::measure::Pairs;
 use super::measure::Side;
 use super::server;
@@ -34,8 +35,10 @@ use super::table::Row;
 /// Inspections, and walks over the files, of which the mean is one figure.
 const REPEATS: u32 = 20;
 
-/// Measures it on the host below `root`.
-pub(super) fn run(root: &Path) -> Vec<Row> {
+/// Measures it on a fixture of its own.
+pub(super) fn run() -> Vec<Row> {
+    let fixture = Fixture::new();
+    let root = fixture.root();
     let interest = server::interest();
     let asked = asked(root, &interest);
     let (files, questions) = (asked.files.len(), asked.all());

@@ -17,7 +17,6 @@ use std::time::Instant;
 
 use super::exporter::Exporter;
 use super::fixture::Fixture;
-use super::floor;
 use super::measure::Pairs;
 use super::measure::Side;
 use super::measure::Spread;
@@ -65,7 +64,7 @@ pub(super) fn run() -> Vec<Row> {
     let (ours, theirs) = (agent.memory_kib("VmHWM") as f64, high_water(exporter.pid()));
     let millis = |seconds: f64| format!("{:.2} ms", seconds * 1e3);
     let kib = |kib: f64| format!("{:.1} MiB", kib / 1024.0);
-    let mut rows = vec![
+    vec![
         Row {
             id: "B1",
             what: "CPU of a full inspection, process started for it / node_exporter scrape".into(),
@@ -87,9 +86,7 @@ pub(super) fn run() -> Vec<Row> {
             ratio: Ok(Spread::fixed(ours / theirs)),
             goal: Goal::AtMost(0.40),
         },
-    ];
-    rows.extend(floor::run(fixture.root()));
-    rows
+    ]
 }
 
 /// Full inspections that one unchanged figure is held against.
