@@ -1,8 +1,11 @@
 //! Packed values: zstd over bytes or JSON, bounded on the way back.
 
+use std::cell::RefCell;
+
 use palisade_report::wire::MAX_SECTION;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zstd::bulk::Compressor;
 
 /// Level 3: 20 us and a twentieth of the size for 12 KB of facts; higher levels gain little.
 const LEVEL: i32 = 3;
@@ -24,8 +27,21 @@ pub(crate) enum PackError {
     Read(#[source] serde_json::Error),
 }
 
+thread_local! {
+    /// A compressor's tables are large and cost more to make than a small value costs to pack.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
 pub(super) fn pack_bytes(bytes: &[u8]) -> Result<Vec<u8>, PackError> {
-    zstd::bulk::compress(bytes, LEVEL).map_err(PackError::Compress)
+    COMPRESSOR
+        .with_borrow_mut(|kept| {
+            let compressor = match kept {
+                Some(compressor) => compressor,
+                None => kept.insert(Compressor::new(LEVEL)?),
+            };
+            compressor.compress(bytes)
+        })
+        .map_err(PackError::Compress)
 }
 
 pub(super) fn unpack_bytes(packed: &[u8]) -> Result<Vec<u8>, PackError> {
