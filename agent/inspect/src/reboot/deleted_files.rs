@@ -1,9 +1,8 @@
 //! Executables and libraries that were replaced under running processes.
 //!
 //! A process keeps the file that it started from; after an update the kernel shows it as
-//! `(deleted)`. Containers are left out: their files come with their image and leave with it. What
-//! programs delete on purpose (shared memory, JIT buffers, libraries unpacked to `/tmp`) is left
-//! out too.
+//! `(deleted)`. Containers are left out: their files come with their image and leave with it. Only
+//! directories of packages count: elsewhere programs delete on purpose.
 
 use std::collections::BTreeSet;
 
@@ -37,19 +36,10 @@ const MAX_MAPS: usize = 16 * 1024 * 1024;
 /// What the kernel appends to the path of a file that has no name any more.
 const DELETED: &str = " (deleted)";
 
-/// Starts of paths that programs delete on purpose, or that are no files.
-const ON_PURPOSE: [&str; 10] = [
-    "/SYSV",
-    "/[",
-    "/anon_hugepage",
-    "/dev/",
-    "/drm",
-    "/i915",
-    "/memfd:",
-    "/run/user/",
-    "/tmp/",
-    "/var/tmp/",
-];
+/// Where package managers put what they replace. Elsewhere programs unpack and delete libraries of
+/// their own under names that change (JNA, JIT buffers), and any user could raise a reason.
+const PACKAGED: [&str; 8] =
+    ["/bin/", "/lib/", "/lib32/", "/lib64/", "/libx32/", "/opt/", "/sbin/", "/usr/"];
 
 /// Parts of a control group's path that stand for a container or pod.
 const CONTAINERS: [&str; 8] = [
@@ -184,7 +174,7 @@ pub fn parse_mapping(line: &[u8]) -> Option<String> {
 pub fn replaced(path: &[u8]) -> Option<String> {
     let path = path.strip_suffix(DELETED.as_bytes())?;
     let text = String::from_utf8_lossy(path);
-    if !text.starts_with('/') || ON_PURPOSE.iter().any(|start| text.starts_with(start)) {
+    if !PACKAGED.iter().any(|start| text.starts_with(start)) {
         return None;
     }
     // rpm writes `NAME;65a1b2c3` and renames it, dpkg `NAME.dpkg-new`.

@@ -255,6 +255,7 @@ const REPLACED: &str = "\
     7f01-7f02 r-xp 00000000 08:01 42                         /usr/lib/libc.so.6;65a1b2c3 (deleted)\n\
     7f03-7f04 rwxp 00000000 00:05 42                         /memfd:jit (deleted)\n\
     7f05-7f06 r-xp 00000000 00:05 42                         /tmp/jna1.so (deleted)\n\
+    7f06-7f07 r-xp 00000000 00:05 42                         /home/u/.cache/jna2.so (deleted)\n\
     7f07-7f08 r-xp 00000000 08:01 42                         /usr/lib/a b.so\n";
 
 #[test]
