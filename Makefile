@@ -32,7 +32,7 @@ test: tools agent-static ## Everything that CI runs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo build --locked -p palisade-collector
 	PALISADE_AGENT=$(CURDIR)/$(static) cargo test --workspace --locked
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 	for package in $(packages); do cargo check --locked --quiet -p $$package || exit 1; done
 	$(cargo_deny) --workspace check --hide-inclusion-graph bans licenses sources
 

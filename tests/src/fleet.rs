@@ -257,7 +257,7 @@ impl Node {
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
-/// Lets every node talk once, [`AT_ONCE`] at a time over kept connections.
+/// Lets every node talk once, a few at a time over kept connections.
 pub async fn talk(address: SocketAddr, nodes: Vec<Node>) -> (Vec<Node>, Talk) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();

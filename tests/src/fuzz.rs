@@ -5,8 +5,8 @@
 //! `make fuzz` runs them under libFuzzer; `make test` runs them over the committed corpus and over
 //! its mutations, so that what was found once stays found.
 //!
-//! Inputs of several files are one text, so that a person can read and write them: see [`split`]
-//! and [`node::host`].
+//! Inputs of several files are one text, so that a person can read and write them: see `split`
+//! and `node::host`.
 
 mod certificate;
 mod collector;

@@ -1,7 +1,7 @@
 //! Boot: this machine, this boot, and in whose namespaces the agent reads.
 //!
 //! What differs on every node by nature is read here, so that the other sections are equal across a
-//! pool. How namespaces are proven is in [`namespace`](crate::namespace).
+//! pool. How namespaces are proven is in [`namespace`].
 
 use std::collections::BTreeMap;
 
