@@ -46,7 +46,7 @@ bench: agent-static ## Ratios against real peers and bare limits (BENCH="B5 B11"
 	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/target/release/palisade-collector \
 	  target/release/bench $(BENCH)
 
-fuzz: ## Every parser of foreign bytes for 60 seconds (SECONDS=n for another time)
+fuzz: ## Every parser of foreign bytes for 60 seconds (SECONDS_EACH=n for another time)
 	tests/tools/fuzz $(or $(SECONDS_EACH),60)
 
 golden: ## Write the golden files anew; read the difference before you commit it
