@@ -118,6 +118,30 @@ impl FromStr for BootId {
 
 text_id!(BootId, "a lowercase UUID");
 
+/// The identity of one Node object: what a node is, where its name is only what it is called.
+///
+/// Shape: 1 to 64 bytes of ASCII letters, digits and `-`. Kubernetes writes UUIDs and promises no
+/// more than uniqueness: `metadata.uid` in the API conventions, "Metadata".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeUid(Box<str>);
+
+/// The text cannot be the UID of an object. At fault: the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed node UID: expected 1 to 64 letters, digits and '-'")]
+pub struct MalformedNodeUid;
+
+impl FromStr for NodeUid {
+    type Err = MalformedNodeUid;
+
+    fn from_str(text: &str) -> Result<Self, MalformedNodeUid> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if fits { Ok(Self(text.into())) } else { Err(MalformedNodeUid) }
+    }
+}
+
+text_id!(NodeUid, "the UID of a Node object");
+
 /// Where a heartbeat stands among those of one boot.
 ///
 /// Unit: milliseconds of `CLOCK_BOOTTIME` when it was made, so it keeps growing over restarts of
@@ -152,6 +176,15 @@ mod tests {
             &longest,
         ] {
             assert_eq!(bad.parse::<NodeName>(), Err(MalformedNodeName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn node_uids_are_short_and_plain() {
+        assert!("0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse::<NodeUid>().is_ok());
+        let long = "a".repeat(65);
+        for bad in ["", "a b", "a/b", "a\n", long.as_str()] {
+            assert_eq!(bad.parse::<NodeUid>(), Err(MalformedNodeUid), "{bad:?}");
         }
     }
 

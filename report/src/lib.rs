@@ -26,7 +26,7 @@ pub mod wire;
 mod report;
 
 pub use digest::Digest;
-pub use id::{BootId, NodeName, Sequence};
+pub use id::{BootId, NodeName, NodeUid, Sequence};
 pub use reading::{Origin, Reading, Why, WhyKind};
 pub use report::{MalformedSection, Manifest, ManifestEntry, Report, Sealed};
 pub use section::{Section, SectionName};
