@@ -16,6 +16,13 @@ use palisade_report::wire::DEFAULT_INTERVAL_SECS;
 
 use crate::http::limits::Limits;
 
+mod kubernetes;
+
+pub use kubernetes::KubernetesRaw;
+pub use kubernetes::KubernetesSettings;
+pub use kubernetes::Outputs;
+pub use kubernetes::Serving;
+
 /// Where the collector listens unless told otherwise: this machine only.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);
 
@@ -73,6 +80,9 @@ pub struct Raw {
     /// Requests per second that a person's address may make over time [default: 20]
     #[arg(long, env = "PALISADE_QUERIES_PER_SECOND", value_name = "N")]
     pub queries_per_second: Option<u32>,
+    /// What is asked for when it serves a cluster
+    #[command(flatten)]
+    pub kubernetes: KubernetesRaw,
 }
 
 /// Everything that the collector needs to know, checked.
@@ -96,6 +106,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How often token and certificate files are looked at again.
     pub reload_every: Duration,
+    /// The cluster that it serves; `None`: standalone, without a single call to any API server.
+    pub kubernetes: Option<KubernetesSettings>,
 }
 
 /// The files behind TLS, both in PEM.
@@ -143,6 +155,27 @@ pub enum InvalidSettings {
         /// The missing flag.
         missing: &'static str,
     },
+    /// A flag that means nothing without `--kubernetes`.
+    #[error("{flag} says something about a cluster: give --kubernetes too")]
+    NoCluster {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A value that cannot be used in a cluster.
+    #[error("{flag} must be {expected}, got {got:?}")]
+    Kubernetes {
+        /// The flag.
+        flag: &'static str,
+        /// The shape that it must have.
+        expected: &'static str,
+        /// What was given.
+        got: String,
+    },
+    /// Token files beside a cluster that knows who everybody is.
+    #[error(
+        "in a cluster everybody is who the API server says: give --kubernetes or token files, not both"
+    )]
+    TwoAuthorities,
     /// No place for the store.
     #[error("no place for the store: give --state-dir (or PALISADE_STATE_DIR)")]
     StateDir,
@@ -174,6 +207,7 @@ impl Settings {
             interval: Duration::from_secs(DEFAULT_INTERVAL_SECS),
             limits: Limits::default(),
             reload_every: RELOAD_EVERY,
+            kubernetes: None,
         }
     }
 }
@@ -196,10 +230,16 @@ impl TryFrom<Raw> for Settings {
             max_connections,
             max_unproven_per_address,
             queries_per_second,
+            kubernetes,
         } = raw;
         let listen = listen.unwrap_or(DEFAULT_LISTEN);
         let tokens = token_files(agent_token_file, viewer_token_file, operator_token_file)?;
-        if tokens.is_none() && !listen.ip().is_loopback() {
+        let tls = tls_files(tls_cert, tls_key)?;
+        let kubernetes = KubernetesSettings::from_raw(kubernetes, tls.is_some())?;
+        if kubernetes.is_some() && tokens.is_some() {
+            return Err(InvalidSettings::TwoAuthorities);
+        }
+        if kubernetes.is_none() && tokens.is_none() && !listen.ip().is_loopback() {
             return Err(InvalidSettings::OpenToTheNetwork { listen });
         }
         let interval = interval.unwrap_or(DEFAULT_INTERVAL_SECS);
@@ -214,8 +254,9 @@ impl TryFrom<Raw> for Settings {
         limits.heartbeat_gain = limits.heartbeat_gain.min(Duration::from_secs(interval) / 3);
         set(&mut limits.queries_per_second, queries_per_second, 0, "--queries-per-second")?;
         Ok(Self {
-            tls: tls_files(tls_cert, tls_key)?,
+            tls,
             tokens,
+            kubernetes,
             profile,
             waivers,
             interval: Duration::from_secs(interval),
