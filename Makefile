@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz golden tools agent-static clean
+.PHONY: help run test check bench fuzz golden tools packages components agent-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -17,7 +17,7 @@ static := target/$(host_target)/agent/palisade-agent
 packages := palisade-report palisade-rules palisade-inspect palisade-agent palisade-collector
 
 help: ## Show these lines
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: ## Inspect this host: collector and agent on loopback, findings, until Ctrl-C
 	@tests/tools/demo
@@ -27,7 +27,7 @@ check: ## Inner loop: format, lints, unit tests
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked --lib --quiet
 
-test: tools agent-static ## Everything that CI runs
+test: tools components agent-static ## Everything that CI runs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo build --locked -p palisade-collector
@@ -52,8 +52,13 @@ fuzz: ## Every parser of foreign bytes for 60 seconds (SECONDS_EACH=n for anothe
 golden: ## Write the golden files anew; read the difference before you commit it
 	PALISADE_GOLDEN=write cargo test --workspace --locked
 
-tools: $(cargo_deny)
-	@command -v cc >/dev/null || { echo "a C compiler is needed: apt-get install gcc" >&2; exit 1; }
+tools: packages $(cargo_deny)
+
+packages:
+	@tests/tools/packages
+
+components: packages ## The real Kubernetes that the tests run: built once, about 13 minutes
+	@tests/tools/components >/dev/null
 
 $(cargo_deny):
 	cargo install cargo-deny --version 0.20.2 --locked --root $(cache)/cargo-deny-0.20.2
