@@ -10,6 +10,7 @@ pub mod engine;
 pub mod figures;
 pub mod http;
 pub mod judge;
+pub mod kube;
 pub mod run;
 pub mod settings;
 pub mod snapshot;
