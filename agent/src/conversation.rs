@@ -172,6 +172,7 @@ impl Conversation {
             boot_id: boot_id.clone(),
             sequence: self.sequences.next(since_boot),
             sent_at: now,
+            trust: self.client.trust(),
             manifest,
         };
         let body = serde_json::to_vec(&heartbeat)

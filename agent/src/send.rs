@@ -24,10 +24,12 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::header;
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
+use palisade_report::TrustId;
 use tokio::net::TcpStream;
 
 use crate::settings::Endpoint;
 pub use tls::TlsError;
+use tls::Trust;
 
 /// Time for one request: connecting, sending, and the whole answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,7 +48,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 pub struct Client {
     endpoint: Endpoint,
     token_file: Option<PathBuf>,
-    ca_file: Option<PathBuf>,
+    trust: Option<Trust>,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -117,12 +119,15 @@ pub enum SendError {
 impl Client {
     /// A client of the collector at `endpoint`. Connects when the first request is sent.
     #[must_use]
-    pub const fn new(
-        endpoint: Endpoint,
-        token_file: Option<PathBuf>,
-        ca_file: Option<PathBuf>,
-    ) -> Self {
-        Self { endpoint, token_file, ca_file, connection: None }
+    pub fn new(endpoint: Endpoint, token_file: Option<PathBuf>, ca_file: Option<PathBuf>) -> Self {
+        let trust = ca_file.filter(|_| endpoint.secure).map(Trust::new);
+        Self { endpoint, token_file, trust, connection: None }
+    }
+
+    /// The authorities that the next connection would trust, as their file is now.
+    #[must_use]
+    pub fn trust(&mut self) -> Option<TrustId> {
+        self.trust.as_mut().and_then(Trust::id)
     }
 
     /// Sends one request and waits for the whole answer.
@@ -184,24 +189,24 @@ impl Client {
         Ok(answer)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, SendError> {
-        let Self { endpoint, token_file: _, ca_file, connection: _ } = self;
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
-            .await
-            .map_err(|source| SendError::Connect { endpoint: endpoint.clone(), source })?;
-        // Requests are single writes; waiting to fill a packet would only delay them.
-        stream
-            .set_nodelay(true)
-            .map_err(|source| SendError::Connect { endpoint: endpoint.clone(), source })?;
-        match ca_file {
-            Some(ca_file) if endpoint.secure => {
-                let stream = tls::connect(stream, &endpoint.host, ca_file)
-                    .await
-                    .map_err(|source| SendError::Tls { endpoint: endpoint.clone(), source })?;
-                speak(TokioIo::new(stream)).await
+    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, SendError> {
+        let Self { endpoint, token_file: _, trust, connection: _ } = self;
+        let Some(trust) = trust else { return speak(TokioIo::new(dial(endpoint).await?)).await };
+        let failed = |source| SendError::Tls { endpoint: endpoint.clone(), source };
+        let connect = trust.connect(&endpoint.host).map_err(failed)?;
+        let stream = match connect.over(dial(endpoint).await?).await {
+            Ok(stream) => stream,
+            // The collector may have a certificate of a new authority, and the file of
+            // authorities may have followed since it was read.
+            Err(error) => {
+                let again = trust.connect(&endpoint.host).map_err(failed)?;
+                if again.is_as(&connect) {
+                    return Err(failed(error));
+                }
+                again.over(dial(endpoint).await?).await.map_err(failed)?
             }
-            Some(_) | None => speak(TokioIo::new(stream)).await,
-        }
+        };
+        speak(TokioIo::new(stream)).await
     }
 
     /// The header that presents the token; the file is read anew, because tokens are replaced.
@@ -215,6 +220,16 @@ impl Client {
         value.set_sensitive(true);
         Ok(Some(value))
     }
+}
+
+/// A connection to the collector, nothing said on it yet.
+async fn dial(endpoint: &Endpoint) -> Result<TcpStream, SendError> {
+    let failed = |source| SendError::Connect { endpoint: endpoint.clone(), source };
+    let stream =
+        TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(failed)?;
+    // Requests are single writes; waiting to fill a packet would only delay them.
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
 }
 
 /// Starts HTTP/1.1 on a stream.

@@ -9,9 +9,11 @@
 //! ```
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use palisade_report::BootId;
@@ -19,6 +21,7 @@ use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::SectionName;
+use palisade_report::TrustId;
 use palisade_rules::Finding;
 use palisade_rules::RuleId;
 use palisade_rules::Severity;
@@ -206,13 +209,19 @@ impl Node {
 pub struct Seen {
     at: AtomicI64,
     skew_secs: AtomicI64,
+    /// Number of the [`TrustId`] that it named; 0: none.
+    trust: AtomicU64,
 }
 
 impl Seen {
     /// Heard at `at`, its own clock ahead of ours by `skew_secs`.
     #[must_use]
     pub const fn new(at: Moment, skew_secs: i64) -> Self {
-        Self { at: AtomicI64::new(at.unix()), skew_secs: AtomicI64::new(skew_secs) }
+        Self {
+            at: AtomicI64::new(at.unix()),
+            skew_secs: AtomicI64::new(skew_secs),
+            trust: AtomicU64::new(0),
+        }
     }
 
     /// When it was last heard.
@@ -227,10 +236,18 @@ impl Seen {
         self.skew_secs.load(Ordering::Relaxed)
     }
 
+    /// The authorities that it trusts, as it said last; `None`: not said since this process
+    /// started.
+    #[must_use]
+    pub fn trust(&self) -> Option<TrustId> {
+        NonZeroU64::new(self.trust.load(Ordering::Relaxed)).map(TrustId::from_number)
+    }
+
     /// Notes that it was heard.
-    pub(crate) fn hear(&self, at: Moment, skew_secs: i64) {
+    pub(crate) fn hear(&self, at: Moment, skew_secs: i64, trust: Option<TrustId>) {
         self.at.store(at.unix(), Ordering::Relaxed);
         self.skew_secs.store(skew_secs, Ordering::Relaxed);
+        self.trust.store(trust.map_or(0, |trust| trust.number().get()), Ordering::Relaxed);
     }
 }
 

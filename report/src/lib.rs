@@ -21,6 +21,7 @@ pub mod id;
 pub mod reading;
 pub mod section;
 pub mod time;
+pub mod trust;
 pub mod wire;
 
 mod report;
@@ -31,3 +32,4 @@ pub use reading::{Origin, Reading, Why, WhyKind};
 pub use report::{MalformedSection, Manifest, ManifestEntry, Report, Sealed};
 pub use section::{Section, SectionName};
 pub use time::Moment;
+pub use trust::TrustId;

@@ -19,6 +19,7 @@ use crate::id::Sequence;
 use crate::report::Manifest;
 use crate::section::SectionName;
 use crate::time::Moment;
+use crate::trust::TrustId;
 
 /// The version of the wire that this crate speaks.
 pub const WIRE_VERSION: u16 = 1;
@@ -62,6 +63,10 @@ pub struct Heartbeat {
     pub sequence: Sequence,
     /// The agent's own clock; shown as skew, never trusted.
     pub sent_at: Moment,
+    /// The authorities that the agent would trust at its next connection; absent without TLS, and
+    /// while its bundle cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustId>,
     /// What the report consists of; only when the collector asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
@@ -178,6 +183,7 @@ mod tests {
             boot_id: "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap(),
             sequence: Sequence(u64::MAX),
             sent_at: Moment::from_unix(253_402_300_799),
+            trust: Some(TrustId::of(b"")),
             manifest: None,
         };
         let bytes = serde_json::to_vec(&heartbeat).unwrap();

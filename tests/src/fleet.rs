@@ -21,6 +21,7 @@ use palisade_report::Reading;
 use palisade_report::Report;
 use palisade_report::Section;
 use palisade_report::Sequence;
+use palisade_report::TrustId;
 use palisade_report::section::SectionName;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
@@ -46,6 +47,8 @@ pub struct Node {
     pub boot_id: BootId,
     /// The number of its next heartbeat.
     pub sequence: u64,
+    /// The authorities that it says it trusts.
+    pub trust: Option<TrustId>,
     manifest: Manifest,
     sections: Arc<BTreeMap<SectionName, String>>,
     own: BTreeMap<SectionName, String>,
@@ -134,6 +137,7 @@ impl Node {
             name,
             boot_id,
             sequence: 1,
+            trust: None,
             manifest,
             sections: Arc::clone(shared),
             own: texts(&own),
@@ -169,6 +173,7 @@ impl Node {
             boot_id: self.boot_id.clone(),
             sequence,
             sent_at: Moment::from_unix(1_795_000_000),
+            trust: self.trust,
             manifest,
         }
     }

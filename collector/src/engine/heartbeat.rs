@@ -160,7 +160,7 @@ impl Core {
         known.sequence = heartbeat.sequence.0;
         known.announced = heartbeat.report;
         known.seen_ms = now.ms;
-        node.seen.hear(received_at, heartbeat.sent_at.since(received_at));
+        node.seen.hear(received_at, heartbeat.sent_at.since(received_at), heartbeat.trust);
         if node.state != NodeState::Fresh {
             self.watch(name, now);
         }
@@ -220,6 +220,8 @@ impl Core {
             return Outcome::AtOnce(Err(Refusal::TooManyNodes));
         }
         let skew_secs = heartbeat.sent_at.since(received_at);
+        let seen = Seen::new(received_at, skew_secs);
+        seen.hear(received_at, skew_secs, heartbeat.trust);
         let node = Node {
             name: name.clone(),
             state: NodeState::Fresh,
@@ -234,7 +236,7 @@ impl Core {
             judgements: Arc::default(),
             episodes: Arc::default(),
             counts: VerdictCounts::default(),
-            seen: Arc::new(Seen::new(received_at, skew_secs)),
+            seen: Arc::new(seen),
         };
         let was_there = self.nodes.get(name.as_str()).is_some();
         if was_there {
@@ -254,7 +256,7 @@ impl Core {
     /// Follows a known node to a new sequence number, agent or boot.
     fn follow(&mut self, node: &Node, heartbeat: &Heartbeat, received_at: Moment, now: Now) {
         let name = &node.name;
-        node.seen.hear(received_at, heartbeat.sent_at.since(received_at));
+        node.seen.hear(received_at, heartbeat.sent_at.since(received_at), heartbeat.trust);
         if let Some(known) = self.known.get_mut(name) {
             known.sequence = heartbeat.sequence.0;
             known.announced = heartbeat.report;

@@ -304,6 +304,7 @@ impl TestNode {
             boot_id: self.boot.clone(),
             sequence: Sequence(self.sequence),
             sent_at: now.at,
+            trust: None,
             manifest: self.with_manifest.then_some(manifest),
         }
     }
