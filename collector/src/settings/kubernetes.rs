@@ -3,7 +3,9 @@
 //! Names default to those of the manifests, so that `--kubernetes` alone is enough in a pod that
 //! was made from them.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::InvalidSettings;
 
@@ -28,6 +30,18 @@ const DEFAULT_TRUST: &str = "palisade-trust";
 /// The cluster's domain unless its DNS says otherwise.
 const DEFAULT_DOMAIN: &str = "cluster.local";
 
+/// Duration of the Lease in seconds: as that of Kubernetes' own controllers.
+const DEFAULT_LEASE_SECS: u64 = 15;
+
+/// Shorter ones are lost to a slow answer; longer ones are not believed by other collectors.
+const LEASE_BOUNDS: RangeInclusive<u64> = 3..=300;
+
+/// Seconds: longer than it takes to delete a Node by mistake and let its kubelet make it again.
+const DEFAULT_GONE_AFTER_SECS: u64 = 60;
+
+/// Beyond a day, retiring is for people.
+const GONE_AFTER_BOUNDS: RangeInclusive<u64> = 1..=86_400;
+
 /// What arguments and environment say about the cluster; everything may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Kubernetes")]
@@ -50,6 +64,12 @@ pub struct KubernetesRaw {
     /// Lease that decides which collector leads [default: palisade-collector]
     #[arg(long, env = "PALISADE_LEASE", value_name = "NAME")]
     pub lease: Option<String>,
+    /// Seconds for which others wait for a leader that is no longer heard of [default: 15]
+    #[arg(long, env = "PALISADE_LEASE_SECONDS", value_name = "SECONDS")]
+    pub lease_seconds: Option<u64>,
+    /// Seconds after which a node whose object is gone is retired [default: 60]
+    #[arg(long, env = "PALISADE_GONE_AFTER", value_name = "SECONDS")]
+    pub gone_after: Option<u64>,
     /// Name of this collector in the Lease [default: the host's name]
     #[arg(long, env = "PALISADE_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
@@ -95,6 +115,10 @@ pub struct KubernetesSettings {
     pub agent_service_account: String,
     /// The Lease, in `namespace`.
     pub lease: String,
+    /// How long others wait for a leader that is no longer heard of.
+    pub lease_duration: Duration,
+    /// How long the object of a node must have been gone before the node is retired.
+    pub gone_after: Duration,
     /// Name of this collector in the Lease; unique among its replicas.
     pub identity: String,
     /// Where the serving certificate comes from.
@@ -157,6 +181,8 @@ impl KubernetesSettings {
             audience,
             agent_service_account,
             lease,
+            lease_seconds,
+            gone_after,
             identity,
             tls_secret,
             tls_secret_external,
@@ -196,6 +222,20 @@ impl KubernetesSettings {
                 DEFAULT_AGENT_SERVICE_ACCOUNT,
             )?,
             lease: name("--lease", lease, DEFAULT_NAME)?,
+            lease_duration: seconds(
+                "--lease-seconds",
+                lease_seconds,
+                DEFAULT_LEASE_SECS,
+                LEASE_BOUNDS,
+                "from 3 to 300 seconds",
+            )?,
+            gone_after: seconds(
+                "--gone-after",
+                gone_after,
+                DEFAULT_GONE_AFTER_SECS,
+                GONE_AFTER_BOUNDS,
+                "from 1 to 86400 seconds",
+            )?,
             identity: match identity {
                 Some(identity) => identity,
                 None => own_name()?,
@@ -217,6 +257,8 @@ impl KubernetesRaw {
             audience,
             agent_service_account,
             lease,
+            lease_seconds,
+            gone_after,
             identity,
             tls_secret,
             tls_secret_external,
@@ -234,6 +276,8 @@ impl KubernetesRaw {
             (audience.is_some(), "--audience"),
             (agent_service_account.is_some(), "--agent-service-account"),
             (lease.is_some(), "--lease"),
+            (lease_seconds.is_some(), "--lease-seconds"),
+            (gone_after.is_some(), "--gone-after"),
             (identity.is_some(), "--identity"),
             (tls_secret.is_some(), "--tls-secret"),
             (*tls_secret_external, "--tls-secret-external"),
@@ -262,6 +306,21 @@ fn name(
         Ok(_) => Ok(given),
         Err(_) => Err(InvalidSettings::Kubernetes { flag, expected, got: given }),
     }
+}
+
+/// A number of seconds within `bounds`, or `default`.
+fn seconds(
+    flag: &'static str,
+    given: Option<u64>,
+    default: u64,
+    bounds: RangeInclusive<u64>,
+    expected: &'static str,
+) -> Result<Duration, InvalidSettings> {
+    let secs = given.unwrap_or(default);
+    if !bounds.contains(&secs) {
+        return Err(InvalidSettings::Kubernetes { flag, expected, got: secs.to_string() });
+    }
+    Ok(Duration::from_secs(secs))
 }
 
 /// The host's name: in a pod that is the pod's, which no other replica has.
