@@ -5,7 +5,6 @@
 //! when a test panics.
 
 pub mod bench;
-pub mod cluster;
 pub mod directory;
 pub mod fleet;
 pub mod fuzz;
@@ -13,5 +12,4 @@ pub mod golden;
 pub mod http;
 pub mod node;
 pub mod process;
-pub mod wait;
 pub mod worker;

@@ -1,7 +1,6 @@
 //! Whole-system tests: real binaries, real files, real sockets, on loopback.
 
 mod captured;
-mod cluster;
 mod durable;
 mod fleet;
 mod fuzz;

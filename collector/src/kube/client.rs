@@ -1,27 +1,55 @@
-//! Clients of the API server: one that reads and repeats itself, one that acts and does not.
+//! The ways to the API server: one client that reads, one that acts, one for the Lease.
 //!
-//! kube repeats 429, 503 and 504 up to 15 times by itself, on POST too. That is right for reading
-//! and wrong for whatever changes or decides something: there the caller repeats, if anybody.
+//! ```text
+//! reading   GET, watch; retries 429, 503 and 504 up to 15 times by itself, as kube does
+//! acting    everything that changes something, and reviews; never retries, behind the fence
+//! electing  the Lease; never retries, no fence: it is what opens the fence
+//! ```
+//!
+//! An answer that tells nothing (a timeout, a 504, a cut connection) may stand for a change that
+//! was carried out: [`CallError::carried_out`] keeps the two apart, and no client here tries such a
+//! request again.
 
+use std::future::Future;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
+use hyper::header::USER_AGENT;
 use kube::Client;
 use kube::Config;
+use kube::client::ClientBuilder;
 use kube::config::KubeConfigOptions;
 use kube::config::Kubeconfig;
+use palisade_report::bound::clean_text;
 
-/// For a connection to the API server, TLS included: it is near, or not there.
+use super::fence::Fence;
+use super::fence::NotLeader;
+
+/// Name and version in the `User-Agent` of every request.
+pub const PRODUCT: &str = concat!("palisade-collector/", env!("CARGO_PKG_VERSION"));
+
+/// How long a call that asks or changes one thing may take, unless its caller has less time.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Both clients; cheap to clone.
+/// Silence on a connection that waits for an answer, for clients that watch nothing: beyond every
+/// call's own timeout, so that it only ends what nobody waits for any more.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The clients. Cheap to clone.
 #[derive(Clone)]
 pub struct Clients {
-    /// Reads and watches; repeats itself.
+    /// For reading and watching; repeats itself.
     pub reading: Client,
-    /// Writes and reviews; never repeats itself.
+    /// For everything that changes or decides something; never repeats itself. Refuses changes with
+    /// [`CallError::NotLeader`] while this process does not lead; reviews change nothing.
     pub acting: Client,
+    /// For the Lease only.
+    pub(super) electing: Client,
 }
 
 impl std::fmt::Debug for Clients {
@@ -30,73 +58,200 @@ impl std::fmt::Debug for Clients {
     }
 }
 
-/// Why there is no client. At fault: configuration. The causes are kube's own, in its words.
+/// Why there is no way to the API server. At fault: configuration. That it does not answer is none
+/// of these: that heals.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig cannot be used.
-    #[error("failed to use the kubeconfig {path}: {reason}")]
+    /// The kubeconfig cannot be read or used.
+    #[error("failed to use the kubeconfig {path}: {said}")]
     Kubeconfig {
         /// The file.
         path: PathBuf,
-        /// Why.
-        reason: String,
+        /// What was wrong; kube's errors name their causes themselves.
+        said: String,
     },
-    /// This is no pod, or one without a ServiceAccount's token.
+    /// What every pod has is not there.
     #[error(
-        "failed to find the API server as a pod does: {reason}; outside of a pod give --kubeconfig"
+        "failed to find the API server as a pod does: {said}; outside of one give --kubeconfig"
     )]
     InCluster {
-        /// Why.
-        reason: String,
+        /// What was missing.
+        said: String,
     },
-    /// A client cannot be made of the configuration.
-    #[error("failed to make a client of the API server: {reason}")]
-    Client {
-        /// Why.
-        reason: String,
+    /// Certificates or credentials cannot be used.
+    #[error("failed to set up the way to the API server: {said}")]
+    Build {
+        /// What was wrong.
+        said: String,
     },
 }
 
 impl Clients {
-    /// Clients by a kubeconfig, or as every pod finds the API server. Nothing is asked yet.
+    /// Sets up the clients. Connects to nothing yet.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
+    pub async fn connect(kubeconfig: Option<&Path>, fence: &Fence) -> Result<Self, ConnectError> {
         let mut config = match kubeconfig {
-            Some(path) => from_file(path).await?,
+            Some(path) => from_kubeconfig(path).await?,
             None => Config::incluster()
-                .map_err(|error| ConnectError::InCluster { reason: error.to_string() })?,
+                .map_err(|error| ConnectError::InCluster { said: said(&error) })?,
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        let client = |config: Config| {
-            Client::try_from(config)
-                .map_err(|error| ConnectError::Client { reason: error.to_string() })
+        let mut named = config.clone();
+        named.headers.push((USER_AGENT, HeaderValue::from_static(PRODUCT)));
+        let reading = build(named.clone(), None)?;
+        let quick = |mut config: Config| {
+            config.default_retry = false;
+            config.read_timeout = Some(SILENCE_TIMEOUT);
+            config.reset_reader_on_write = true;
+            config
         };
-        config.default_retry = true;
-        let reading = client(config.clone())?;
-        config.default_retry = false;
-        let acting = client(config)?;
-        Ok(Self { reading, acting })
+        // The fence names the product itself, together with the epoch.
+        let acting = build(quick(config), Some(fence))?;
+        let electing = build(quick(named), None)?;
+        Ok(Self { reading, acting, electing })
     }
 }
 
-async fn from_file(path: &Path) -> Result<Config, ConnectError> {
-    let failed = |reason: String| ConnectError::Kubeconfig { path: path.to_owned(), reason };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(error.to_string()))?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| failed(error.to_string()))
+async fn from_kubeconfig(path: &Path) -> Result<Config, ConnectError> {
+    let unusable = |error: kube::config::KubeconfigError| ConnectError::Kubeconfig {
+        path: path.to_owned(),
+        said: said(&error),
+    };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
+    let options = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
+}
+
+fn build(config: Config, fence: Option<&Fence>) -> Result<Client, ConnectError> {
+    let builder = ClientBuilder::try_from(config)
+        .map_err(|error| ConnectError::Build { said: said(&error) })?;
+    Ok(match fence {
+        Some(fence) => builder.with_layer(fence).build(),
+        None => builder.build(),
+    })
+}
+
+/// What a foreign error says, fit for a log: bounded, without control characters. kube prints
+/// causes within its messages, so the chain ends here.
+fn said(error: &dyn std::error::Error) -> String {
+    clean_text(&error.to_string())
+}
+
+/// Why a call brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// This process does not lead; nothing was sent.
+    #[error("failed to act: this collector does not lead")]
+    NotLeader,
+    /// The API server answered with a refusal or a failure.
+    #[error("failed with status {code} ({reason}): {message}")]
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// The word for it, such as `Conflict`.
+        reason: String,
+        /// The sentence.
+        message: String,
+    },
+    /// No answer in time.
+    #[error("failed to get an answer within {0:?}")]
+    TimedOut(Duration),
+    /// No answer that could be understood: no connection, cut off, not JSON.
+    #[error("failed to reach the API server: {said}")]
+    Unreached {
+        /// What happened.
+        said: String,
+    },
+}
+
+/// Whether the change that was asked for may have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CarriedOut {
+    /// It did not.
+    No,
+    /// Nobody can tell; read before the next try.
+    Unknown,
+}
+
+impl CallError {
+    /// Whether the change that was asked for may have happened.
+    #[must_use]
+    pub const fn carried_out(&self) -> CarriedOut {
+        match self {
+            Self::NotLeader => CarriedOut::No,
+            // 408 of a proxy says as little as a timeout of ours.
+            Self::Refused { code: 400..=407 | 409..=499, .. } => CarriedOut::No,
+            Self::Refused { .. } | Self::TimedOut(_) | Self::Unreached { .. } => {
+                CarriedOut::Unknown
+            }
+        }
+    }
+
+    /// Whether the API server answered with this status.
+    #[must_use]
+    pub const fn is(&self, status: u16) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == status)
+    }
+}
+
+impl From<kube::Error> for CallError {
+    fn from(error: kube::Error) -> Self {
+        if let kube::Error::Api(status) = error {
+            return Self::Refused {
+                code: status.code,
+                reason: clean_text(&status.reason),
+                message: clean_text(&status.message),
+            };
+        }
+        if matches!(&error, kube::Error::Service(error) if error.is::<NotLeader>()) {
+            return Self::NotLeader;
+        }
+        Self::Unreached { said: said(&error) }
+    }
+}
+
+/// Makes a call that must be answered within `within`.
+///
+/// # Errors
+/// [`CallError`].
+pub async fn call<T>(
+    within: Duration,
+    asked: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(within, asked).await {
+        Ok(answer) => answer.map_err(CallError::from),
+        Err(_) => Err(CallError::TimedOut(within)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::fence::MachineClock;
     use super::*;
 
     #[tokio::test]
     async fn a_kubeconfig_that_is_not_there_is_named() {
         let path = Path::new("/nowhere/kubeconfig");
-        let refused = Clients::connect(Some(path)).await.unwrap_err().to_string();
+        let fence = Fence::shut(Arc::new(MachineClock));
+        let refused = Clients::connect(Some(path), &fence).await.unwrap_err().to_string();
         assert!(refused.contains("/nowhere/kubeconfig"), "{refused}");
+    }
+
+    #[test]
+    fn only_a_clear_refusal_says_that_nothing_was_changed() {
+        let refused =
+            |code| CallError::Refused { code, reason: String::new(), message: String::new() };
+        for code in [400, 403, 404, 409, 422, 429] {
+            assert_eq!(refused(code).carried_out(), CarriedOut::No, "{code}");
+        }
+        for code in [408, 500, 503, 504] {
+            assert_eq!(refused(code).carried_out(), CarriedOut::Unknown, "{code}");
+        }
+        assert_eq!(CallError::TimedOut(CALL_TIMEOUT).carried_out(), CarriedOut::Unknown);
+        assert_eq!(CallError::NotLeader.carried_out(), CarriedOut::No);
     }
 }

@@ -1,11 +1,26 @@
-//! The Kubernetes side of the collector: questions to the API server, and what watches know.
+//! The Kubernetes side of the collector: what the API server says comes in, what must be seen there
+//! goes out. Nothing is decided here but who leads, and that in a pure part of its own.
 //!
 //! ```text
+//! Lease ──> leader ──> fence ─────────────┐ asked before each request that changes something
+//! Nodes, agents' pods ──> nodes ──> engine │
+//!                         leader's tasks ──┴──> acting client ──> API server
 //! client ── review, access ──> auth        (who asks, and may they?)
-//!        └─ directory <── watches          (what exists, from memory)
+//!        └─ directory <── nodes            (what exists, from memory)
 //! ```
 //!
 //! Without `--kubernetes` nothing in here runs. kube's types stay in here.
 
 pub mod client;
 pub mod directory;
+pub mod fence;
+pub mod leader;
+pub mod lease;
+
+pub use client::CallError;
+pub use client::Clients;
+pub use fence::Fence;
+pub use fence::NotLeader;
+pub use leader::Leadership;
+pub use lease::Epoch;
+pub use lease::Standing;
