@@ -28,6 +28,7 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::SectionName;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
@@ -88,6 +89,7 @@ const BUSY_RETRY_SECS: u64 = 2;
 enum Event {
     Heartbeat {
         node: NodeName,
+        uid: Option<NodeUid>,
         heartbeat: Box<Heartbeat>,
         received_at: Moment,
         reply: oneshot::Sender<Result<HeartbeatReply, Refusal>>,
@@ -100,6 +102,7 @@ enum Event {
     Stop,
     Upload {
         node: NodeName,
+        uid: Option<NodeUid>,
         report: Digest,
         boot_id: BootId,
         sections: Vec<ReceivedSection>,
@@ -180,18 +183,20 @@ impl Engine {
         Ok((engine, EngineThread { handle: thread, ended }))
     }
 
-    /// A heartbeat of `node`, heard at `received_at`.
+    /// A heartbeat of `node`, heard at `received_at`. `uid` is what it is in its cluster; `None`
+    /// standalone.
     ///
     /// # Errors
     /// [`Refusal`]: nothing of it was kept.
     pub async fn heartbeat(
         &self,
         node: NodeName,
+        uid: Option<NodeUid>,
         heartbeat: Heartbeat,
         received_at: Moment,
     ) -> Result<HeartbeatReply, Refusal> {
         let heartbeat = Box::new(heartbeat);
-        self.ask(|reply| Event::Heartbeat { node, heartbeat, received_at, reply }).await
+        self.ask(|reply| Event::Heartbeat { node, uid, heartbeat, received_at, reply }).await
     }
 
     /// Sections of a report of `node`. The answer means that they are durable. `unusable` are those
@@ -202,12 +207,14 @@ impl Engine {
     pub async fn upload(
         &self,
         node: NodeName,
+        uid: Option<NodeUid>,
         report: Digest,
         boot_id: BootId,
         sections: Vec<ReceivedSection>,
         unusable: Vec<(SectionName, Digest)>,
     ) -> Result<UploadReply, Refusal> {
-        self.ask(|reply| Event::Upload { node, report, boot_id, sections, unusable, reply }).await
+        self.ask(|reply| Event::Upload { node, uid, report, boot_id, sections, unusable, reply })
+            .await
     }
 
     /// Retires a node: its findings end, its sections are released, its history stays.
@@ -344,7 +351,8 @@ impl Owner {
     fn handle(&mut self, event: Event) -> Going {
         let now = Now::read(&*self.clock);
         match event {
-            Event::Heartbeat { node, heartbeat, received_at, reply } => {
+            Event::Heartbeat { node, uid, heartbeat, received_at, reply } => {
+                self.core.recognise(&node, uid.as_ref(), now);
                 let outcome = self.core.heartbeat(&node, &heartbeat, received_at, now);
                 self.core.answer(outcome, |result| Reply::Heartbeat(reply, result));
             }
@@ -354,7 +362,8 @@ impl Owner {
             }
             Event::Rules(judge) => self.core.judge_by(judge, now),
             Event::Stop => return Going::Out,
-            Event::Upload { node, report, boot_id, sections, unusable, reply } => {
+            Event::Upload { node, uid, report, boot_id, sections, unusable, reply } => {
+                self.core.recognise(&node, uid.as_ref(), now);
                 let upload = Upload { report, boot_id, sections, unusable };
                 let outcome = self.core.upload(&node, upload, now);
                 self.core.answer(outcome, |result| Reply::Upload(reply, result));

@@ -5,6 +5,7 @@
 //! when a test panics.
 
 pub mod bench;
+pub mod cluster;
 pub mod directory;
 pub mod fleet;
 pub mod fuzz;
@@ -12,4 +13,5 @@ pub mod golden;
 pub mod http;
 pub mod node;
 pub mod process;
+pub mod wait;
 pub mod worker;

@@ -1,6 +1,7 @@
 //! Whole-system tests: real binaries, real files, real sockets, on loopback.
 
 mod captured;
+mod cluster;
 mod durable;
 mod fleet;
 mod fuzz;

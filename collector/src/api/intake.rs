@@ -48,13 +48,13 @@ pub async fn sections(
         checked.map_err(|_| Refused::new(Kind::Internal, "the sections could not be checked"))?;
     let began = Instant::now();
     let is_hopeless = good.is_empty();
-    let mut reply = match loaded.engine.upload(node.clone(), report, boot_id, good, unusable).await
-    {
-        Ok(reply) => reply,
-        // What is wrong with each section says more than that nobody waits for them.
-        Err(Refusal::NotAnnounced) if is_hopeless => UploadReply::default(),
-        Err(refusal) => return Err(refusal.into()),
-    };
+    let mut reply =
+        match loaded.engine.upload(node.clone(), None, report, boot_id, good, unusable).await {
+            Ok(reply) => reply,
+            // What is wrong with each section says more than that nobody waits for them.
+            Err(Refusal::NotAnnounced) if is_hopeless => UploadReply::default(),
+            Err(refusal) => return Err(refusal.into()),
+        };
     for (name, problem) in &refused {
         // A broken agent says the same again and again; the reply and the figures have them all.
         if complaints.take(&(), Instant::now()).is_err() {

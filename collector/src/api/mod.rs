@@ -139,7 +139,7 @@ impl App {
                 let loaded = self.loaded()?;
                 self.figures.count_heartbeat();
                 let now = loaded.clock.now();
-                Ok(Answer::json(&loaded.engine.heartbeat(node, *heartbeat, now).await?))
+                Ok(Answer::json(&loaded.engine.heartbeat(node, None, *heartbeat, now).await?))
             }
             Call::Sections { node, upload } => {
                 let Self { figures, complaints, .. } = self;

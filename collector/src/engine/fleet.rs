@@ -8,6 +8,7 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Manifest;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::SectionName;
 
 use super::ask::Asks;
@@ -260,6 +261,10 @@ impl Core {
             },
         })
     }
+
+    /// Takes note of what a node is before its message is taken. `None` standalone, where a node is
+    /// its name.
+    pub(super) const fn recognise(&self, _name: &NodeName, _uid: Option<&NodeUid>, _now: Now) {}
 
     /// A node that is not gone.
     pub(super) fn live(&self, name: &NodeName) -> Option<&Arc<Node>> {

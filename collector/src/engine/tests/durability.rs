@@ -160,12 +160,13 @@ fn the_handle_answers_publishes_and_stops() {
     let now = Now::read(&*clock);
     runtime.block_on(async {
         node.with_manifest = true;
-        let beat = engine.heartbeat(node.name.clone(), node.heartbeat(now), now.at).await.unwrap();
+        let beat =
+            engine.heartbeat(node.name.clone(), None, node.heartbeat(now), now.at).await.unwrap();
         let Want::Sections(names) = beat.want else { panic!("{beat:?}") };
         let sections = names.iter().map(|name| node.section(*name)).collect();
         let report = node.manifest().digest();
         engine
-            .upload(node.name.clone(), report, node.boot.clone(), sections, Vec::new())
+            .upload(node.name.clone(), None, report, node.boot.clone(), sections, Vec::new())
             .await
             .unwrap();
         let enrolled = changes.recv().await.unwrap();
