@@ -33,6 +33,7 @@ use tokio::task::JoinSet;
 
 use crate::http::Answer;
 use crate::http::Client;
+use crate::http::Trust;
 
 /// Agents that talk at the same time: below the number of connections that a collector takes from
 /// one address before any of them has shown who it is.
@@ -49,6 +50,8 @@ pub struct Node {
     pub sequence: u64,
     /// The authorities that it says it trusts.
     pub trust: Option<TrustId>,
+    /// Its bearer token, for collectors that ask who is there.
+    pub token: Option<String>,
     manifest: Manifest,
     sections: Arc<BTreeMap<SectionName, String>>,
     own: BTreeMap<SectionName, String>,
@@ -138,6 +141,7 @@ impl Node {
             boot_id,
             sequence: 1,
             trust: None,
+            token: None,
             manifest,
             sections: Arc::clone(shared),
             own: texts(&own),
@@ -262,15 +266,47 @@ impl Node {
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
-/// Lets every node talk once, a few at a time over kept connections.
-pub async fn talk(address: SocketAddr, nodes: Vec<Node>) -> (Vec<Node>, Talk) {
+/// Where agents find their collector.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whom they believe; `None`: clear text.
+    pub trust: Option<Trust>,
+}
+
+impl From<SocketAddr> for Server {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, trust: None }
+    }
+}
+
+impl Server {
+    /// A client that speaks for `node`.
+    #[must_use]
+    pub fn client(&self, node: &Node) -> Client {
+        let mut client = Client::new(self.address);
+        if let Some(trust) = &self.trust {
+            client = client.with_trust(trust);
+        }
+        if let Some(token) = &node.token {
+            client = client.with_token(token);
+        }
+        client
+    }
+}
+
+/// Lets every node talk once, a few at a time over connections of their own.
+pub async fn talk(server: impl Into<Server>, nodes: Vec<Node>) -> (Vec<Node>, Talk) {
+    let server = server.into();
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
     for mut node in nodes {
         let permits = Arc::clone(&permits);
+        let mut client = server.client(&node);
         tasks.spawn(async move {
             let _permit = permits.acquire_owned().await.expect("an open semaphore");
-            let talk = node.talk(&mut Client::new(address)).await;
+            let talk = node.talk(&mut client).await;
             (node, talk)
         });
     }
@@ -286,11 +322,16 @@ pub async fn talk(address: SocketAddr, nodes: Vec<Node>) -> (Vec<Node>, Talk) {
 }
 
 /// Lets all nodes talk until the collector wants nothing of anybody; at most `rounds` times.
-pub async fn settle(address: SocketAddr, mut nodes: Vec<Node>, rounds: usize) -> (Vec<Node>, Talk) {
+pub async fn settle(
+    server: impl Into<Server>,
+    mut nodes: Vec<Node>,
+    rounds: usize,
+) -> (Vec<Node>, Talk) {
+    let server = server.into();
     let mut all = Talk::default();
     for _ in 0..rounds {
         let round;
-        (nodes, round) = talk(address, nodes).await;
+        (nodes, round) = talk(server.clone(), nodes).await;
         let quiet = round.manifests == 0 && round.uploads() == 0;
         all.add(round);
         if quiet {

@@ -1,7 +1,8 @@
-//! A small HTTP/1.1 client over one kept connection. It does what a test says, also what no decent
-//! client would.
+//! A small HTTP/1.1 client over one kept connection, in clear text or TLS. It does what a test says,
+//! also what no decent client would.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -13,9 +14,17 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::HeaderMap;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// How long any answer may take; a hang fails the test instead of hanging it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -25,7 +34,38 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Client {
     address: SocketAddr,
     token: Option<String>,
+    trust: Option<Trust>,
     sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// Whom a client believes over TLS: authorities, and the name that the server must have.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Trust {
+    /// Trusts the authorities in `pem` and nobody else, for a server called `name`.
+    ///
+    /// # Panics
+    /// If there is no certificate in `pem`, or `name` is neither a name nor an address.
+    #[must_use]
+    pub fn new(pem: &str, name: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate.expect("a certificate in PEM")).expect("an authority");
+        }
+        assert!(!roots.is_empty(), "no certificate in {pem:?}");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions that the provider has")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).expect("the name of a server");
+        Self { config: Arc::new(config), name }
+    }
 }
 
 /// What came back.
@@ -70,13 +110,20 @@ impl Client {
     /// A client without a token.
     #[must_use]
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, token: None, sender: None }
+        Self { address, token: None, trust: None, sender: None }
     }
 
     /// The same with a bearer token.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
+        self
+    }
+
+    /// The same over TLS.
+    #[must_use]
+    pub fn with_trust(mut self, trust: &Trust) -> Self {
+        self.trust = Some(trust.clone());
         self
     }
 
@@ -133,6 +180,17 @@ impl Client {
         let stream = TcpStream::connect(self.address)
             .await
             .unwrap_or_else(|error| panic!("connect to {}: {error}", self.address));
+        let Some(Trust { config, name }) = &self.trust else { return Self::greet(stream).await };
+        let stream = TlsConnector::from(Arc::clone(config))
+            .connect(name.clone(), stream)
+            .await
+            .unwrap_or_else(|error| panic!("TLS with {}: {error}", self.address));
+        Self::greet(stream).await
+    }
+
+    async fn greet(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<SendRequest<Full<Bytes>>, hyper::Error> {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
