@@ -1,8 +1,10 @@
 //! Counts of what the HTTP side does, passed down as a value; `/metrics` shows them.
 
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use palisade_report::Moment;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::http::limits::TooMany;
@@ -22,6 +24,20 @@ pub struct Figures {
     uploads: AtomicU64,
     heartbeats: AtomicU64,
     commit_wait: CommitWait,
+    behind: AtomicU64,
+    authority_end: AtomicI64,
+    serving_end: AtomicI64,
+}
+
+/// The collector's own certificates at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCertificates {
+    /// End of the serving certificate; `None`: there is none, or it cannot be read.
+    pub serving_end: Option<Moment>,
+    /// End of the authority that signs; `None`: it is somebody else's.
+    pub authority_end: Option<Moment>,
+    /// Agents that were heard lately and do not trust what is published.
+    pub behind: u64,
 }
 
 /// How long agents waited for their uploads to become durable.
@@ -141,6 +157,34 @@ impl Figures {
         &self.commit_wait
     }
 
+    /// The serving certificate ends then.
+    pub fn set_serving_end(&self, end: Option<Moment>) {
+        self.serving_end.store(end.map_or(0, Moment::unix), Ordering::Relaxed);
+    }
+
+    /// The signing authority ends then.
+    pub fn set_authority_end(&self, end: Option<Moment>) {
+        self.authority_end.store(end.map_or(0, Moment::unix), Ordering::Relaxed);
+    }
+
+    /// So many agents do not trust what is published.
+    pub fn set_behind(&self, behind: usize) {
+        self.behind.store(u64::try_from(behind).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The collector's own certificates now.
+    #[must_use]
+    pub fn own_certificates(&self) -> OwnCertificates {
+        let end = |end: &AtomicI64| {
+            Some(end.load(Ordering::Relaxed)).filter(|end| *end != 0).map(Moment::from_unix)
+        };
+        OwnCertificates {
+            serving_end: end(&self.serving_end),
+            authority_end: end(&self.authority_end),
+            behind: at(&self.behind),
+        }
+    }
+
     /// The counts now.
     #[must_use]
     pub fn counted(&self) -> Counted {
@@ -157,6 +201,9 @@ impl Figures {
             uploads,
             heartbeats,
             commit_wait: _,
+            behind: _,
+            authority_end: _,
+            serving_end: _,
         } = self;
         Counted {
             accept_errors: at(accept_errors),

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::sync::RwLock;
 
 use palisade_report::Digest;
+use palisade_report::Moment;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::CertificateDer;
@@ -16,6 +17,8 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio_rustls::TlsAcceptor;
 
 use crate::settings::TlsFiles;
+
+pub mod certificate;
 
 /// Bytes that a certificate or key file may have.
 const MAX_PEM: u64 = 1024 * 1024;
@@ -54,13 +57,28 @@ pub enum TlsError {
 
 /// The present certificate and key.
 pub struct Tls {
-    files: TlsFiles,
-    current: RwLock<(Digest, Arc<ServerConfig>)>,
+    source: Source,
+    current: RwLock<Current>,
+}
+
+/// Where certificate and key come from.
+#[derive(Debug)]
+enum Source {
+    /// Files that are read again.
+    Files(TlsFiles),
+    /// Whoever calls [`Tls::replace`].
+    Handed,
+}
+
+struct Current {
+    digest: Digest,
+    config: Arc<ServerConfig>,
+    end: Option<Moment>,
 }
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Tls").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
@@ -80,31 +98,77 @@ impl Tls {
     /// [`TlsError`], naming the file.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let (cert, key) = read_pair(&files)?;
-        let current = RwLock::new((digest(&cert, &key), config(&files, &cert, &key)?));
-        Ok(Self { files, current })
+        let current = RwLock::new(Current::new(&files, &cert, &key)?);
+        Ok(Self { source: Source::Files(files), current })
     }
 
-    /// Reads the files again, and takes them if they are different and usable.
+    /// Serves this pair (PEM) until it is replaced.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the part as the key of a Secret.
+    pub fn handed(cert: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let current = RwLock::new(Current::new(&secret_keys(), cert, key)?);
+        Ok(Self { source: Source::Handed, current })
+    }
+
+    /// Serves new connections with this pair (PEM), if it is usable.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the part as the key of a Secret; what was in use stays in use.
+    pub fn replace(&self, cert: &[u8], key: &[u8]) -> Result<Reloaded, TlsError> {
+        self.take(&secret_keys(), cert, key)
+    }
+
+    /// Reads the files again, and takes them if they are different and usable. Without files,
+    /// nothing changes.
     ///
     /// # Errors
     /// [`TlsError`]; what was in use stays in use.
     pub fn reload(&self) -> Result<Reloaded, TlsError> {
-        let (cert, key) = read_pair(&self.files)?;
-        let digest = digest(&cert, &key);
-        if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == digest {
-            return Ok(Reloaded::Unchanged);
+        match &self.source {
+            Source::Files(files) => {
+                let (cert, key) = read_pair(files)?;
+                self.take(files, &cert, &key)
+            }
+            Source::Handed => Ok(Reloaded::Unchanged),
         }
-        let config = config(&self.files, &cert, &key)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (digest, config);
-        Ok(Reloaded::Replaced)
+    }
+
+    /// End of the certificate that is served; `None` if that cannot be read.
+    #[must_use]
+    pub fn end(&self) -> Option<Moment> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).end
     }
 
     /// An acceptor with the present certificate.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&current.1).into()
+        Arc::clone(&current.config).into()
     }
+
+    fn take(&self, names: &TlsFiles, cert: &[u8], key: &[u8]) -> Result<Reloaded, TlsError> {
+        let digest = digest(cert, key);
+        if self.current.read().unwrap_or_else(PoisonError::into_inner).digest == digest {
+            return Ok(Reloaded::Unchanged);
+        }
+        let next = Current::new(names, cert, key)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(Reloaded::Replaced)
+    }
+}
+
+impl Current {
+    fn new(names: &TlsFiles, cert: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let config = config(names, cert, key)?;
+        let leaf = certificate::parse_all(cert).ok().and_then(|chain| chain.into_iter().next());
+        Ok(Self { digest: digest(cert, key), config, end: leaf.map(|leaf| leaf.not_after) })
+    }
+}
+
+/// The names of the two parts within a Secret of type `kubernetes.io/tls`.
+fn secret_keys() -> TlsFiles {
+    TlsFiles { cert: "tls.crt".into(), key: "tls.key".into() }
 }
 
 fn digest(cert: &[u8], key: &[u8]) -> Digest {

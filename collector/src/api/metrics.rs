@@ -18,6 +18,7 @@ use super::answer::Media;
 use super::answer::Refused;
 use crate::figures::Counted;
 use crate::figures::Figures;
+use crate::figures::OwnCertificates;
 use crate::figures::STATUS_CLASSES;
 use crate::figures::TURNED_AWAY;
 use crate::snapshot::NodeState;
@@ -46,6 +47,7 @@ pub fn text(
         let help = "End of the certificate on any node that ends first, in Unix time";
         registry.register_with_unit("certificate_earliest_end", help, Unit::Seconds, gauge);
     }
+    own_certificates(&mut registry, figures);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| {
         tracing::error!(%error, "the figures cannot be written");
@@ -138,6 +140,28 @@ fn traffic(registry: &mut Registry, figures: &Figures, open_connections: usize) 
         Unit::Seconds,
         figures.commit_wait().0.clone(),
     );
+}
+
+/// What the collector serves with and what agents make of it. An end that is not known has no
+/// figure, so that no alert compares it with now.
+fn own_certificates(registry: &mut Registry, figures: &Figures) {
+    let OwnCertificates { serving_end, authority_end, behind } = figures.own_certificates();
+    for (name, help, end) in [
+        (
+            "serving_certificate_end",
+            "End of the collector's certificate, in Unix time",
+            serving_end,
+        ),
+        ("authority_end", "End of the collector's own authority, in Unix time", authority_end),
+    ] {
+        if let Some(end) = end {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(end.unix());
+            registry.register_with_unit(name, help, Unit::Seconds, gauge);
+        }
+    }
+    let help = "Agents heard lately that do not trust exactly the published authorities";
+    gauge(registry, "agents_behind_trust", help, behind);
 }
 
 fn labels(labels: &[(&'static str, &str)]) -> Labels {

@@ -11,6 +11,7 @@
 //!
 //! Without `--kubernetes` nothing in here runs. kube's types stay in here.
 
+pub mod authority;
 pub mod client;
 pub mod directory;
 pub mod fence;
