@@ -1,20 +1,12 @@
-# One image per component, each a static binary on nothing:
-#   docker build --target agent     -t palisade-agent .
-#   docker build --target collector -t palisade-collector .
+# `make image` in the pinned toolchain's container, for people with an engine and no Rust. It decides
+# nothing: what is in the images stands in the Makefile and tests/tools/image.
+#   docker build --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) --output target/image .
+#   docker load --input target/image/palisade-agent.tar
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
 COPY . .
-ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/src=."
-# The explicit target keeps proc-macros dynamic; each package alone keeps features apart.
-RUN cargo build --locked --target x86_64-unknown-linux-gnu --profile agent -p palisade-agent \
- && cargo build --locked --target x86_64-unknown-linux-gnu --release -p palisade-collector
+ARG SOURCE_DATE_EPOCH=0
+RUN make image
 
-FROM scratch AS agent
-COPY --from=build /src/target/x86_64-unknown-linux-gnu/agent/palisade-agent /palisade-agent
-ENTRYPOINT ["/palisade-agent"]
-CMD ["run", "--root", "/host"]
-
-FROM scratch AS collector
-COPY --from=build /src/target/x86_64-unknown-linux-gnu/release/palisade-collector /palisade-collector
-USER 65532:65532
-ENTRYPOINT ["/palisade-collector"]
+FROM scratch
+COPY --from=build /src/target/image /

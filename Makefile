@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz golden tools packages components agent-static clean
+.PHONY: help run test check bench fuzz golden image tools packages components agent-static collector-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -13,7 +13,17 @@ endif
 host_target := $(shell rustc -vV | sed -n 's/^host: //p')
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/palisade
 cargo_deny := $(cache)/cargo-deny-0.20.2/bin/cargo-deny
-static := target/$(host_target)/agent/palisade-agent
+version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# PROFILE=dev builds both parts faster; without it each has the profile that is shipped.
+built = target/$(host_target)/$(patsubst dev,debug,$(or $(PROFILE),$(1)))
+static := $(call built,agent)/palisade-agent
+static_collector := $(call built,release)/palisade-collector
+# Static, and the same bytes wherever checkout and registry lie; C code (SQLite, zstd) likewise.
+# The explicit target keeps proc-macros dynamic; each package built alone keeps features apart.
+cargo_home := $(or $(CARGO_HOME),$(HOME)/.cargo)
+build_static := CFLAGS="-ffile-prefix-map=$(cargo_home)=cargo -ffile-prefix-map=$(CURDIR)=." \
+  RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=." \
+  cargo build --locked --target $(host_target)
 packages := palisade-report palisade-rules palisade-inspect palisade-agent palisade-collector
 
 help: ## Show these lines
@@ -37,8 +47,14 @@ test: tools components agent-static ## Everything that CI runs
 	$(cargo_deny) --workspace check --hide-inclusion-graph bans licenses sources
 
 agent-static:
-	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=." \
-	  cargo build --locked --profile agent --target $(host_target) -p palisade-agent
+	$(build_static) --profile $(or $(PROFILE),agent) -p palisade-agent
+
+collector-static:
+	$(build_static) --profile $(or $(PROFILE),release) -p palisade-collector
+
+image: agent-static collector-static ## Both images as OCI archives below target/image, no container engine needed
+	tests/tools/image target/image/palisade-agent.tar palisade-agent:$(version) 0:0 $(static) run --root /host
+	tests/tools/image target/image/palisade-collector.tar palisade-collector:$(version) 65532:65532 $(static_collector)
 
 bench: agent-static ## Ratios against real peers and bare limits (BENCH="B5 B11" for some rows)
 	tests/tools/peers

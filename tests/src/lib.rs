@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod fuzz;
 pub mod golden;
 pub mod http;
+pub mod image;
 pub mod node;
 pub mod process;
 pub mod wait;

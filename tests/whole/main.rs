@@ -7,6 +7,7 @@ mod fleet;
 mod fuzz;
 mod hostile_http;
 mod hostile_tree;
+mod image;
 mod shape;
 mod spine;
 mod wire;
