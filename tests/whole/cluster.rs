@@ -138,6 +138,43 @@ fn controllers_and_scheduler_work() {
 }
 
 #[test]
+fn a_hundred_fake_nodes_are_ready_run_pods_and_go() {
+    let cluster = ControlPlane::start();
+    cluster.namespace("palisade-system", &["palisade-agent"]);
+    let began = Instant::now();
+    let kwok = cluster.kwok();
+    let names = kwok.nodes("pool", 100);
+    println!("100 nodes Ready in {:?}", began.elapsed());
+    let listed = cluster.kubectl(&["get", "nodes", "--no-headers"]);
+    assert_eq!(listed.lines().filter(|line| line.contains(" Ready ")).count(), 100, "{listed}");
+
+    let pods = cluster.pods("palisade-system", "agent", "palisade-agent", &names);
+    wait::until("all pods run", WITHIN, || {
+        let phases =
+            ["get", "pods", "-n", "palisade-system", "-o", "jsonpath={.items[*].status.phase}"];
+        let phases = cluster.kubectl(&phases);
+        let running = phases.split(' ').filter(|phase| *phase == "Running").count();
+        if running == pods.len() { Ok(()) } else { Err(phases) }
+    });
+    let tokens = cluster.tokens("palisade-system", "palisade-agent", "palisade", 600, &pods);
+    let review = cluster.review(&tokens[99], "palisade");
+    assert_eq!(
+        review["user"]["extra"]["authentication.kubernetes.io/node-name"][0], "pool-99",
+        "{review}"
+    );
+
+    // What others say about a node outlives what KWOK says.
+    let condition = serde_json::json!({ "status": { "conditions": [
+        { "type": "palisade.dev/RebootRequired", "status": "True", "reason": "Test" }] } });
+    cluster.api().must(Call::strategic("/api/v1/nodes/pool-0/status", &condition));
+    let node = cluster.get("/api/v1/nodes/pool-0");
+    assert_eq!(node["status"]["conditions"].as_array().map(Vec::len), Some(5), "{node}");
+
+    kwok.delete(&names[..50]);
+    kwok.wait_until_ready("pool", 50);
+}
+
+#[test]
 fn a_killed_run_leaves_no_process_and_the_next_removes_its_files() {
     if std::env::var_os(TO_BE_KILLED).is_some() {
         let cluster = ControlPlane::start();

@@ -3,6 +3,7 @@
 mod captured;
 mod cluster;
 mod durable;
+mod faults;
 mod fleet;
 mod fuzz;
 mod hostile_http;

@@ -39,6 +39,7 @@ pub struct Call {
     method: Method,
     path: String,
     content_type: &'static str,
+    accept: &'static str,
     body: Bytes,
 }
 
@@ -47,6 +48,13 @@ impl Call {
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
         Self::new(Method::GET, path, Bytes::new())
+    }
+
+    /// `GET path` as a table, the form in which kubectl prints lists: small.
+    #[must_use]
+    pub fn table(path: impl Into<String>) -> Self {
+        let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        Self { accept, ..Self::get(path) }
     }
 
     /// `DELETE path`, with the default options.
@@ -74,8 +82,16 @@ impl Call {
         Self { content_type: "application/merge-patch+json", ..call }
     }
 
+    /// `PATCH path` with a strategic merge patch, which merges conditions by type.
+    #[must_use]
+    pub fn strategic(path: impl Into<String>, body: &Value) -> Self {
+        let call = Self::new(Method::PATCH, path, body.to_string().into());
+        Self { content_type: "application/strategic-merge-patch+json", ..call }
+    }
+
     fn new(method: Method, path: impl Into<String>, body: Bytes) -> Self {
-        Self { method, path: path.into(), content_type: "application/json", body }
+        let json = "application/json";
+        Self { method, path: path.into(), content_type: json, accept: json, body }
     }
 }
 
@@ -174,7 +190,7 @@ impl Api {
         answers
     }
 
-    async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+    pub(super) async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::IpAddress(self.address.ip().into());
         let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
@@ -190,13 +206,13 @@ impl Api {
         sender: &mut SendRequest<Full<Bytes>>,
         call: Call,
     ) -> io::Result<Answer> {
-        let Call { method, path, content_type, body } = call;
+        let Call { method, path, content_type, accept, body } = call;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", self.address.to_string())
             .header("user-agent", "palisade-tests")
-            .header("accept", "application/json");
+            .header("accept", accept);
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

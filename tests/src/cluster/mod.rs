@@ -16,11 +16,13 @@ pub mod components;
 pub mod control_plane;
 mod kubeconfig;
 mod kubectl;
+pub mod kwok;
 pub mod launch;
 mod leftover;
 mod objects;
 pub mod pki;
 pub mod port;
+pub mod proxy;
 pub mod slot;
 
 pub use control_plane::ControlPlane;
