@@ -27,6 +27,49 @@ pub struct Figures {
     behind: AtomicU64,
     authority_end: AtomicI64,
     serving_end: AtomicI64,
+    outputs: [AtomicU64; Output::ALL.len()],
+}
+
+/// What became of something that is written for others to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The conditions of a node changed too often; they are written later.
+    ConditionDeferred,
+    /// The conditions of a node were written.
+    ConditionWritten,
+    /// An Event was beyond the budget.
+    EventDropped,
+    /// An Event was told.
+    EventWritten,
+    /// The API server refused or did not answer.
+    Failed,
+    /// A ClusterReport was written.
+    ReportWritten,
+}
+
+impl Output {
+    /// All of them, for the label.
+    pub const ALL: [Self; 6] = [
+        Self::ConditionDeferred,
+        Self::ConditionWritten,
+        Self::EventDropped,
+        Self::EventWritten,
+        Self::Failed,
+        Self::ReportWritten,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConditionDeferred => "condition-deferred",
+            Self::ConditionWritten => "condition-written",
+            Self::EventDropped => "event-dropped",
+            Self::EventWritten => "event-written",
+            Self::Failed => "failed",
+            Self::ReportWritten => "report-written",
+        }
+    }
 }
 
 /// The collector's own certificates at one moment.
@@ -172,6 +215,19 @@ impl Figures {
         self.behind.store(u64::try_from(behind).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Something was to be written for others to see.
+    pub fn count_output(&self, output: Output) {
+        let at = Output::ALL.iter().position(|it| *it == output);
+        if let Some(counter) = at.and_then(|at| self.outputs.get(at)) {
+            add(counter, 1);
+        }
+    }
+
+    /// How often that happened.
+    pub fn outputs(&self) -> impl Iterator<Item = (Output, u64)> {
+        Output::ALL.into_iter().zip(self.outputs.iter().map(at))
+    }
+
     /// The collector's own certificates now.
     #[must_use]
     pub fn own_certificates(&self) -> OwnCertificates {
@@ -204,6 +260,7 @@ impl Figures {
             behind: _,
             authority_end: _,
             serving_end: _,
+            outputs: _,
         } = self;
         Counted {
             accept_errors: at(accept_errors),

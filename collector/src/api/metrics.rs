@@ -162,6 +162,11 @@ fn own_certificates(registry: &mut Registry, figures: &Figures) {
     }
     let help = "Agents heard lately that do not trust exactly the published authorities";
     gauge(registry, "agents_behind_trust", help, behind);
+    let help = "Conditions of nodes, Events and ClusterReports, by what became of them";
+    let outputs = counted(registry, "outputs", help);
+    for (output, value) in figures.outputs() {
+        count(&outputs, &[("outcome", output.as_str())], value);
+    }
 }
 
 fn labels(labels: &[(&'static str, &str)]) -> Labels {

@@ -13,10 +13,13 @@
 
 pub mod authority;
 pub mod client;
+pub mod conditions;
 pub mod directory;
+pub mod events;
 pub mod fence;
 pub mod leader;
 pub mod lease;
+pub mod open_reports;
 
 pub use client::CallError;
 pub use client::Clients;

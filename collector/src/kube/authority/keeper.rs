@@ -29,6 +29,8 @@ use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::TrustId;
 
+use super::super::client::CallError;
+use super::super::client::call;
 use super::decide;
 use super::decide::Action;
 use super::decide::Policy;
@@ -126,14 +128,14 @@ pub enum Event {
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// The API server refuses, or does not answer. At fault: its permissions, or the network.
-    #[error("failed to {what} {object}: {reason}")]
+    #[error("failed to {what} {object}")]
     Api {
         /// The verb.
         what: &'static str,
         /// Kind and name.
         object: String,
-        /// What kube says, causes included.
-        reason: String,
+        /// What it says.
+        source: CallError,
     },
     /// Somebody wrote meanwhile, or leads now. At fault: nobody; looking again helps.
     #[error("failed to write {object}: it changed meanwhile")]
@@ -201,7 +203,8 @@ impl<S> std::fmt::Debug for Keeper<S> {
 }
 
 impl<S: Surroundings> Keeper<S> {
-    /// A keeper that acts through `client`, which must not repeat writes by itself.
+    /// A keeper that acts through `client`, which must not repeat writes by itself, and refuses
+    /// them while this collector does not lead.
     pub fn new(
         client: Client,
         places: Places,
@@ -396,7 +399,6 @@ impl<S: Surroundings> Keeper<S> {
         if rotation == Rotation::NotAsked {
             next.annotations_mut().remove(store::ROTATE);
         }
-        self.still_leading(&object)?;
         let parameters = PostParams::default();
         let replaced = self.secrets.replace(&self.places.secret, &parameters, &next);
         within("update", &object, replaced).await.map(drop)
@@ -413,17 +415,9 @@ impl<S: Surroundings> Keeper<S> {
         let mut next = read;
         next.data.get_or_insert_with(BTreeMap::new).insert(store::BUNDLE.to_owned(), bundle);
         next.annotations_mut().insert(store::PUBLISHED_AT.to_owned(), now.unix().to_string());
-        self.still_leading(&object)?;
         let parameters = PostParams::default();
         let replaced = self.config_maps.replace(name, &parameters, &next);
         within("update", &object, replaced).await.map(drop)
-    }
-
-    fn still_leading(&self, object: &str) -> Result<(), KeepError> {
-        if self.surroundings.leads() {
-            return Ok(());
-        }
-        Err(KeepError::Conflict { object: object.to_owned() })
     }
 
     fn tell(&self, event: &Event) {
@@ -485,13 +479,11 @@ async fn within<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, KeepError> {
     let object = object.to_owned();
-    match tokio::time::timeout(ANSWER_WITHIN, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
-            Err(KeepError::Conflict { object })
-        }
-        Ok(Err(error)) => Err(KeepError::Api { what, object, reason: error.to_string() }),
-        Err(late) => Err(KeepError::Api { what, object, reason: late.to_string() }),
+    match call(ANSWER_WITHIN, request).await {
+        Ok(answer) => Ok(answer),
+        Err(CallError::NotLeader) => Err(KeepError::Conflict { object }),
+        Err(error) if error.is(409) => Err(KeepError::Conflict { object }),
+        Err(source) => Err(KeepError::Api { what, object, source }),
     }
 }
 
