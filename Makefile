@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz golden image tools packages components agent-static collector-static clean
+.PHONY: help run test check bench fuzz golden image tools packages components machine agent-static collector-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -37,7 +37,7 @@ check: ## Inner loop: format, lints, unit tests
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked --lib --quiet
 
-test: tools components agent-static ## Everything that CI runs
+test: tools components machine agent-static ## Everything that CI runs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo build --locked -p palisade-collector
@@ -75,6 +75,9 @@ packages:
 
 components: packages ## The real Kubernetes that the tests run: built once, about 13 minutes
 	@tests/tools/components >/dev/null
+
+machine: packages ## The disk of the machine that the tests emulate: built once, about 2 minutes
+	@tests/tools/machine >/dev/null
 
 $(cargo_deny):
 	cargo install cargo-deny --version 0.20.2 --locked --root $(cache)/cargo-deny-0.20.2
