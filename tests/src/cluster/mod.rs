@@ -19,6 +19,7 @@ mod kubectl;
 pub mod kwok;
 pub mod launch;
 mod leftover;
+pub mod machine;
 mod objects;
 pub mod pki;
 pub mod port;
