@@ -20,6 +20,7 @@ pub mod fence;
 pub mod leader;
 pub mod lease;
 pub mod open_reports;
+pub mod reboot_request;
 
 pub use client::CallError;
 pub use client::Clients;
