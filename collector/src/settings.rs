@@ -17,11 +17,13 @@ use palisade_report::wire::DEFAULT_INTERVAL_SECS;
 use crate::http::limits::Limits;
 
 mod kubernetes;
+mod life;
 
 pub use kubernetes::KubernetesRaw;
 pub use kubernetes::KubernetesSettings;
 pub use kubernetes::Outputs;
 pub use kubernetes::Serving;
+pub use life::LifeRaw;
 
 /// Where the collector listens unless told otherwise: this machine only.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::InvalidSettings;
+use super::LifeRaw;
+use crate::kube::authority::decide::Policy;
 
 /// The audience of the agents' tokens, as the manifests ask for it.
 const DEFAULT_AUDIENCE: &str = "palisade";
@@ -91,6 +93,9 @@ pub struct KubernetesRaw {
     /// Further names and addresses in the serving certificate
     #[arg(long, env = "PALISADE_SERVING_NAMES", value_name = "NAME", value_delimiter = ',')]
     pub serving_name: Vec<String>,
+    /// How long the collector's own certificates live.
+    #[command(flatten)]
+    pub life: LifeRaw,
     /// Write no Node conditions
     #[arg(long, env = "PALISADE_NO_NODE_CONDITIONS")]
     pub no_node_conditions: bool,
@@ -145,6 +150,8 @@ pub enum Serving {
         trust: String,
         /// Names and addresses that the certificate is for.
         names: Vec<String>,
+        /// How long authority and certificate live.
+        policy: Policy,
     },
 }
 
@@ -190,6 +197,7 @@ impl KubernetesSettings {
             service,
             cluster_domain,
             serving_name,
+            life,
             no_node_conditions,
             no_events,
             open_reports,
@@ -211,7 +219,7 @@ impl KubernetesSettings {
                 format!("{service}.{namespace}.svc.{domain}"),
             ];
             names.extend(serving_name);
-            Serving::Own { secret, trust, names }
+            Serving::Own { secret, trust, names, policy: life.policy()? }
         };
         Ok(Some(Self {
             kubeconfig,
@@ -266,6 +274,7 @@ impl KubernetesRaw {
             service,
             cluster_domain,
             serving_name,
+            life,
             no_node_conditions,
             no_events,
             open_reports,
@@ -291,6 +300,7 @@ impl KubernetesRaw {
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
+        .or_else(|| life.first_given())
     }
 }
 

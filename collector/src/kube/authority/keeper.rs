@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -314,7 +315,7 @@ impl<S: Surroundings> Keeper<S> {
         let at = config_map.annotations().get(store::PUBLISHED_AT);
         let (published, certificates) =
             store::published(bundle.map(String::as_str), at.map(String::as_str));
-        let wanted: BTreeSet<String> = names.iter().cloned().collect();
+        let wanted: BTreeSet<String> = names.iter().map(|name| canonical(name)).collect();
         let material = Material::read(&values);
         let held = material.as_ref().map(|it| it.held(&wanted, rotation)).map_err(Clone::clone);
         let behind = bundle.map(|text| TrustId::of(text.as_bytes()));
@@ -446,6 +447,11 @@ fn contents(secret: &Secret) -> (Values, Rotation) {
     let values = data.map(|(key, value)| (key.clone(), value.0.clone())).collect();
     let asked = secret.annotations().contains_key(store::ROTATE);
     (values, if asked { Rotation::Asked } else { Rotation::NotAsked })
+}
+
+/// A name as a certificate gives it back; an address can be written in many ways.
+fn canonical(name: &str) -> String {
+    name.parse::<IpAddr>().map_or_else(|_| name.to_owned(), |address| address.to_string())
 }
 
 fn issue(
