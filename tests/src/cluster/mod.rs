@@ -14,6 +14,7 @@ pub mod api;
 mod base64;
 pub mod components;
 pub mod control_plane;
+pub mod installation;
 mod kubeconfig;
 mod kubectl;
 pub mod kwok;
