@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
-pub mod audit;
 pub mod auth;
 pub mod chain;
 pub mod clock;

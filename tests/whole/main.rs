@@ -9,6 +9,7 @@ mod fuzz;
 mod hostile_http;
 mod hostile_tree;
 mod image;
+mod kubelet;
 mod shape;
 mod spine;
 mod wire;

@@ -11,7 +11,6 @@
 //!
 //! Without `--kubernetes` nothing in here runs. kube's types stay in here.
 
-pub mod access;
 pub mod authority;
 pub mod client;
 pub mod conditions;
@@ -22,7 +21,6 @@ pub mod leader;
 pub mod lease;
 pub mod open_reports;
 pub mod reboot_request;
-pub mod review;
 
 pub use client::CallError;
 pub use client::Clients;

@@ -15,6 +15,8 @@ pub enum Component {
     Deploy,
     /// `etcd`.
     Etcd,
+    /// `kube-proxy`.
+    KubeProxy,
     /// `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`, `kubeadm`, `kubectl`,
     /// `kubelet` of the newest minor.
     Kubernetes,
@@ -32,6 +34,7 @@ impl Component {
         match self {
             Self::Deploy => "deploy",
             Self::Etcd => "etcd",
+            Self::KubeProxy => "kube-proxy",
             Self::Kubernetes => "kubernetes",
             Self::KubernetesOldest => "kubernetes-oldest",
             Self::Runc => "runc",

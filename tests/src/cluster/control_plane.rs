@@ -34,6 +34,8 @@ use crate::directory::Directory;
 
 mod flags;
 
+pub(in crate::cluster) use self::flags::SERVICES;
+
 /// How long a component may take to be ready; three seconds on an idle machine.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 

@@ -17,7 +17,7 @@ pub(super) const AUTHORITY: &str = "pki/ca.crt";
 pub(super) const AUDIT_LOG: &str = "audit.log";
 
 /// Services live here; the first address is the API server's own service.
-const SERVICES: &str = "10.96.0.0/16";
+pub(in crate::cluster) const SERVICES: &str = "10.96.0.0/16";
 
 /// What the API server is called by clients: here, in pods, in virtual machines with QEMU's user
 /// network, and as its own service.
