@@ -14,17 +14,20 @@ host_target := $(shell rustc -vV | sed -n 's/^host: //p')
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/palisade
 cargo_deny := $(cache)/cargo-deny-0.20.2/bin/cargo-deny
 version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# PROFILE=dev builds both parts faster; without it each has the profile that is shipped.
-built = target/$(host_target)/$(patsubst dev,debug,$(or $(PROFILE),$(1)))
-static := $(call built,agent)/palisade-agent
-static_collector := $(call built,release)/palisade-collector
-# Static, and the same bytes wherever checkout and registry lie; C code (SQLite, zstd) likewise.
-# The explicit target keeps proc-macros dynamic; each package built alone keeps features apart.
+
+# Everything is built one way, so that lints, tests, demo and images share what is compiled: static,
+# and the same bytes wherever checkout and registry lie; C code (SQLite, zstd) likewise. The explicit
+# target keeps proc-macros dynamic.
 cargo_home := $(or $(CARGO_HOME),$(HOME)/.cargo)
-build_static := CFLAGS="-ffile-prefix-map=$(cargo_home)=cargo -ffile-prefix-map=$(CURDIR)=." \
-  RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=." \
-  cargo build --locked --target $(host_target)
-packages := palisade-report palisade-rules palisade-inspect palisade-agent palisade-collector
+export CARGO_BUILD_TARGET := $(host_target)
+export CFLAGS := -ffile-prefix-map=$(cargo_home)=cargo -ffile-prefix-map=$(CURDIR)=.
+export RUSTFLAGS := -C target-feature=+crt-static --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=.
+
+built := target/$(host_target)
+static := $(built)/agent/palisade-agent
+# PROFILE=dev takes the collector that the tests use; without it, the one that is shipped.
+static_collector := $(built)/$(if $(filter dev,$(PROFILE)),debug,release)/palisade-collector
+pure := palisade-report palisade-rules palisade-inspect
 
 help: ## Show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,17 +43,19 @@ check: ## Inner loop: format, lints, unit tests
 test: tools components machine agent-static ## Everything that CI runs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo build --locked -p palisade-collector
-	PALISADE_AGENT=$(CURDIR)/$(static) cargo test --workspace --locked
+	cargo build --workspace --bins --locked
+	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
+	  cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked --quiet
-	for package in $(packages); do cargo check --locked --quiet -p $$package || exit 1; done
+	for package in $(pure); do cargo check --locked --quiet -p $$package || exit 1; done
 	$(cargo_deny) --workspace check --hide-inclusion-graph bans licenses sources
 
+# Alone, so that no other member's features get into what is shipped.
 agent-static:
-	$(build_static) --profile $(or $(PROFILE),agent) -p palisade-agent
+	cargo build --locked --profile agent -p palisade-agent
 
 collector-static:
-	$(build_static) --profile $(or $(PROFILE),release) -p palisade-collector
+	cargo build --locked $(if $(filter dev,$(PROFILE)),--workspace --bins,--release -p palisade-collector)
 
 image: agent-static collector-static ## Both images as OCI archives below target/image, no container engine needed
 	tests/tools/image target/image/palisade-agent.tar palisade-agent:$(version) 0:0 $(static) run --root /host
@@ -59,8 +64,8 @@ image: agent-static collector-static ## Both images as OCI archives below target
 bench: agent-static ## Ratios against real peers and bare limits (BENCH="B5 B11" for some rows)
 	tests/tools/peers
 	cargo build --locked --release -p palisade-collector -p palisade-tests
-	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/target/release/palisade-collector \
-	  target/release/bench $(BENCH)
+	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/$(built)/release/palisade-collector \
+	  $(built)/release/bench $(BENCH)
 
 fuzz: ## Every parser of foreign bytes for 60 seconds (SECONDS_EACH=n for another time)
 	tests/tools/fuzz $(or $(SECONDS_EACH),60)
@@ -80,7 +85,8 @@ machine: packages ## The disk of the machine that the tests emulate: built once,
 	@tests/tools/machine >/dev/null
 
 $(cargo_deny):
-	cargo install cargo-deny --version 0.20.2 --locked --root $(cache)/cargo-deny-0.20.2
+	env -u CARGO_BUILD_TARGET -u RUSTFLAGS -u CFLAGS \
+	  cargo install cargo-deny --version 0.20.2 --locked --debug --root $(cache)/cargo-deny-0.20.2
 
 clean: ## Remove what was built and the demo's state
 	cargo clean

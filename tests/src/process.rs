@@ -282,15 +282,8 @@ fn binary(variable: &str, name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--locked",
-                "--quiet",
-                "-p",
-                "palisade-agent",
-                "-p",
-                "palisade-collector",
-            ])
+            // The whole workspace, so that the features are those of this test's own build.
+            .args(["build", "--locked", "--quiet", "--workspace", "--bins"])
             .status()
             .expect("run cargo");
         assert!(status.success(), "cargo build failed");
