@@ -1,197 +1,115 @@
-//! Who is asking: bearer tokens, one set for each role.
+//! Who is asking, and may they: bearer tokens, known from files or by the cluster's API server.
 //!
-//! Tokens are kept as SHA-256 digests and compared in constant time; neither tokens nor digests
-//! reach a log or an error. Without token files the collector listens on loopback only, and
-//! whoever is on the machine may do everything. Nothing here knows HTTP.
+//! ```text
+//!                    ┌ standalone: files of tokens, one set for each role; or nobody asks, on loopback
+//! Asked ──Auth────── ┤
+//!                    └ cluster: agents ──TokenReview──> a node, which must be the path's
+//!                               people ──TokenReview, SubjectAccessReview──> a person
+//! ```
+//!
+//! Neither tokens nor digests of them reach a log, an error or the audit. What was found out a
+//! moment ago is answered without waiting; nothing is believed because nobody could be asked.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
-use std::time::Duration;
 use std::time::Instant;
 
 use palisade_report::Digest;
+use palisade_report::NodeName;
+use palisade_report::NodeUid;
 
 use crate::http::limits::Buckets;
 use crate::http::limits::Limits;
 use crate::http::limits::MAX_ADDRESSES;
 use crate::http::limits::gain;
 use crate::http::limits::source;
+use crate::http::query::Plus;
+use crate::http::query::decode;
 use crate::http::route::Audience;
-use crate::settings::TokenFiles;
+use crate::http::route::Matched;
+use crate::kube::directory::PodUid;
 
-/// Bytes that a token file may have.
-const MAX_TOKEN_FILE: u64 = 64 * 1024;
+mod agents;
+mod cache;
+mod cluster;
+mod denied;
+mod files;
+mod gate;
+mod people;
+pub mod token;
 
-/// Bytes that a token must have: 16 random bytes in base64 are 22.
-const MIN_TOKEN: usize = 16;
-
-/// Tokens that one file may hold: enough to replace one after the other.
-const MAX_TOKENS: usize = 64;
+pub use agents::OUTAGE;
+pub use cluster::Cluster;
+pub use denied::Denied;
+pub use denied::Reason;
+pub use denied::Refusal;
+pub use files::Role;
+pub use files::TokenError;
+pub use files::Tokens;
 
 /// Wrong tokens that one address may send at once: a person's typing, an agent's old file.
 const WRONG_BURST: u32 = 5;
 
-/// What a token is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Reports.
-    Agent,
-    /// Asks and changes.
-    Operator,
-    /// Asks.
-    Viewer,
+/// A node as its token proves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeIdentity {
+    /// Its name.
+    pub name: NodeName,
+    /// What it is: `metadata.uid` of its Node object.
+    pub uid: NodeUid,
+    /// The agent's pod.
+    pub pod: PodUid,
+    /// The id of the token, `JTI=…`; not secret.
+    pub credential: Option<String>,
 }
 
-/// Why somebody is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// No token, or not as `Bearer`.
-    #[error("say who you are: send `authorization: Bearer TOKEN`")]
-    Missing,
-    /// No role has this token.
-    #[error("this token is not known here")]
-    Wrong,
-    /// Wrong tokens came too fast from this address.
-    #[error("too many wrong tokens from this address")]
-    TooMany {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// A known token whose role may not do this.
-    #[error("this token may not do this: {0}")]
-    Role(&'static str),
+/// A person or a tool, as the API server knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// The user's name.
+    pub user: String,
+    /// The user's UID; empty if there is none.
+    pub uid: String,
+    /// The user's groups.
+    pub groups: Vec<String>,
+    /// What else the authenticator says.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// Why a token file cannot be used. At fault: configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// It cannot be read.
-    #[error("failed to read the token file {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// Larger than any token file.
-    #[error("failed to use the token file {path}: larger than {MAX_TOKEN_FILE} bytes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A line that cannot be a token.
-    #[error(
-        "failed to use the token file {path}: line {line} is not a token of at least {MIN_TOKEN} visible ASCII characters without spaces"
-    )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// No token, or too many.
-    #[error(
-        "failed to use the token file {path}: it holds {found} tokens, expected 1 to {MAX_TOKENS}"
-    )]
-    Count {
-        /// The file.
-        path: PathBuf,
-        /// How many there are.
-        found: usize,
-    },
-    /// The same token for two roles.
-    #[error("failed to use the token files: one token stands in the files of two roles")]
-    Shared,
+/// Who makes a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// An agent; `None` standalone, where a token file does not say of which node.
+    Agent(Option<Arc<NodeIdentity>>),
+    /// Anybody: the call holds nothing worth hiding.
+    Anybody,
+    /// A person or a tool; standalone the name of the role, or `local`.
+    Person(Arc<Person>),
 }
 
-/// The digests of all tokens.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Tokens(Vec<(Role, Digest)>);
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({} secrets)", self.0.len())
+impl Caller {
+    /// The node that a call is from, as far as a token proves it.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeIdentity> {
+        match self {
+            Self::Agent(node) => node.as_deref(),
+            Self::Anybody | Self::Person(_) => None,
+        }
     }
 }
 
-impl Tokens {
-    /// Reads the files of all roles.
-    ///
-    /// # Errors
-    /// [`TokenError`], naming the file.
-    pub fn read(files: &TokenFiles) -> Result<Self, TokenError> {
-        let TokenFiles { agent, viewer, operator } = files;
-        let mut all = Self::default();
-        all.add(Role::Agent, agent)?;
-        all.add(Role::Viewer, viewer)?;
-        if let Some(operator) = operator {
-            all.add(Role::Operator, operator)?;
-        }
-        Ok(all)
-    }
-
-    fn add(&mut self, role: Role, path: &Path) -> Result<(), TokenError> {
-        use std::io::Read as _;
-        let cannot_read = |source| TokenError::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(cannot_read)?;
-        let mut text = Vec::new();
-        file.take(MAX_TOKEN_FILE + 1).read_to_end(&mut text).map_err(cannot_read)?;
-        if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_TOKEN_FILE {
-            return Err(TokenError::TooLarge { path: path.to_owned() });
-        }
-        let mut found = 0;
-        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-            let token = line.trim_ascii();
-            if token.is_empty() || token.starts_with(b"#") {
-                continue;
-            }
-            if token.len() < MIN_TOKEN || !token.iter().all(u8::is_ascii_graphic) {
-                return Err(TokenError::Malformed { path: path.to_owned(), line: index + 1 });
-            }
-            let digest = Digest::of(token);
-            if self.0.iter().any(|(other, there)| *there == digest && *other != role) {
-                return Err(TokenError::Shared);
-            }
-            self.0.push((role, digest));
-            found += 1;
-        }
-        if !(1..=MAX_TOKENS).contains(&found) {
-            return Err(TokenError::Count { path: path.to_owned(), found });
-        }
-        Ok(())
-    }
-
-    /// The role of a token. Every entry is compared, so the time tells nothing.
-    fn role_of(&self, token: &[u8]) -> Option<Role> {
-        let presented = Digest::of(token);
-        let mut role = None;
-        for (known_role, known) in &self.0 {
-            if constant_time_eq(presented.as_bytes(), known.as_bytes()) {
-                role = Some(*known_role);
-            }
-        }
-        role
-    }
-}
-
-/// Compares without leaving early.
-fn constant_time_eq(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    let differing = a.iter().zip(b).fold(0, |acc, (a, b)| acc | (a ^ b));
-    std::hint::black_box(differing) == 0
-}
-
-/// Decides who may do what.
-#[derive(Debug)]
-pub struct Auth {
-    /// `None`: no tokens, loopback only.
-    tokens: Option<RwLock<Arc<Tokens>>>,
-    reach: Reach,
-    wrong: Buckets<IpAddr>,
+/// Fields of a request that say who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization<'a> {
+    /// None.
+    None,
+    /// One, with this value.
+    One(&'a [u8]),
+    /// Several: whoever reads the first and whoever reads the last would see different people.
+    Several,
 }
 
 /// From where the collector can be reached.
@@ -203,166 +121,250 @@ pub enum Reach {
     Network,
 }
 
+/// Decides who may do what.
+#[derive(Debug)]
+pub struct Auth {
+    authority: Authority,
+    reach: Reach,
+    wrong: Buckets<IpAddr>,
+}
+
+/// By what it is known who somebody is.
+#[derive(Debug)]
+enum Authority {
+    /// The API server.
+    Cluster(Box<Cluster>),
+    /// Token files.
+    Files(RwLock<Arc<Tokens>>, Roles),
+    /// Nothing: loopback only.
+    Nobody(Arc<Person>),
+}
+
+/// Persons that stand for roles.
+#[derive(Debug)]
+struct Roles {
+    operator: Arc<Person>,
+    viewer: Arc<Person>,
+}
+
+fn named(user: &str) -> Arc<Person> {
+    Arc::new(Person { user: user.to_owned(), ..Person::default() })
+}
+
 impl Auth {
     /// Decides by `tokens`, or lets everybody on this machine do everything.
     #[must_use]
     pub fn new(tokens: Option<Tokens>, reach: Reach, limits: &Limits) -> Self {
-        Self {
-            tokens: tokens.map(|tokens| RwLock::new(Arc::new(tokens))),
-            reach,
-            wrong: Buckets::new(WRONG_BURST, gain(limits.wrong_tokens_per_second), MAX_ADDRESSES),
-        }
+        let authority = match tokens {
+            Some(tokens) => {
+                let roles = Roles { operator: named("operator"), viewer: named("viewer") };
+                Authority::Files(RwLock::new(Arc::new(tokens)), roles)
+            }
+            None => Authority::Nobody(named("local")),
+        };
+        Self::by(authority, reach, limits)
+    }
+
+    /// Decides by what a cluster's API server says.
+    #[must_use]
+    pub fn cluster(cluster: Cluster, reach: Reach, limits: &Limits) -> Self {
+        Self::by(Authority::Cluster(Box::new(cluster)), reach, limits)
+    }
+
+    fn by(authority: Authority, reach: Reach, limits: &Limits) -> Self {
+        let wrong = Buckets::new(WRONG_BURST, gain(limits.wrong_tokens_per_second), MAX_ADDRESSES);
+        Self { authority, reach, wrong }
     }
 
     /// Whether nobody has to say who they are.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        self.tokens.is_none()
+        match self.authority {
+            Authority::Nobody(_) => true,
+            Authority::Cluster(_) | Authority::Files(..) => false,
+        }
+    }
+
+    /// The cluster, if there is one.
+    #[must_use]
+    pub fn as_cluster(&self) -> Option<&Cluster> {
+        match &self.authority {
+            Authority::Cluster(cluster) => Some(cluster),
+            Authority::Files(..) | Authority::Nobody(_) => None,
+        }
     }
 
     /// Takes newer tokens; says whether they differ.
     pub fn replace(&self, newer: Tokens) -> bool {
-        let Some(tokens) = &self.tokens else { return false };
+        let tokens = match &self.authority {
+            Authority::Files(tokens, _) => tokens,
+            Authority::Cluster(_) | Authority::Nobody(_) => return false,
+        };
         let mut tokens = tokens.write().unwrap_or_else(PoisonError::into_inner);
         let differ = **tokens != newer;
         *tokens = Arc::new(newer);
         differ
     }
 
-    /// Lets in whoever belongs to the audience. `authorization` is that field's value.
+    /// Lets in whoever belongs to the audience of a route, and a node to its own path only.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub fn admit(
+    /// [`Refusal`].
+    pub async fn admit(
         &self,
-        audience: Audience,
-        authorization: Option<&[u8]>,
+        matched: &Matched,
+        authorization: Authorization<'_>,
         address: IpAddr,
         now: Instant,
-    ) -> Result<(), Denied> {
-        let is_public = match audience {
-            Audience::Anybody => true,
-            Audience::ViewersUnlessLoopback => self.reach == Reach::Loopback,
-            Audience::Agents | Audience::Operators | Audience::Viewers => false,
-        };
-        let (false, Some(tokens)) = (is_public, &self.tokens) else { return Ok(()) };
-        let token = bearer(authorization).ok_or(Denied::Missing)?;
-        let tokens = Arc::clone(&tokens.read().unwrap_or_else(PoisonError::into_inner));
-        let Some(role) = tokens.role_of(token) else {
-            let taken = self.wrong.take(&source(address), now);
-            return Err(taken
-                .map_or_else(|retry_after| Denied::TooMany { retry_after }, |()| Denied::Wrong));
-        };
-        match (audience, role) {
-            (Audience::Anybody, Role::Agent | Role::Operator | Role::Viewer)
-            | (Audience::Agents, Role::Agent)
-            | (Audience::Operators, Role::Operator)
-            | (
-                Audience::Viewers | Audience::ViewersUnlessLoopback,
-                Role::Operator | Role::Viewer,
-            ) => Ok(()),
-            (Audience::Agents, Role::Operator | Role::Viewer) => {
-                Err(Denied::Role("only an agent's token may report"))
+    ) -> Result<Caller, Refusal> {
+        let audience = matched.route.audience;
+        if audience == Audience::Anybody {
+            return Ok(Caller::Anybody);
+        }
+        match &self.authority {
+            Authority::Nobody(local) => Ok(match audience {
+                Audience::Agents => Caller::Agent(None),
+                Audience::Anybody
+                | Audience::Operators
+                | Audience::Viewers
+                | Audience::ViewersUnlessLoopback => Caller::Person(Arc::clone(local)),
+            }),
+            Authority::Files(tokens, roles) => {
+                if audience == Audience::ViewersUnlessLoopback && self.reach == Reach::Loopback {
+                    return Ok(Caller::Anybody);
+                }
+                let token = bearer(authorization)?;
+                let tokens = Arc::clone(&tokens.read().unwrap_or_else(PoisonError::into_inner));
+                let role = tokens.role_of(token).ok_or_else(|| self.wrong(address, now))?;
+                by_role(audience, role, roles)
             }
-            (Audience::Operators, Role::Agent | Role::Viewer) => {
-                Err(Denied::Role("it takes an operator's token"))
+            Authority::Cluster(cluster) => {
+                let token = bearer(authorization)?;
+                if audience == Audience::Agents {
+                    let identity = self.agent(cluster, token, address, now).await?;
+                    return own_path(identity, &matched.parameter);
+                }
+                self.person(cluster, matched, token, address, now).await
             }
-            (Audience::Viewers | Audience::ViewersUnlessLoopback, Role::Agent) => {
-                Err(Denied::Role("an agent's token may not ask; use a viewer's or an operator's"))
-            }
+        }
+    }
+
+    async fn agent(
+        &self,
+        cluster: &Cluster,
+        token: &[u8],
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<Arc<NodeIdentity>, Refusal> {
+        let key = Digest::of(token);
+        if let Some(known) = cluster.agent_at_once(&key, token) {
+            return known.map_err(|refusal| self.slowed(refusal, address, now));
+        }
+        // A guess costs the API server a question; whoever guesses too fast asks none.
+        if !cluster.knows_agent(&key) {
+            self.wrong
+                .look(&source(address), now)
+                .map_err(|retry_after| Refusal::of(Denied::TooMany { retry_after }))?;
+        }
+        // The way through the API server is rare, and large: it has a place of its own.
+        Box::pin(cluster.review_agent(key, token))
+            .await
+            .map_err(|refusal| self.slowed(refusal, address, now))
+    }
+
+    async fn person(
+        &self,
+        cluster: &Cluster,
+        matched: &Matched,
+        token: &[u8],
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<Caller, Refusal> {
+        let key = Digest::of(token);
+        if cluster.is_stranger(&key) {
+            self.wrong
+                .look(&source(address), now)
+                .map_err(|retry_after| Refusal::of(Denied::TooMany { retry_after }))?;
+        }
+        let name = decode(&matched.parameter, Plus::IsItself).ok();
+        let name = name.and_then(|name| name.parse::<NodeName>().ok());
+        Box::pin(cluster.admit_person(key, token, matched.route.name, name.as_ref()))
+            .await
+            .map(Caller::Person)
+            .map_err(|refusal| self.slowed(refusal, address, now))
+    }
+
+    /// Counts a token of nobody against its source.
+    fn wrong(&self, address: IpAddr, now: Instant) -> Refusal {
+        self.slowed(Refusal::of(Denied::Wrong), address, now)
+    }
+
+    /// The same refusal, or that they come too fast.
+    fn slowed(&self, refusal: Refusal, address: IpAddr, now: Instant) -> Refusal {
+        if !refusal.denied.is_a_guess() {
+            return refusal;
+        }
+        match self.wrong.take(&source(address), now) {
+            Ok(()) => refusal,
+            Err(retry_after) => Refusal { denied: Denied::TooMany { retry_after }, ..refusal },
         }
     }
 }
 
-fn bearer(authorization: Option<&[u8]>) -> Option<&[u8]> {
-    let (scheme, token) = authorization?.split_at_checked(7)?;
+fn by_role(audience: Audience, role: Role, roles: &Roles) -> Result<Caller, Refusal> {
+    let (caller, denied) = match (audience, role) {
+        (Audience::Agents, Role::Agent) => return Ok(Caller::Agent(None)),
+        (Audience::Anybody, Role::Agent | Role::Operator | Role::Viewer) => {
+            return Ok(Caller::Anybody);
+        }
+        (
+            Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback,
+            Role::Operator,
+        ) => return Ok(Caller::Person(Arc::clone(&roles.operator))),
+        (Audience::Viewers | Audience::ViewersUnlessLoopback, Role::Viewer) => {
+            return Ok(Caller::Person(Arc::clone(&roles.viewer)));
+        }
+        (Audience::Agents, Role::Operator) => {
+            (Caller::Person(Arc::clone(&roles.operator)), "only an agent's token may report")
+        }
+        (Audience::Agents, Role::Viewer) => {
+            (Caller::Person(Arc::clone(&roles.viewer)), "only an agent's token may report")
+        }
+        (Audience::Operators, Role::Agent) => (Caller::Agent(None), "it takes an operator's token"),
+        (Audience::Operators, Role::Viewer) => {
+            (Caller::Person(Arc::clone(&roles.viewer)), "it takes an operator's token")
+        }
+        (Audience::Viewers | Audience::ViewersUnlessLoopback, Role::Agent) => {
+            (Caller::Agent(None), "an agent's token may not ask; use a viewer's or an operator's")
+        }
+    };
+    Err(Refusal { denied: Denied::Role(denied), caller, claimed: None })
+}
+
+/// A node may speak at its own path only, by whatever spelling of its name.
+fn own_path(identity: Arc<NodeIdentity>, parameter: &str) -> Result<Caller, Refusal> {
+    let named = decode(parameter, Plus::IsItself).ok();
+    if named.as_deref() == Some(identity.name.as_str()) {
+        return Ok(Caller::Agent(Some(identity)));
+    }
+    let denied = Denied::OtherNode { own: identity.name.clone() };
+    Err(Refusal { denied, caller: Caller::Agent(Some(identity)), claimed: None })
+}
+
+fn bearer(authorization: Authorization<'_>) -> Result<&[u8], Refusal> {
+    let field = match authorization {
+        Authorization::None => return Err(Refusal::of(Denied::Missing)),
+        Authorization::One(field) => field,
+        Authorization::Several => return Err(Refusal::of(Denied::Several)),
+    };
+    let missing = || Refusal::of(Denied::Missing);
+    let (scheme, token) = field.split_at_checked(7).ok_or_else(missing)?;
     let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+    if !scheme.eq_ignore_ascii_case(b"bearer ") || token.is_empty() {
+        return Err(missing());
+    }
+    Ok(token)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const AGENT: &str = "agent-token-0123456789";
-    const VIEWER: &str = "viewer-token-0123456789";
-    const OPERATOR: &str = "operator-token-0123456789";
-
-    fn auth(reach: Reach) -> Auth {
-        let tokens = Tokens(vec![
-            (Role::Agent, Digest::of(AGENT.as_bytes())),
-            (Role::Viewer, Digest::of(VIEWER.as_bytes())),
-            (Role::Operator, Digest::of(OPERATOR.as_bytes())),
-        ]);
-        Auth::new(Some(tokens), reach, &Limits::default())
-    }
-
-    fn ask(auth: &Auth, audience: Audience, token: &str) -> Result<(), Denied> {
-        let field = format!("Bearer {token}");
-        auth.admit(audience, Some(field.as_bytes()), [10, 0, 0, 1].into(), Instant::now())
-    }
-
-    #[test]
-    fn each_role_may_do_its_own_and_no_more() {
-        let auth = auth(Reach::Network);
-        for (audience, allowed) in [
-            (Audience::Agents, &[AGENT][..]),
-            (Audience::Viewers, &[VIEWER, OPERATOR]),
-            (Audience::ViewersUnlessLoopback, &[VIEWER, OPERATOR]),
-            (Audience::Operators, &[OPERATOR]),
-        ] {
-            for token in [AGENT, VIEWER, OPERATOR] {
-                let got = ask(&auth, audience, token);
-                assert_eq!(got.is_ok(), allowed.contains(&token), "{audience:?} {token} {got:?}");
-                assert!(got.is_ok() || matches!(got, Err(Denied::Role(_))), "{got:?}");
-            }
-        }
-        let anybody = auth.admit(Audience::Anybody, None, [10, 0, 0, 1].into(), Instant::now());
-        assert_eq!(anybody, Ok(()));
-    }
-
-    #[test]
-    fn only_a_bearer_token_is_one() {
-        let auth = auth(Reach::Network);
-        let long = format!("Basic {VIEWER}");
-        for field in [None, Some(""), Some("Bearer "), Some("Bearer"), Some(VIEWER), Some(&*long)] {
-            let got = auth.admit(
-                Audience::Viewers,
-                field.map(str::as_bytes),
-                [10, 0, 0, 1].into(),
-                Instant::now(),
-            );
-            assert!(matches!(got, Err(Denied::Missing)), "{field:?} {got:?}");
-        }
-    }
-
-    #[test]
-    fn wrong_tokens_are_slowed_down_and_right_ones_are_not() {
-        let auth = auth(Reach::Network);
-        for _ in 0..WRONG_BURST {
-            assert_eq!(ask(&auth, Audience::Viewers, "guess"), Err(Denied::Wrong));
-        }
-        assert!(matches!(ask(&auth, Audience::Viewers, "guess"), Err(Denied::TooMany { .. })));
-        assert_eq!(ask(&auth, Audience::Viewers, VIEWER), Ok(()));
-    }
-
-    #[test]
-    fn figures_are_public_on_loopback_only() {
-        let ask = |reach| {
-            let address = [127, 0, 0, 1].into();
-            auth(reach).admit(Audience::ViewersUnlessLoopback, None, address, Instant::now())
-        };
-        assert_eq!(ask(Reach::Loopback), Ok(()));
-        assert_eq!(ask(Reach::Network), Err(Denied::Missing));
-    }
-
-    #[test]
-    fn a_replaced_token_no_longer_works() {
-        let auth = auth(Reach::Network);
-        let newer = Tokens(vec![(Role::Viewer, Digest::of(b"another-token-01234"))]);
-        assert!(auth.replace(newer.clone()));
-        assert!(!auth.replace(newer));
-        assert_eq!(ask(&auth, Audience::Viewers, VIEWER), Err(Denied::Wrong));
-        assert_eq!(ask(&auth, Audience::Viewers, "another-token-01234"), Ok(()));
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use std::time::UNIX_EPOCH;
 use palisade_report::Moment;
 
 /// Where the shell reads the time.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
     /// Wall time: milliseconds of Unix time.
     fn unix_ms(&self) -> i64;
 

@@ -36,12 +36,15 @@ use palisade_report::wire::UploadReply;
 use tokio::sync::broadcast;
 use tokio::sync::oneshot;
 
+use crate::audit::Happening;
+use crate::audit::Kind;
 use crate::clock::Clock;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
 mod apply;
 mod ask;
+mod audit;
 mod core;
 mod episode;
 mod fleet;
@@ -87,6 +90,7 @@ const CHANGES: usize = 1024;
 const BUSY_RETRY_SECS: u64 = 2;
 
 enum Event {
+    Audit(Box<Happening>),
     Heartbeat {
         node: NodeName,
         uid: Option<NodeUid>,
@@ -97,6 +101,7 @@ enum Event {
     Rules(Arc<dyn Judge>),
     Retire {
         node: NodeName,
+        by: Box<Happening>,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     Stop,
@@ -217,12 +222,33 @@ impl Engine {
             .await
     }
 
-    /// Retires a node: its findings end, its sections are released, its history stays.
+    /// Retires a node: its findings end, its sections are released, its history stays. The audit
+    /// says that this collector did it.
     ///
     /// # Errors
     /// [`Refusal::UnknownNode`], or that it could not be made durable.
     pub async fn retire(&self, node: NodeName) -> Result<(), Refusal> {
-        self.ask(|reply| Event::Retire { node, reply }).await
+        let object = format!("node {node}");
+        let by = Happening::own(Kind::NodeRetired, object, "its Node object is gone");
+        self.retire_by(node, by).await
+    }
+
+    /// Retires a node, for what the audit shall say about it. What it was before is filled in.
+    ///
+    /// # Errors
+    /// As [`Self::retire`].
+    pub async fn retire_by(&self, node: NodeName, by: Happening) -> Result<(), Refusal> {
+        let by = Box::new(by.about(node.clone()));
+        self.ask(|reply| Event::Retire { node, by, reply }).await
+    }
+
+    /// Puts something into the audit, behind whatever was sent before. It is durable soon; nobody
+    /// waits for it.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] or [`Refusal::Stopped`]: it is not kept.
+    pub fn audit(&self, happening: Happening) -> Result<(), Refusal> {
+        self.send(Event::Audit(Box::new(happening)))
     }
 
     /// Judges every node by other rules or waivers from now on.
@@ -351,13 +377,14 @@ impl Owner {
     fn handle(&mut self, event: Event) -> Going {
         let now = Now::read(&*self.clock);
         match event {
+            Event::Audit(happening) => self.core.note(*happening, now),
             Event::Heartbeat { node, uid, heartbeat, received_at, reply } => {
                 self.core.recognise(&node, uid.as_ref(), now);
                 let outcome = self.core.heartbeat(&node, &heartbeat, received_at, now);
                 self.core.answer(outcome, |result| Reply::Heartbeat(reply, result));
             }
-            Event::Retire { node, reply } => {
-                let outcome = self.core.retire(&node, now);
+            Event::Retire { node, by, reply } => {
+                let outcome = self.core.retire(&node, *by, now);
                 self.core.answer(outcome, |result| Reply::Retire(reply, result));
             }
             Event::Rules(judge) => self.core.judge_by(judge, now),

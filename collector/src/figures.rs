@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use palisade_report::Moment;
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::auth::Reason;
 use crate::http::limits::TooMany;
 
 /// Counts since the process started.
@@ -14,7 +15,7 @@ use crate::http::limits::TooMany;
 pub struct Figures {
     accept_errors: AtomicU64,
     broken_connections: AtomicU64,
-    denied: AtomicU64,
+    denied: [AtomicU64; Reason::ALL.len()],
     failed_handshakes: AtomicU64,
     refused_bodies: AtomicU64,
     refused_sections: AtomicU64,
@@ -117,8 +118,8 @@ pub struct Counted {
     pub accept_errors: u64,
     /// Connections that ended by a fault of the peer or a timeout.
     pub broken_connections: u64,
-    /// Requests without the right token.
-    pub denied: u64,
+    /// Requests that were turned away, by [`Reason::ALL`].
+    pub denied: [u64; Reason::ALL.len()],
     /// TLS handshakes that failed or took too long.
     pub failed_handshakes: u64,
     /// Bodies that were not taken.
@@ -148,9 +149,12 @@ impl Figures {
         add(&self.broken_connections, 1);
     }
 
-    /// A request without the right token.
-    pub fn count_denied(&self) {
-        add(&self.denied, 1);
+    /// A request was turned away.
+    pub fn count_denied(&self, why: Reason) {
+        let place = Reason::ALL.into_iter().position(|reason| reason == why);
+        if let Some(counter) = place.and_then(|place| self.denied.get(place)) {
+            add(counter, 1);
+        }
     }
 
     /// A TLS handshake failed.
@@ -265,7 +269,7 @@ impl Figures {
         Counted {
             accept_errors: at(accept_errors),
             broken_connections: at(broken_connections),
-            denied: at(denied),
+            denied: denied.each_ref().map(at),
             failed_handshakes: at(failed_handshakes),
             refused_bodies: at(refused_bodies),
             refused_sections: at(refused_sections),

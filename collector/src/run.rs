@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::api::App;
 use crate::api::Loaded;
 use crate::auth::Auth;
+use crate::auth::Cluster;
 use crate::auth::Reach;
 use crate::auth::TokenError;
 use crate::auth::Tokens;
@@ -30,6 +31,15 @@ use crate::http::server;
 use crate::http::server::Shared;
 use crate::judge::LoadJudgeError;
 use crate::judge::ProfileJudge;
+use crate::kube::Clients;
+use crate::kube::Fence;
+use crate::kube::client::ConnectError;
+use crate::kube::directory::NodeDirectory;
+use crate::kube::directory::Unwatched;
+use crate::kube::fence::MachineClock;
+use crate::kube::review::Account;
+use crate::kube::review::ApiReviewer;
+use crate::settings::KubernetesSettings;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::tls::Reloaded;
@@ -45,6 +55,9 @@ pub enum RunError {
     /// Rules or waivers cannot be used. At fault: configuration.
     #[error("failed to load rules and waivers")]
     Judge(#[source] LoadJudgeError),
+    /// There is no way to the API server. At fault: configuration.
+    #[error("failed to set up the way to the cluster")]
+    Connect(#[source] ConnectError),
     /// The token files cannot be used. At fault: configuration.
     #[error("failed to read the tokens")]
     Tokens(#[source] TokenError),
@@ -109,7 +122,17 @@ impl Collector {
         let address = listener.local_addr().map_err(cannot_listen)?;
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
         let limits = settings.limits.clone();
-        let auth = Arc::new(Auth::new(tokens, reach, &limits));
+        let auth = Arc::new(match &settings.kubernetes {
+            Some(kubernetes) => {
+                let fence = Fence::shut(Arc::new(MachineClock));
+                let clients = Clients::connect(kubernetes.kubeconfig.as_deref(), &fence)
+                    .await
+                    .map_err(RunError::Connect)?;
+                let identities = identities(kubernetes, &clients, Arc::new(Unwatched));
+                Auth::cluster(identities, reach, &limits)
+            }
+            None => Auth::new(tokens, reach, &limits),
+        });
         let app = Arc::new(App::new(limits.clone()));
         let shared = Arc::new(Shared::new(app, auth, limits));
         let judge = Arc::new(judge);
@@ -165,6 +188,19 @@ impl Collector {
         }
         Ok(())
     }
+}
+
+/// Who is who in the cluster: by its API server, and by what the watches see.
+fn identities(
+    kubernetes: &KubernetesSettings,
+    clients: &Clients,
+    directory: Arc<dyn NodeDirectory>,
+) -> Cluster {
+    let KubernetesSettings { namespace, audience, agent_service_account, .. } = kubernetes;
+    let client = clients.acting.clone();
+    let reviewer = ApiReviewer::new(client, namespace.clone(), audience.clone());
+    let agents = Account::new(namespace, agent_service_account, audience);
+    Cluster::new(Arc::new(reviewer), directory, Arc::new(SystemClock::start()), agents)
 }
 
 /// Binds and serves with these settings until `shutdown` is done.

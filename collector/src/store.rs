@@ -17,6 +17,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::OpenFlags;
 
+mod audit;
 mod load;
 mod pack;
 mod reader;
@@ -24,6 +25,9 @@ mod row;
 mod schema;
 mod write;
 
+pub use audit::AuditEntry;
+pub use audit::AuditFilter;
+pub use audit::VerifyError;
 pub use load::LoadError;
 pub use reader::CertificateFilter;
 pub use reader::CertificateRow;
@@ -35,6 +39,8 @@ pub use reader::ReadError;
 pub use reader::Reader;
 pub use write::CommitError;
 
+pub(crate) use audit::AuditRow;
+pub(crate) use audit::Ends;
 pub(crate) use row::EpisodeRow;
 pub(crate) use row::JudgedRow;
 pub(crate) use row::NodeBody;

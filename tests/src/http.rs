@@ -1,6 +1,7 @@
 //! A small HTTP/1.1 client over one kept connection, in clear text or TLS. It does what a test says,
 //! also what no decent client would.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// How long any answer may take; a hang fails the test instead of hanging it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -65,6 +67,11 @@ impl Trust {
             .with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).expect("the name of a server");
         Self { config: Arc::new(config), name }
+    }
+
+    async fn meet(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await?;
+        TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await
     }
 }
 
@@ -134,6 +141,27 @@ impl Client {
         answer
     }
 
+    /// As [`Client::send`], for servers that may not be there.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or is not whom it should be, and as [`Client::send`].
+    pub async fn try_send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> io::Result<Answer> {
+        if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
+            let sender = match &self.trust {
+                None => Self::greet(TcpStream::connect(self.address).await?).await,
+                Some(trust) => Self::greet(trust.meet(self.address).await?).await,
+            };
+            self.sender = Some(sender.map_err(io::Error::other)?);
+        }
+        self.send(method, path, headers, body).await.map_err(io::Error::other)
+    }
+
     /// Sends a request on the kept connection, or on a new one if there is none or it was closed.
     ///
     /// # Errors
@@ -177,15 +205,17 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, hyper::Error> {
-        let stream = TcpStream::connect(self.address)
-            .await
-            .unwrap_or_else(|error| panic!("connect to {}: {error}", self.address));
-        let Some(Trust { config, name }) = &self.trust else { return Self::greet(stream).await };
-        let stream = TlsConnector::from(Arc::clone(config))
-            .connect(name.clone(), stream)
-            .await
-            .unwrap_or_else(|error| panic!("TLS with {}: {error}", self.address));
-        Self::greet(stream).await
+        let cannot = |error| panic!("connect to {}: {error}", self.address);
+        match &self.trust {
+            None => {
+                let stream = TcpStream::connect(self.address).await;
+                Self::greet(stream.unwrap_or_else(cannot)).await
+            }
+            Some(trust) => {
+                let cannot = |error| panic!("connect to {}: {error}", self.address);
+                Self::greet(trust.meet(self.address).await.unwrap_or_else(cannot)).await
+            }
+        }
     }
 
     async fn greet(

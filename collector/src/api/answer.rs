@@ -66,6 +66,8 @@ pub enum Kind {
     Conflict,
     /// Peer: known, and not allowed.
     Forbidden,
+    /// Peer: a node that speaks for another one.
+    IdentityMismatch,
     /// Us: a defect or a broken disk; the log has the causes.
     Internal,
     /// Peer: no such message.
@@ -86,6 +88,8 @@ pub enum Kind {
     TooSlow,
     /// Peer: says not, or not rightly, who it is.
     Unauthenticated,
+    /// Us, or the API server: who somebody is cannot be told now.
+    Unavailable,
     /// Peer: an encoding or type of body that is not taken.
     UnsupportedBody,
     /// Peer: the address is too long.
@@ -102,6 +106,7 @@ impl Kind {
             Self::Busy => "busy",
             Self::Conflict => "conflict",
             Self::Forbidden => "forbidden",
+            Self::IdentityMismatch => "identity-mismatch",
             Self::Internal => "internal",
             Self::MalformedBody => "malformed-body",
             Self::MalformedRequest => "malformed-request",
@@ -112,6 +117,7 @@ impl Kind {
             Self::TooMany => "too-many",
             Self::TooSlow => "too-slow",
             Self::Unauthenticated => "unauthenticated",
+            Self::Unavailable => "unavailable",
             Self::UnsupportedBody => "unsupported-body",
             Self::UriTooLong => "uri-too-long",
             Self::WrongHost => "wrong-host",

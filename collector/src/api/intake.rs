@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use palisade_report::Digest;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::Report;
 use palisade_report::SectionName;
 use palisade_report::bound::clean_text;
@@ -28,6 +29,15 @@ use crate::figures::Figures;
 use crate::http::call::Uploaded;
 use crate::http::limits::Buckets;
 
+/// Who sends an upload.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The node's name.
+    pub name: NodeName,
+    /// What it is in its cluster; `None` standalone.
+    pub uid: Option<NodeUid>,
+}
+
 /// Takes an upload; the answer is made after everything in it is durable.
 ///
 /// # Errors
@@ -36,9 +46,10 @@ pub async fn sections(
     loaded: &Loaded,
     figures: &Figures,
     complaints: &Buckets<()>,
-    node: NodeName,
+    sender: Sender,
     upload: Uploaded,
 ) -> Result<Answer, Refused> {
+    let Sender { name: node, uid } = sender;
     let Uploaded { report, boot_id, sections } = upload;
     if sections.is_empty() {
         return Err(Refused::new(Kind::MalformedBody, "the upload holds no section"));
@@ -49,7 +60,7 @@ pub async fn sections(
     let began = Instant::now();
     let is_hopeless = good.is_empty();
     let mut reply =
-        match loaded.engine.upload(node.clone(), None, report, boot_id, good, unusable).await {
+        match loaded.engine.upload(node.clone(), uid, report, boot_id, good, unusable).await {
             Ok(reply) => reply,
             // What is wrong with each section says more than that nobody waits for them.
             Err(Refusal::NotAnnounced) if is_hopeless => UploadReply::default(),

@@ -16,6 +16,7 @@ use super::answer::Answer;
 use super::answer::Kind;
 use super::answer::Media;
 use super::answer::Refused;
+use crate::auth::Reason;
 use crate::figures::Counted;
 use crate::figures::Figures;
 use crate::figures::OwnCertificates;
@@ -116,7 +117,6 @@ fn traffic(registry: &mut Registry, figures: &Figures, open_connections: usize) 
     for (name, help, value) in [
         ("accept_errors", "Connections that could not be accepted", accept_errors),
         ("broken_connections", "Connections ended by a fault or a timeout", broken_connections),
-        ("denied_requests", "Requests without the right token", denied),
         ("failed_handshakes", "TLS handshakes that failed", failed_handshakes),
         ("heartbeats", "Heartbeats that reached the engine", heartbeats),
         ("refused_bodies", "Request bodies that were not taken", refused_bodies),
@@ -125,6 +125,10 @@ fn traffic(registry: &mut Registry, figures: &Figures, open_connections: usize) 
         ("uploads", "Uploads", uploads),
     ] {
         counter(registry, name, help, value);
+    }
+    let refused = counted(registry, "identity_refused", "Requests turned away for who asked");
+    for (reason, value) in Reason::ALL.into_iter().zip(denied) {
+        count(&refused, &[("reason", reason.as_str())], value);
     }
     let by_status = counted(registry, "replies", "Replies by class of status");
     for (class, value) in STATUS_CLASSES.into_iter().zip(replies) {

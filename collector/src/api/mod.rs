@@ -3,15 +3,19 @@
 //! Nothing here knows HTTP. A call that arrives before the stored state is loaded is told to come
 //! back; `/livez` is answered at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use palisade_report::Digest;
+use palisade_report::NodeName;
 use palisade_rules::Profile;
 use tokio::sync::Semaphore;
 use tokio::sync::watch as signal;
 
 pub mod answer;
+pub mod audit;
 pub mod certificates;
 pub mod facts;
 pub mod findings;
@@ -26,6 +30,11 @@ pub mod sheet;
 pub mod summary;
 pub mod watch;
 
+use crate::audit::Decision;
+use crate::audit::Happening;
+use crate::audit::recorder::Recorder;
+use crate::auth::Caller;
+use crate::auth::Refusal;
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -43,6 +52,7 @@ use answer::Answer;
 use answer::Kind;
 use answer::Media;
 use answer::Refused;
+use intake::Sender;
 
 /// What calls are answered from.
 #[derive(Debug)]
@@ -57,6 +67,8 @@ pub struct App {
     connections: Arc<Connections>,
     /// Log lines about refused sections, which a peer causes.
     complaints: Buckets<()>,
+    /// What of the refusals is kept.
+    recorder: Recorder,
 }
 
 /// What there is once the stored state is loaded.
@@ -91,6 +103,7 @@ impl App {
             watchers: Arc::new(Semaphore::new(limits.watchers)),
             connections: Arc::default(),
             complaints: Buckets::new(MAX_COMPLAINTS, gain(1), 1),
+            recorder: Recorder::default(),
             limits,
         }
     }
@@ -127,27 +140,67 @@ impl App {
         })
     }
 
-    /// Answers a call.
-    pub async fn answer(&self, call: Call) -> Answer {
-        self.try_answer(call).await.unwrap_or_else(Answer::Refused)
+    /// Counts a refusal and puts it into the audit, as far as its source has not filled it.
+    pub fn refused(&self, refusal: &Refusal, object: String, node: Option<NodeName>, from: IpAddr) {
+        let Refusal { denied, caller, claimed } = refusal;
+        self.figures.count_denied(denied.reason());
+        let (Some(kind), Some(loaded)) = (denied.kind(), self.loaded.get()) else { return };
+        let Some(suppressed) = self.recorder.admit(kind, from, Instant::now()) else { return };
+        let happening = Happening {
+            kind,
+            actor: audit::actor(caller, claimed.clone()),
+            source: Some(from),
+            object,
+            node,
+            decision: Decision::Refused,
+            reason: denied.to_string(),
+            before: None,
+            after: None,
+            suppressed,
+        };
+        if let Err(refusal) = loaded.engine.audit(happening) {
+            tracing::warn!(cause = %refusal, "a refusal is not in the audit");
+        }
     }
 
-    async fn try_answer(&self, call: Call) -> Result<Answer, Refused> {
+    /// Answers a call of somebody who may make it.
+    pub async fn answer(&self, call: Call, caller: &Caller, from: IpAddr) -> Answer {
+        self.try_answer(call, caller, from).await.unwrap_or_else(Answer::Refused)
+    }
+
+    async fn try_answer(
+        &self,
+        call: Call,
+        caller: &Caller,
+        from: IpAddr,
+    ) -> Result<Answer, Refused> {
+        let uid = caller.node().map(|node| node.uid.clone());
         match call {
+            Call::Audit(query) => audit::list(&self.loaded()?.reader, query).await,
             Call::Live => Ok(Answer::text(Media::Text, "ok\n")),
             Call::Heartbeat { node, heartbeat } => {
                 let loaded = self.loaded()?;
                 self.figures.count_heartbeat();
                 let now = loaded.clock.now();
-                Ok(Answer::json(&loaded.engine.heartbeat(node, None, *heartbeat, now).await?))
+                Ok(Answer::json(&loaded.engine.heartbeat(node, uid, *heartbeat, now).await?))
             }
             Call::Sections { node, upload } => {
                 let Self { figures, complaints, .. } = self;
-                intake::sections(self.loaded()?, figures, complaints, node, upload).await
+                let sender = Sender { name: node, uid };
+                intake::sections(self.loaded()?, figures, complaints, sender, upload).await
             }
             Call::Retire(node) => {
                 let loaded = self.loaded()?;
-                loaded.engine.retire(node.clone()).await?;
+                let by = Happening {
+                    actor: audit::actor(caller, None),
+                    source: Some(from),
+                    ..Happening::own(
+                        audit::Kind::NodeRetired,
+                        format!("node {node}"),
+                        "somebody asked for it",
+                    )
+                };
+                loaded.engine.retire_by(node.clone(), by).await?;
                 tracing::info!(%node, "a node was retired by an operator");
                 Ok(Answer::Done)
             }

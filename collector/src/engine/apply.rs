@@ -26,6 +26,7 @@ use super::message::Refusal;
 use super::message::What;
 use super::shelf;
 use super::shelf::Matter;
+use crate::audit::Happening;
 use crate::snapshot::Counted;
 use crate::snapshot::Judged;
 use crate::snapshot::Node;
@@ -219,13 +220,14 @@ impl Core {
     }
 
     /// Retires a node.
-    pub(crate) fn retire(&mut self, name: &NodeName, now: Now) -> Outcome<()> {
+    pub(crate) fn retire(&mut self, name: &NodeName, by: Happening, now: Now) -> Outcome<()> {
         if !self.is_durable(now) {
             return Self::not_durable();
         }
         let Some(node) = self.live(name).cloned() else {
             return Outcome::AtOnce(Err(Refusal::UnknownNode));
         };
+        self.note_done(by.changing(node.state.as_str(), NodeState::Gone.as_str()), now);
         self.event(name, NodeEvent::Retired, now);
         self.drop_pending(name);
         self.asks.finished(name);

@@ -27,12 +27,14 @@ use tokio::sync::oneshot;
 
 use super::ask::Asks;
 use super::ask::SectionId;
+use super::audit::Audit;
 use super::fleet::Known;
 use super::judging::Judge;
 use super::message::Change;
 use super::message::EngineSettings;
 use super::message::Refusal;
 use super::shelf::Shelf;
+use crate::audit::Happening;
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::snapshot::Counters;
@@ -142,6 +144,8 @@ pub(crate) struct Batch {
     /// Writes that no reply waits for: states.
     pub(crate) lazy: Vec<Write>,
     pub(crate) changes: Vec<Change>,
+    /// What the audit shall say of it.
+    pub(super) done: Vec<(Moment, Happening)>,
     replies: Vec<Reply>,
     /// Parsed sections that the store does not have yet.
     pub(crate) values: BTreeMap<SectionId, Arc<Value>>,
@@ -172,6 +176,7 @@ pub(crate) struct Core {
     pub(super) values: BTreeMap<SectionId, Arc<Value>>,
     pub(super) counters: Arc<Counters>,
     pub(super) batch: Batch,
+    pub(super) audit: Audit,
     pub(super) last_history: i64,
     /// Entries up to this place are gone.
     pub(super) trimmed_history: i64,
@@ -212,6 +217,7 @@ impl Core {
             values: BTreeMap::new(),
             counters: Arc::default(),
             batch: Batch::default(),
+            audit: Audit::new(),
             last_history: 0,
             trimmed_history: 0,
             readiness: Readiness::Ready,
@@ -249,10 +255,12 @@ impl Core {
     pub(crate) fn commit(&mut self, now: Now) -> Vec<Change> {
         self.sweep();
         let mut batch = std::mem::take(&mut self.batch);
+        let (mut audit, ends) = self.audit_writes(std::mem::take(&mut batch.done));
         let failure: Option<Box<dyn Error>> = match batch.trouble.take() {
             Some(trouble) => Some(Box::new(trouble)),
             None => {
                 batch.writes.append(&mut batch.lazy);
+                batch.writes.append(&mut audit);
                 if batch.writes.is_empty() {
                     None
                 } else {
@@ -262,6 +270,7 @@ impl Core {
             }
         };
         let Some(failure) = failure else {
+            self.audit_is_durable(ends);
             batch.replies.into_iter().for_each(|reply| reply.send(None));
             return batch.changes;
         };

@@ -109,6 +109,7 @@ impl Core {
         self.values.clear();
         self.batch = super::core::Batch::default();
         self.last_history = loaded.last_history;
+        self.audit.load(loaded.audit);
         self.sections = BTreeMap::new();
         self.reset_counters();
         for (name, digest, size) in loaded.sections {

@@ -30,6 +30,8 @@ pub struct EngineSettings {
     /// Entries of the history that are kept, the newest ones. One entry holds all transitions of a
     /// node at one moment; a million of some 300 bytes are 300 MB.
     pub max_history: i64,
+    /// Entries of the audit that are kept, the newest ones: some 500 bytes each.
+    pub max_audit: i64,
 }
 
 impl Default for EngineSettings {
@@ -40,6 +42,7 @@ impl Default for EngineSettings {
             max_new_sections_per_hour: 64,
             max_uploads: 20,
             max_history: 1_000_000,
+            max_audit: 200_000,
         }
     }
 }

@@ -29,10 +29,13 @@ use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::core::Now;
+use super::core::Outcome;
 use super::core::Reply;
 use super::judging::Judge;
 use super::message::*;
 use super::upload::Upload;
+use crate::audit::Happening;
+use crate::audit::Kind;
 use crate::clock::Clock;
 use crate::clock::ManualClock;
 use crate::snapshot::Node;
@@ -193,6 +196,12 @@ impl Bench {
         self.core.answer(outcome, |result| Reply::Upload(to, result));
         self.turn();
         reply.blocking_recv().unwrap()
+    }
+
+    fn retire(&mut self, name: &NodeName, now: Now) -> Outcome<()> {
+        let by =
+            Happening::own(Kind::NodeRetired, format!("node {name}"), "a test").about(name.clone());
+        self.core.retire(name, by, now)
     }
 
     /// Ends the batch, as the thread does.

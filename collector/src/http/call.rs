@@ -20,10 +20,13 @@ use super::query::decode;
 use super::route::Matched;
 use super::route::RouteName;
 use crate::snapshot::NodeState;
+use crate::store::AuditFilter;
 
 /// What somebody wants of the collector, parsed and bounded. Nothing in it is HTTP.
 #[derive(Debug)]
 pub enum Call {
+    /// Entries of the audit, newest first.
+    Audit(AuditQuery),
     /// Certificates by their end.
     Certificates(CertificatesQuery),
     /// Values of one fact over the fleet.
@@ -185,6 +188,19 @@ pub struct CertificatesQuery {
     pub limit: usize,
 }
 
+/// Which entries of the audit, and how.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    /// Only those that fit.
+    pub filter: AuditFilter,
+    /// Only before this one.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: usize,
+    /// Written as.
+    pub format: Format,
+}
+
 /// Which transitions.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryQuery {
@@ -235,6 +251,16 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
     let parameter = decode(&matched.parameter, Plus::IsItself)?;
     let node = || parameter.parse::<NodeName>().map_err(NoCall::Node);
     let call = match matched.route.name {
+        RouteName::Audit => Call::Audit(AuditQuery {
+            filter: AuditFilter {
+                kind: query.value("kind")?,
+                node: query.value("node")?,
+                actor: query.text("actor"),
+            },
+            before: event(&mut query, "before")?,
+            limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
+            format: format(&mut query)?,
+        }),
         RouteName::Certificates => Call::Certificates(CertificatesQuery {
             within: query.span("within")?,
             node: query.value("node")?,
@@ -320,19 +346,26 @@ fn findings(query: &mut Query) -> Result<FindingsQuery, MalformedQuery> {
         Some("node") => GroupBy::Node,
         Some(other) => return Err(one_of("by", other, "expected rule or node")),
     };
-    let format = match query.text("format").as_deref() {
-        None | Some("json") => Format::Json,
-        Some("csv") => Format::Csv,
-        Some(other) => return Err(one_of("format", other, "expected json or csv")),
-    };
     Ok(FindingsQuery {
         by,
-        format,
+        format: format(query)?,
         filter: filter(query)?,
         name: pattern(query)?,
         after: query.text("after"),
         limit: query.limit()?,
     })
+}
+
+fn format(query: &mut Query) -> Result<Format, MalformedQuery> {
+    match query.text("format").as_deref() {
+        None | Some("json") => Ok(Format::Json),
+        Some("csv") => Ok(Format::Csv),
+        Some(other) => Err(MalformedQuery::Value {
+            name: "format",
+            value: clean_text(other),
+            expected: "expected json or csv".to_owned(),
+        }),
+    }
 }
 
 /// One node: everything as JSON, or its sheet as text.
@@ -359,6 +392,24 @@ fn sections(query: &mut Query) -> Result<Vec<palisade_report::SectionName>, NoCa
             .map(|name| name.trim().parse().map_err(NoCall::Section))
             .collect::<Result<_, _>>(),
     }
+}
+
+/// Whether a body of an agent names another node than `own`. The wire has no such field; whoever
+/// sends it says whose it takes the message for.
+///
+/// # Errors
+/// [`NoCall::Body`]: it is no object.
+pub fn names_another(body: &[u8], own: &NodeName) -> Result<bool, NoCall> {
+    #[derive(serde::Deserialize)]
+    struct Named<'b> {
+        #[serde(default, borrow)]
+        node: Option<&'b serde_json::value::RawValue>,
+    }
+    let Named { node } =
+        serde_json::from_slice(body).map_err(|source| NoCall::Body { what: "message", source })?;
+    let Some(node) = node else { return Ok(false) };
+    let named: Option<String> = serde_json::from_str(node.get()).ok();
+    Ok(named.as_deref() != Some(own.as_str()))
 }
 
 fn uploaded(body: &[u8]) -> Result<Uploaded, NoCall> {
@@ -409,6 +460,26 @@ mod tests {
             assert!(matches!(refused, NoCall::Node(_)), "{name}: {text}");
             assert!(!text.chars().any(char::is_control), "{text}");
         }
+    }
+
+    #[test]
+    fn a_body_may_name_its_own_node_and_no_other() {
+        let own = "worker-1".parse().unwrap();
+        for (body, other) in [
+            ("{}", false),
+            (r#"{"node":"worker-1"}"#, false),
+            (r#"{"node":"worker\u002d1"}"#, false),
+            (r#"{"node":"worker-2"}"#, true),
+            (r#"{"node":"WORKER-1"}"#, true),
+            (r#"{"node":"worker-1 "}"#, true),
+            (r#"{"node":7}"#, true),
+            (r#"{"node":null}"#, false),
+            (r#"{"node":["worker-1"]}"#, true),
+        ] {
+            assert_eq!(names_another(body.as_bytes(), &own).unwrap(), other, "{body}");
+        }
+        assert!(names_another(br#"{"node":"worker-1","node":"worker-2"}"#, &own).is_err());
+        assert!(names_another(b"{", &own).is_err());
     }
 
     #[test]

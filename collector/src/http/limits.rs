@@ -269,6 +269,18 @@ impl<K: Ord + Clone> Buckets<K> {
         Self { burst, gain, max_keys, levels: Mutex::new(BTreeMap::new()) }
     }
 
+    /// Whether there is one in the bucket of `key`; takes none.
+    ///
+    /// # Errors
+    /// How long until there is one again.
+    pub fn look(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(level) = levels.get(key) else { return Ok(()) };
+        let missing = (level.full_at.max(now) + self.gain).saturating_duration_since(now);
+        let capacity = self.gain.saturating_mul(self.burst);
+        if missing > capacity { Err(missing.saturating_sub(capacity)) } else { Ok(()) }
+    }
+
     /// Takes one from the bucket of `key`.
     ///
     /// # Errors
@@ -338,6 +350,8 @@ mod tests {
         assert_eq!(buckets.take(&1, start), Ok(()));
         assert_eq!(buckets.take(&1, start), Ok(()));
         assert_eq!(buckets.take(&1, start), Err(Duration::from_secs(1)));
+        assert_eq!(buckets.look(&1, start), Err(Duration::from_secs(1)));
+        assert_eq!(buckets.look(&1, start + Duration::from_secs(1)), Ok(()));
         assert_eq!(buckets.take(&2, start), Ok(()), "another key has its own bucket");
         assert!(buckets.take(&3, start).is_err(), "no bucket is left for a third key");
         assert_eq!(buckets.take(&1, start + Duration::from_secs(1)), Ok(()));

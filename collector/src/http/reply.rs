@@ -193,9 +193,9 @@ pub fn not_allowed(allowed: &str, message: String) -> Reply {
 
 const fn status(kind: Kind) -> StatusCode {
     match kind {
-        Kind::Busy | Kind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Busy | Kind::NotReady | Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Conflict => StatusCode::CONFLICT,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::Forbidden | Kind::IdentityMismatch => StatusCode::FORBIDDEN,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::MalformedBody | Kind::MalformedRequest => StatusCode::BAD_REQUEST,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

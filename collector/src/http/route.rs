@@ -7,6 +7,8 @@ use hyper::Method;
 /// What a route does, before its parameters are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteName {
+    /// Who was refused what, and what was done.
+    Audit,
     /// Certificates by their end.
     Certificates,
     /// Values of one fact over the fleet.
@@ -84,7 +86,7 @@ const fn route(
 }
 
 /// Every address that is served.
-pub const ROUTES: [Route; 17] = {
+pub const ROUTES: [Route; 18] = {
     use Audience as A;
     use RouteName as N;
     [
@@ -103,6 +105,7 @@ pub const ROUTES: [Route; 17] = {
         route(N::Facts, "GET", "/v1/facts/{path}", A::Viewers, "values of one fact over the fleet"),
         route(N::Rules, "GET", "/v1/rules", A::Viewers, "what is expected of nodes, and why"),
         route(N::History, "GET", "/v1/history", A::Viewers, "what changed, newest first"),
+        route(N::Audit, "GET", "/v1/audit", A::Viewers, "who was refused what, newest first"),
         route(N::Watch, "GET", "/v1/watch", A::Viewers, "changes as server-sent events"),
         route(N::Metrics, "GET", "/metrics", A::ViewersUnlessLoopback, "figures for Prometheus"),
         route(N::OpenApi, "GET", "/openapi.json", A::ViewersUnlessLoopback, "this API, described"),

@@ -63,8 +63,13 @@ use crate::api::App;
 use crate::api::answer::Kind;
 use crate::api::answer::Refused;
 use crate::auth::Auth;
+use crate::auth::Authorization;
+use crate::auth::Caller;
 use crate::auth::Denied;
+use crate::auth::NodeIdentity;
+use crate::auth::Refusal;
 use crate::chain::Chain;
+use crate::kube::review::Unfit;
 use crate::tls::Tls;
 
 /// How long nothing is accepted after the process ran out of descriptors or memory.
@@ -261,9 +266,10 @@ async fn answer(
             return reply::not_allowed(&allowed, message);
         }
     };
-    if let Err(refused) = admit(shared, &matched, &head.headers, peer.ip()) {
-        return reply::refusal(refused);
-    }
+    let caller = match admit(shared, &matched, &head.headers, peer.ip()).await {
+        Ok(caller) => caller,
+        Err(refused) => return reply::refusal(refused),
+    };
     if matched.route.audience != Audience::Anybody {
         place.prove();
     }
@@ -284,11 +290,12 @@ async fn answer(
         Ok(turn) => turn,
         Err(refused) => return reply::refusal(refused),
     };
-    let (call, room) = match make_call(shared, &matched, query, &head.headers, incoming).await {
+    let asked = Asked { matched: &matched, query, headers: &head.headers, caller: &caller };
+    let (call, room) = match make_call(shared, asked, peer.ip(), incoming).await {
         Ok(made) => made,
         Err(refused) => return reply::refusal(refused),
     };
-    let answer = shared.app.answer(call).await;
+    let answer = shared.app.answer(call, &caller, peer.ip()).await;
     drop((permit, turn, room));
     reply::reply(answer, tag, &head.headers)
 }
@@ -296,7 +303,8 @@ async fn answer(
 /// A turn for a question that walks many nodes or the store.
 async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphorePermit>, Refused> {
     match name {
-        RouteName::Certificates
+        RouteName::Audit
+        | RouteName::Certificates
         | RouteName::Facts
         | RouteName::Findings
         | RouteName::History
@@ -324,34 +332,21 @@ async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphoreP
 }
 
 /// Whether the request may be made at all: by this name, by this peer, at this rate.
-fn admit(
+async fn admit(
     shared: &Shared,
     matched: &Matched,
     headers: &HeaderMap,
     address: IpAddr,
-) -> Result<(), Refused> {
+) -> Result<Caller, Refused> {
     let audience = matched.route.audience;
     if shared.auth.is_open() && audience != Audience::Anybody {
         local_only(headers)?;
     }
-    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    shared.auth.admit(audience, authorization, address, Instant::now()).map_err(|denied| {
-        shared.app.figures.count_denied();
-        let message = denied.to_string();
-        if shared.complaints.take(&(), Instant::now()).is_ok() {
-            let path = matched.route.path;
-            tracing::warn!(%address, path, cause = %message, "somebody was turned away");
-        }
-        match denied {
-            Denied::Missing | Denied::Wrong => Refused::new(Kind::Unauthenticated, message),
-            Denied::Role(_) => Refused::new(Kind::Forbidden, message),
-            Denied::TooMany { retry_after } => {
-                Refused::new(Kind::TooMany, message).retry_after(retry_after.as_secs() + 1)
-            }
-        }
-    })?;
+    let admitted =
+        shared.auth.admit(matched, authorization(headers), address, Instant::now()).await;
+    let caller = admitted.map_err(|refusal| turn_away(shared, matched, &refusal, address))?;
     if address.is_loopback() && shared.limits.local_rates == LocalRates::Free {
-        return Ok(());
+        return Ok(caller);
     }
     let now = Instant::now();
     let taken = match audience {
@@ -370,10 +365,66 @@ fn admit(
             shared.queries.take(&source(address), now)
         }
     };
-    taken.map_err(|wait| {
+    taken.map(|()| caller).map_err(|wait| {
         let message = "too many requests; wait as long as retry-after says";
         Refused::new(Kind::TooMany, message).retry_after(wait.as_secs() + 1)
     })
+}
+
+fn authorization(headers: &HeaderMap) -> Authorization<'_> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Authorization::None,
+        (Some(field), None) => Authorization::One(field.as_bytes()),
+        (Some(_), Some(_)) => Authorization::Several,
+    }
+}
+
+/// Says no: to whoever asked, and in log, figures and audit.
+fn turn_away(shared: &Shared, matched: &Matched, refusal: &Refusal, address: IpAddr) -> Refused {
+    let Refusal { denied, caller: _, claimed: _ } = refusal;
+    let message = denied.to_string();
+    if shared.complaints.take(&(), Instant::now()).is_ok() {
+        let path = matched.route.path;
+        tracing::warn!(%address, path, cause = %message, "somebody was turned away");
+    }
+    let named =
+        decode(&matched.parameter, Plus::IsItself).unwrap_or_else(|_| matched.parameter.clone());
+    let object = match matched
+        .route
+        .path
+        .split_once('{')
+        .and_then(|(before, rest)| rest.split_once('}').map(|(_, after)| (before, after)))
+    {
+        Some((before, after)) => format!("{} {before}{named}{after}", matched.route.method),
+        None => format!("{} {}", matched.route.method, matched.route.path),
+    };
+    shared.app.refused(refusal, object, named.parse().ok(), address);
+    match denied {
+        Denied::Malformed(_) | Denied::Missing | Denied::Several | Denied::Wrong => {
+            Refused::new(Kind::Unauthenticated, message)
+        }
+        Denied::Access { .. } | Denied::Role(_) => Refused::new(Kind::Forbidden, message),
+        Denied::BodyOfOtherNode { .. } | Denied::OtherNode { .. } => {
+            Refused::new(Kind::IdentityMismatch, message)
+        }
+        Denied::Silent { retry_after } => {
+            Refused::new(Kind::Unavailable, message).retry_after(retry_after.as_secs())
+        }
+        Denied::TooMany { retry_after } => {
+            Refused::new(Kind::TooMany, message).retry_after(retry_after.as_secs() + 1)
+        }
+        Denied::Unfit(unfit) => {
+            let kind = match unfit {
+                Unfit::Audience | Unfit::Unauthenticated => Kind::Unauthenticated,
+                Unfit::NodeGone | Unfit::NodeReplaced => Kind::IdentityMismatch,
+                Unfit::NotBound | Unfit::OtherAccount | Unfit::PodElsewhere | Unfit::PodGone => {
+                    Kind::Forbidden
+                }
+            };
+            Refused::new(kind, message)
+        }
+    }
 }
 
 /// Without tokens, a web page that somebody on this machine looks at must not get through: not by
@@ -410,7 +461,8 @@ fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
         RouteName::Facts | RouteName::Findings | RouteName::Rules | RouteName::Summary => {
             shared.app.tag(target).map_or(Tag::None, Tag::Known)
         }
-        RouteName::Certificates
+        RouteName::Audit
+        | RouteName::Certificates
         | RouteName::History
         | RouteName::Index
         | RouteName::Node
@@ -426,13 +478,49 @@ fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
     }
 }
 
-async fn make_call(
-    shared: &Arc<Shared>,
+/// A request whose asker is known, without its body.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    matched: &'a Matched,
+    query: &'a str,
+    headers: &'a HeaderMap,
+    caller: &'a Caller,
+}
+
+/// What a body of an agent is refused for: the sentence of a malformed one, or that it is another's.
+enum Unusable {
+    Malformed(Refused),
+    OfAnother(Refusal),
+}
+
+/// The call of an agent's body, which must not name another node than its token.
+fn parse_own(
     matched: &Matched,
     query: &str,
-    headers: &HeaderMap,
+    caller: &Caller,
+    body: &[u8],
+) -> Result<Call, Unusable> {
+    let malformed = |it: NoCall| Unusable::Malformed(no_call(&it));
+    if let Some(NodeIdentity { name: own, .. }) = caller.node()
+        && call::names_another(body, own).map_err(malformed)?
+    {
+        let denied = Denied::BodyOfOtherNode { own: own.clone() };
+        return Err(Unusable::OfAnother(Refusal { denied, caller: caller.clone(), claimed: None }));
+    }
+    call::parse(matched, query, "", body).map_err(malformed)
+}
+
+async fn make_call(
+    shared: &Arc<Shared>,
+    asked: Asked<'_>,
+    address: IpAddr,
     incoming: Incoming,
 ) -> Result<(Call, Option<OwnedSemaphorePermit>), Refused> {
+    let Asked { matched, query, headers, caller } = asked;
+    let refuse = |unusable| match unusable {
+        Unusable::Malformed(refused) => refused,
+        Unusable::OfAnother(refusal) => turn_away(shared, matched, &refusal, address),
+    };
     let resume = headers.get("last-event-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     let parse = |matched: &Matched, body: &[u8]| {
         let call = call::parse(matched, query, resume, body).map_err(|it| no_call(&it))?;
@@ -447,7 +535,7 @@ async fn make_call(
             };
             let (sent, encoding) = receive(shared, &limits, headers, incoming).await?;
             let text = unpack(shared, sent, encoding, limits.decoded_bytes)?;
-            parse(matched, &text)
+            parse_own(matched, query, caller, &text).map(|call| (call, None)).map_err(refuse)
         }
         RouteName::Sections => {
             let (sent, encoding) = receive(shared, &shared.limits, headers, incoming).await?;
@@ -458,20 +546,22 @@ async fn make_call(
             };
             let room = Arc::clone(&shared.room).acquire_many_owned(reserved).await;
             let mut room = room.map_err(|_| Refused::new(Kind::Busy, "the collector stops"))?;
-            let (shared, matched) = (Arc::clone(shared), matched.clone());
-            let query = query.to_owned();
+            let (mine, wanted) = (Arc::clone(shared), matched.clone());
+            let (query, caller) = (query.to_owned(), caller.clone());
             // Up to 4 MiB are unpacked and parsed: heartbeats on this worker must not wait for it.
             let made = tokio::task::spawn_blocking(move || {
-                let text = unpack(&shared, sent, encoding, bound)?;
+                let text = unpack(&mine, sent, encoding, bound).map_err(Unusable::Malformed)?;
                 let unused = reserved.saturating_sub(kib(text.len()));
                 drop(room.split(usize::try_from(unused).unwrap_or_default()));
-                let call = call::parse(&matched, &query, "", &text).map_err(|it| no_call(&it))?;
+                let call = parse_own(&wanted, &query, &caller, &text)?;
                 Ok((call, Some(room)))
             });
             made.await
                 .map_err(|_| Refused::new(Kind::Internal, "the body could not be unpacked"))?
+                .map_err(refuse)
         }
-        RouteName::Certificates
+        RouteName::Audit
+        | RouteName::Certificates
         | RouteName::Facts
         | RouteName::Findings
         | RouteName::History

@@ -11,6 +11,7 @@
 //!
 //! Without `--kubernetes` nothing in here runs. kube's types stay in here.
 
+pub mod access;
 pub mod authority;
 pub mod client;
 pub mod conditions;
@@ -21,6 +22,7 @@ pub mod leader;
 pub mod lease;
 pub mod open_reports;
 pub mod reboot_request;
+pub mod review;
 
 pub use client::CallError;
 pub use client::Clients;

@@ -7,6 +7,7 @@ use palisade_report::NodeName;
 use palisade_report::SectionName;
 use rusqlite::OptionalExtension;
 
+use super::Ends;
 use super::Store;
 use super::pack::unpack;
 use super::pack::unpack_bytes;
@@ -36,7 +37,7 @@ pub enum LoadError {
 }
 
 /// The stored state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Loaded {
     /// Name, digest and size of each section.
     pub(crate) sections: Vec<(SectionName, Digest, u64)>,
@@ -44,6 +45,8 @@ pub(crate) struct Loaded {
     pub(crate) judgements: Vec<(Digest, JudgedRow)>,
     /// The highest place in the history.
     pub(crate) last_history: i64,
+    /// Both ends of the audit.
+    pub(crate) audit: Ends,
 }
 
 impl Store {
@@ -61,6 +64,7 @@ impl Store {
                 .connection
                 .query_row("SELECT coalesce(max(id), 0) FROM history", [], |row| row.get(0))
                 .map_err(|source| LoadError::Query { table: "history", source })?,
+            audit: self.audit_ends()?,
         })
     }
 

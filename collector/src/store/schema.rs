@@ -15,7 +15,8 @@ const APPLICATION_ID: i32 = 0x7061_6c69;
 /// reader crashed"), and because a section of one node must never be had by naming its digest as
 /// another, shared section. A node's `body` is one packed value: it is always read and written as
 /// a whole, while the other columns change without it.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE sections (
         digest BLOB NOT NULL,
         name TEXT NOT NULL,
@@ -54,7 +55,27 @@ const STEPS: &[&str] = &["
     CREATE INDEX certificates_by_end ON certificates (not_after, id);
     CREATE INDEX certificates_of_node ON certificates (node, not_after, id);
     CREATE TABLE probe (filler BLOB NOT NULL);
-"];
+",
+    "
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        node TEXT,
+        actor TEXT NOT NULL,
+        body BLOB NOT NULL,
+        hash BLOB NOT NULL
+    );
+    CREATE INDEX audit_of_kind ON audit (kind, id);
+    CREATE INDEX audit_of_node ON audit (node, id);
+    CREATE INDEX audit_of_actor ON audit (actor, id);
+    CREATE TABLE audit_anchor (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        id INTEGER NOT NULL,
+        hash BLOB NOT NULL
+    );
+",
+];
 
 /// Brings the tables to the newest version.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {

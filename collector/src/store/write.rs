@@ -12,7 +12,9 @@ use rusqlite::Transaction;
 use rusqlite::params;
 use serde_json::Value;
 
+use super::AuditRow;
 use super::Store;
+use super::audit;
 use super::pack::PackError;
 use super::pack::pack;
 use super::pack::pack_bytes;
@@ -35,6 +37,8 @@ const PROBE_BYTES: i64 = 256 * 1024;
 /// One change.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
+    /// An entry of the audit.
+    Audit(Box<AuditRow>),
     /// The certificates of a node, in place of those before; `None`: it has none any more.
     Certificates { node: NodeName, section: Option<Arc<Value>> },
     /// Takes a judgement away.
@@ -55,6 +59,8 @@ pub(crate) enum Write {
     Seen { node: NodeName, at: Moment, skew_secs: i64, sequence: u64 },
     /// The state of a node.
     State { node: NodeName, state: NodeState, since: Moment },
+    /// Takes the audit up to a place away.
+    TrimAudit { through: i64 },
     /// Takes the history up to a place away.
     TrimHistory { through: i64 },
 }
@@ -126,6 +132,7 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
             .map_err(|source| CommitError::Row { table, source })
     };
     match write {
+        Write::Audit(row) => audit::put(transaction, row),
         Write::Certificates { node, section } => {
             run("certificates", "DELETE FROM certificates WHERE node = ?1", &[&node.as_str()])?;
             match section {
@@ -197,6 +204,7 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
             "UPDATE nodes SET state = ?2, state_since = ?3 WHERE name = ?1",
             &[&node.as_str(), &state.as_str(), &since.unix()],
         ),
+        Write::TrimAudit { through } => audit::trim(transaction, *through),
         Write::TrimHistory { through } => {
             run("history", "DELETE FROM history WHERE id <= ?1", &[through])
         }

@@ -15,6 +15,7 @@ mod base64;
 pub mod components;
 pub mod control_plane;
 pub mod forward;
+pub mod installation;
 mod kubeconfig;
 mod kubectl;
 pub mod kubelet;

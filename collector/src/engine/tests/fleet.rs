@@ -171,7 +171,7 @@ fn there_is_room_for_so_many_nodes_and_a_retired_one_makes_room() {
     second.with_manifest = true;
     assert_eq!(bench.beat(&second), Err(Refusal::TooManyNodes));
     let now = bench.now();
-    assert!(matches!(bench.core.retire(&first.name, now), Outcome::Durable(Ok(()))));
+    assert!(matches!(bench.retire(&first.name, now), Outcome::Durable(Ok(()))));
     bench.turn();
     bench.report(&mut second);
 }

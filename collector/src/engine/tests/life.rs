@@ -128,7 +128,7 @@ fn a_retired_node_leaves_nothing_behind_but_its_history() {
     let mut node = TestNode::new("a", &bad("k"));
     bench.report(&mut node);
     let now = bench.now();
-    assert!(matches!(bench.core.retire(&node.name, now), Outcome::Durable(Ok(()))));
+    assert!(matches!(bench.retire(&node.name, now), Outcome::Durable(Ok(()))));
     bench.turn();
     let mut bench = bench.crash(&scratch);
     let snapshot = bench.snapshot();
