@@ -225,6 +225,15 @@ impl Agent {
         Process::start(&Self::binary(), &arguments)
     }
 
+    /// The same for a collector that is reached by a URL.
+    #[must_use]
+    pub fn run_to(url: &str, node: &str, root: &Path, more: &[&str]) -> Process {
+        let root = root.to_str().expect("a UTF-8 path");
+        let mut arguments = vec!["run", "--collector", url, "--node", node, "--root", root];
+        arguments.extend_from_slice(more);
+        Process::start(&Self::binary(), &arguments)
+    }
+
     /// The same with the binary that is shipped: static, small, optimised. Built now unless the
     /// environment names it; for tests about its size and memory.
     ///

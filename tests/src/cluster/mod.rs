@@ -23,6 +23,7 @@ pub mod kwok;
 pub mod launch;
 mod leftover;
 pub mod machine;
+pub mod mounted;
 mod objects;
 pub mod pki;
 pub mod port;

@@ -46,9 +46,13 @@ use super::store;
 use super::store::Material;
 use super::store::Signer;
 use super::store::Values;
+use crate::audit::Happening;
+use crate::audit::Kind;
 use crate::chain::Chain;
 use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::figures::Figures;
+use crate::snapshot::NodeState;
 use crate::tls::Reloaded;
 use crate::tls::Tls;
 use crate::tls::TlsError;
@@ -68,8 +72,8 @@ const MAX_STEPS: u32 = 16;
 /// For one request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Names in one line of the log.
-const MAX_NAMED: usize = 20;
+/// Names in one line of the log; an entry of the audit has 256 bytes.
+const MAX_NAMED: usize = 8;
 
 /// Where certificates are kept.
 #[derive(Clone, Debug)]
@@ -98,31 +102,13 @@ pub enum Mode {
     },
 }
 
-/// What the keeper asks of the rest of the collector.
-pub trait Surroundings: Send + Sync + 'static {
-    /// Whether this collector leads now.
-    fn leads(&self) -> bool;
-
-    /// Agents that were heard lately and do not trust exactly this bundle, in order of their names.
-    fn behind(&self, bundle: TrustId) -> Vec<NodeName>;
-
-    /// Something happened that people look for later.
-    fn note(&self, event: &Event);
-}
-
-/// What happened to the collector's authority.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Retired authorities are no longer trusted.
-    Forgotten,
-    /// A serving certificate was issued, which ends then.
-    Issued(Moment),
-    /// An authority was made that will sign next.
-    Made,
-    /// The bundle was published.
-    Published,
-    /// A new authority signs; these agents have not followed.
-    Switched(Vec<NodeName>),
+/// What a keeper may do.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Serve what the Secret has.
+    Follow,
+    /// The same, and whatever is due: this collector leads, and this is what it knows of agents.
+    Lead(Engine),
 }
 
 /// Why a look came to nothing.
@@ -138,7 +124,7 @@ pub enum KeepError {
         /// What it says.
         source: CallError,
     },
-    /// Somebody wrote meanwhile, or leads now. At fault: nobody; looking again helps.
+    /// Somebody wrote meanwhile. At fault: nobody; looking again helps.
     #[error("failed to write {object}: it changed meanwhile")]
     Conflict {
         /// Kind and name.
@@ -153,6 +139,9 @@ pub enum KeepError {
         /// Kind and name.
         object: String,
     },
+    /// This collector does not lead, or cannot be sure that it does. At fault: nobody.
+    #[error("failed to act: this collector does not lead")]
+    NotLeader,
     /// Made by us, and not readable by us. At fault: us.
     #[error("failed to read a certificate that was just made")]
     Own(#[source] certificate::Malformed),
@@ -177,6 +166,41 @@ pub enum KeepError {
     },
 }
 
+/// One step that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Done {
+    /// Retired authorities are no longer trusted.
+    Forgotten,
+    /// A serving certificate was issued, which ends then.
+    Issued(Moment),
+    /// An authority was made that will sign next.
+    Made,
+    /// The bundle was published.
+    Published,
+    /// A new authority signs; these agents have not followed.
+    Switched(Vec<NodeName>),
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Forgotten => f.write_str("retired authorities are no longer held"),
+            Self::Issued(until) => write!(f, "a serving certificate was issued, until {until}"),
+            Self::Made => f.write_str("an authority was made that will sign next"),
+            Self::Published => f.write_str("the authorities were published"),
+            Self::Switched(stragglers) if stragglers.is_empty() => {
+                f.write_str("a new authority signs; every agent that is heard trusts it")
+            }
+            Self::Switched(stragglers) => {
+                let names: Vec<_> =
+                    stragglers.iter().take(MAX_NAMED).map(NodeName::as_str).collect();
+                let (count, names) = (stragglers.len(), names.join(", "));
+                write!(f, "a new authority signs; {count} agents do not trust it yet: {names}")
+            }
+        }
+    }
+}
+
 /// What came of one look.
 #[derive(Debug, PartialEq, Eq)]
 enum Looked {
@@ -187,23 +211,23 @@ enum Looked {
 }
 
 /// Keeps one collector's certificate.
-pub struct Keeper<S> {
+pub struct Keeper {
     secrets: Api<Secret>,
     config_maps: Api<ConfigMap>,
     places: Places,
     tls: Arc<Tls>,
     figures: Arc<Figures>,
     clock: Arc<dyn Clock>,
-    surroundings: S,
+    role: Role,
 }
 
-impl<S> std::fmt::Debug for Keeper<S> {
+impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").field("places", &self.places).finish_non_exhaustive()
     }
 }
 
-impl<S: Surroundings> Keeper<S> {
+impl Keeper {
     /// A keeper that acts through `client`, which must not repeat writes by itself, and refuses
     /// them while this collector does not lead.
     pub fn new(
@@ -212,11 +236,11 @@ impl<S: Surroundings> Keeper<S> {
         tls: Arc<Tls>,
         figures: Arc<Figures>,
         clock: Arc<dyn Clock>,
-        surroundings: S,
+        role: Role,
     ) -> Self {
         let secrets = Api::namespaced(client.clone(), &places.namespace);
         let config_maps = Api::namespaced(client, &places.namespace);
-        Self { secrets, config_maps, places, tls, figures, clock, surroundings }
+        Self { secrets, config_maps, places, tls, figures, clock, role }
     }
 
     /// Looks and acts for ever. What cannot be done is said once and tried again.
@@ -243,6 +267,7 @@ impl<S: Surroundings> Keeper<S> {
                     Duration::from_secs(secs).clamp(STEP_PAUSE, LOOK_EVERY)
                 }
                 Err(KeepError::Conflict { .. }) => STEP_PAUSE,
+                Err(KeepError::NotLeader) => LOOK_EVERY,
                 Err(error) => {
                     complain_once(&mut said, &error);
                     LOOK_EVERY
@@ -255,21 +280,21 @@ impl<S: Surroundings> Keeper<S> {
     /// Looks once, and takes one step if one is due.
     async fn look(&self) -> Result<Looked, KeepError> {
         let Places { namespace: _, secret: name, mode } = &self.places;
-        let own = match mode {
-            Mode::Own { trust, names, policy } if self.surroundings.leads() => {
-                Some((self.config_map(trust).await?, trust, names, policy))
+        let own = match (mode, &self.role) {
+            (Mode::Own { trust, names, policy }, Role::Lead(engine)) => {
+                Some((self.config_map(trust).await?, trust, names, policy, engine))
             }
-            Mode::Own { .. } | Mode::External => None,
+            (Mode::Own { .. } | Mode::External, Role::Follow | Role::Lead(_)) => None,
         };
         let object = format!("Secret {name}");
         let secret = within("read", &object, self.secrets.get_opt(name)).await?;
         let Some(secret) = secret else { return Err(KeepError::Missing { object }) };
         let served = self.serve(&secret, object.clone());
-        let Some((config_map, trust, names, policy)) = own else {
+        let Some((config_map, trust, names, policy, engine)) = own else {
             return served.map(|()| Looked::Rest(None));
         };
         // What cannot be served may be what is about to be replaced.
-        let looked = self.act(&secret, config_map, trust, names, policy).await?;
+        let looked = self.act(&secret, config_map, trust, names, policy, engine).await?;
         if looked != Looked::Acted {
             served?;
         }
@@ -308,6 +333,7 @@ impl<S: Surroundings> Keeper<S> {
         trust: &str,
         names: &[String],
         policy: &Policy,
+        engine: &Engine,
     ) -> Result<Looked, KeepError> {
         let now = self.clock.now();
         let (values, rotation) = contents(secret);
@@ -319,7 +345,7 @@ impl<S: Surroundings> Keeper<S> {
         let material = Material::read(&values);
         let held = material.as_ref().map(|it| it.held(&wanted, rotation)).map_err(Clone::clone);
         let behind = bundle.map(|text| TrustId::of(text.as_bytes()));
-        let behind = behind.map_or_else(Vec::new, |id| self.surroundings.behind(id));
+        let behind = behind.map_or_else(Vec::new, |id| self::behind(engine, id));
         self.figures.set_behind(behind.len());
         let state = State { held, published, behind };
         if let Ok(held) = &state.held {
@@ -338,11 +364,11 @@ impl<S: Surroundings> Keeper<S> {
             Action::Publish => {
                 let bundle = material.bundle(&held.bundle(now));
                 self.publish(config_map, trust, bundle, now).await?;
-                self.tell(&Event::Published);
+                tell(engine, &Done::Published);
             }
             Action::Forget(gone) => {
                 self.write(secret, &material.forgetting(&gone), rotation).await?;
-                self.tell(&Event::Forgotten);
+                tell(engine, &Done::Forgotten);
             }
             Action::IssueLeaf => {
                 let Some(signing) = &material.signing else { return Ok(Looked::Rest(None)) };
@@ -350,7 +376,7 @@ impl<S: Surroundings> Keeper<S> {
                 let end = leaf.0.not_after;
                 let material = Material { leaf: Some(leaf), ..material };
                 self.write(secret, &material, rotation).await?;
-                self.tell(&Event::Issued(end));
+                tell(engine, &Done::Issued(end));
             }
             Action::MakeNext { adopt } => {
                 let pair = make::authority(policy.authority_life_secs, now);
@@ -358,14 +384,14 @@ impl<S: Surroundings> Keeper<S> {
                 let adopted = certificates.into_iter().filter(|it| adopt.contains(&it.id));
                 let material = material.with_next(next, adopted.collect(), now);
                 self.write(secret, &material, Rotation::NotAsked).await?;
-                self.tell(&Event::Made);
+                tell(engine, &Done::Made);
             }
             Action::Switch { stragglers } => {
                 let Some(next) = &material.next else { return Ok(Looked::Rest(None)) };
                 let leaf = issue(next, names, policy, now)?;
                 let material = material.switched(leaf, now);
                 self.write(secret, &material, rotation).await?;
-                self.tell(&Event::Switched(stragglers));
+                tell(engine, &Done::Switched(stragglers));
             }
         }
         Ok(Looked::Acted)
@@ -420,24 +446,30 @@ impl<S: Surroundings> Keeper<S> {
         let replaced = self.config_maps.replace(name, &parameters, &next);
         within("update", &object, replaced).await.map(drop)
     }
+}
 
-    fn tell(&self, event: &Event) {
-        match event {
-            Event::Forgotten => tracing::info!("retired authorities are no longer published"),
-            Event::Issued(until) => tracing::info!(%until, "a serving certificate was issued"),
-            Event::Made => tracing::info!("an authority was made that will sign next"),
-            Event::Published => tracing::info!("the authorities were published"),
-            Event::Switched(stragglers) if stragglers.is_empty() => {
-                tracing::info!("a new authority signs; every agent that is heard trusts it");
-            }
-            Event::Switched(stragglers) => {
-                let names: Vec<_> =
-                    stragglers.iter().take(MAX_NAMED).map(NodeName::as_str).collect();
-                let (names, count) = (names.join(" "), stragglers.len());
-                tracing::warn!(count, names, "a new authority signs that some agents do not trust");
-            }
+/// Agents that were heard lately and do not trust exactly this bundle, in order of their names.
+fn behind(engine: &Engine, bundle: TrustId) -> Vec<NodeName> {
+    let snapshot = engine.snapshot();
+    let live = snapshot.nodes.iter().filter(|node| match node.state {
+        NodeState::Fresh | NodeState::Late => true,
+        NodeState::Gone | NodeState::Silent => false,
+    });
+    live.filter(|node| node.seen.trust() != Some(bundle)).map(|node| node.name.clone()).collect()
+}
+
+/// Logs what was done and keeps it in the audit.
+fn tell(engine: &Engine, done: &Done) {
+    let said = done.to_string();
+    match done {
+        Done::Switched(stragglers) if !stragglers.is_empty() => tracing::warn!("{said}"),
+        Done::Forgotten | Done::Issued(_) | Done::Made | Done::Published | Done::Switched(_) => {
+            tracing::info!("{said}")
         }
-        self.surroundings.note(event);
+    }
+    let happening = Happening::own(Kind::CertificateRotated, "the collector's authority", said);
+    if let Err(refusal) = engine.audit(happening) {
+        tracing::warn!(cause = %refusal, "the audit lacks this");
     }
 }
 
@@ -487,7 +519,7 @@ async fn within<T>(
     let object = object.to_owned();
     match call(ANSWER_WITHIN, request).await {
         Ok(answer) => Ok(answer),
-        Err(CallError::NotLeader) => Err(KeepError::Conflict { object }),
+        Err(CallError::NotLeader) => Err(KeepError::NotLeader),
         Err(error) if error.is(409) => Err(KeepError::Conflict { object }),
         Err(source) => Err(KeepError::Api { what, object, source }),
     }
