@@ -10,6 +10,7 @@ mod hostile_http;
 mod hostile_tree;
 mod image;
 mod kubelet;
+mod manifests;
 mod shape;
 mod spine;
 mod wire;
