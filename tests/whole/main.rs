@@ -11,6 +11,7 @@ mod hostile_tree;
 mod image;
 mod kubelet;
 mod manifests;
+mod sandbox;
 mod shape;
 mod spine;
 mod wire;
