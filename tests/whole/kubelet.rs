@@ -6,6 +6,9 @@ use std::io::BufReader;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use palisade_tests::cluster::ControlPlane;
 use palisade_tests::cluster::Kubelet;
@@ -22,6 +25,14 @@ const SERVICE: &str = "10.96.7.43";
 const VIEWER: &str = "a-viewer-of-these-tests";
 /// What an agent shows.
 const AGENT: &str = "an-agent-of-these-tests";
+
+/// Held by each test that starts a kubelet: one of them looks at what is left on the machine, which
+/// the next one's kubelet would remove.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed while it held this has cleaned up like any other.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn node(control_plane: &ControlPlane, name: &str) -> Kubelet {
     control_plane.controllers();
@@ -133,6 +144,7 @@ fn is_ready(control_plane: &ControlPlane, pod: &str) -> bool {
 /// Service, with the agent confined as on any node.
 #[test]
 fn the_shipped_images_run_as_pods_and_report_this_host() {
+    let _alone = alone();
     let control_plane = ControlPlane::start();
     let kubelet = node(&control_plane, "kubelet-1");
     kubelet.import_image(&image::archive("palisade-agent"));
@@ -203,6 +215,7 @@ fn leave_a_running_pod_behind() {
 
 #[test]
 fn a_killed_run_poisons_neither_the_next_nor_the_machine() {
+    let _alone = alone();
     let mut killed = Command::new(std::env::current_exe().expect("the path of this test"))
         .args(["--exact", "kubelet::leave_a_running_pod_behind", "--ignored", "--nocapture"])
         .stdin(Stdio::null())

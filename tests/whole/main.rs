@@ -2,6 +2,7 @@
 
 mod captured;
 mod cluster;
+mod deployed;
 mod durable;
 mod faults;
 mod fleet;
