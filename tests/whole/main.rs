@@ -9,6 +9,7 @@ mod fleet;
 mod fuzz;
 mod hostile_http;
 mod hostile_tree;
+mod identity;
 mod image;
 mod kubelet;
 mod manifests;
