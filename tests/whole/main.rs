@@ -13,7 +13,6 @@ mod identity;
 mod image;
 mod kubelet;
 mod manifests;
-mod sandbox;
 mod shape;
 mod spine;
 mod wire;

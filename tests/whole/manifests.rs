@@ -9,6 +9,7 @@
 //!
 //! `PALISADE_GOLDEN=write` writes what is generated: the CRD, and the objects that the chart holds.
 
+mod alert;
 mod chart;
 mod pods;
 mod policy;

@@ -179,3 +179,50 @@ fn nothing_is_bound_to_people_nor_added_to_the_built_in_roles() {
         }
     }
 }
+
+/// What the collector asks the API server about people is what the roles for people have.
+#[test]
+fn the_roles_for_people_open_what_the_collector_asks_about() {
+    use palisade_collector::http::route::RouteName;
+    use palisade_collector::kube::access::Permission;
+    use palisade_collector::kube::access::permission;
+
+    let objects = render::base();
+    let may = |role: &str, verb: &str, key: &str, what: &str| {
+        list(&objects[&format!("ClusterRole/{role}")]["rules"]).iter().any(|rule| {
+            let ours = key != "resources" || strings(&rule["apiGroups"]) == ["palisade.dev"];
+            ours && strings(&rule[key]).contains(&what) && strings(&rule["verbs"]).contains(&verb)
+        })
+    };
+    for route in [
+        RouteName::Audit,
+        RouteName::Certificates,
+        RouteName::Facts,
+        RouteName::Findings,
+        RouteName::History,
+        RouteName::Index,
+        RouteName::Metrics,
+        RouteName::Node,
+        RouteName::Nodes,
+        RouteName::OpenApi,
+        RouteName::Retire,
+        RouteName::Rules,
+        RouteName::Summary,
+        RouteName::Watch,
+    ] {
+        let (verb, key, what) = match permission(route) {
+            None => continue,
+            Some(Permission::All(verb, what) | Permission::One(verb, what)) => {
+                (verb, "resources", what)
+            }
+            Some(Permission::Path(verb, what)) => (verb, "nonResourceURLs", what),
+        };
+        let viewer = may("palisade-viewer", verb, key, what);
+        let operator = may("palisade-operator", verb, key, what);
+        let metrics = may("palisade-metrics", verb, key, what);
+        assert!(viewer || operator || metrics, "nobody may {verb} {what}");
+        assert!(operator || metrics, "an operator may not {verb} {what}");
+        let changes = verb == "delete" || what == "audit";
+        assert_eq!(viewer, !changes && !metrics, "a viewer and {verb} {what}");
+    }
+}
