@@ -45,6 +45,7 @@ use crate::store::Store;
 mod apply;
 mod ask;
 mod audit;
+mod cluster;
 mod core;
 mod episode;
 mod fleet;
@@ -59,11 +60,13 @@ mod tests;
 mod upload;
 
 pub use self::core::StartError;
+pub use cluster::ClusterNews;
 pub use judging::Judge;
 pub use message::*;
 
 use self::core::Core;
 use self::core::Now;
+use self::core::Outcome;
 use self::core::Reply;
 use self::upload::Upload;
 
@@ -91,6 +94,7 @@ const BUSY_RETRY_SECS: u64 = 2;
 
 enum Event {
     Audit(Box<Happening>),
+    Cluster(ClusterNews),
     Heartbeat {
         node: NodeName,
         uid: Option<NodeUid>,
@@ -98,6 +102,7 @@ enum Event {
         received_at: Moment,
         reply: oneshot::Sender<Result<HeartbeatReply, Refusal>>,
     },
+    Lead(u64),
     Rules(Arc<dyn Judge>),
     Retire {
         node: NodeName,
@@ -251,6 +256,32 @@ impl Engine {
         self.send(Event::Audit(Box::new(happening)))
     }
 
+    /// Notes the epoch in which this collector leads, so that later terms are above it even if the
+    /// Lease is deleted meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] or [`Refusal::Stopped`]: it is not kept.
+    pub fn lead(&self, epoch: u64) -> Result<(), Refusal> {
+        self.send(Event::Lead(epoch))
+    }
+
+    /// Takes in what changed in the cluster. Waits for room in the queue: news that is dropped would
+    /// be missing for ever.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopped`].
+    pub async fn cluster(&self, news: ClusterNews) -> Result<(), Refusal> {
+        let mut event = Event::Cluster(news);
+        loop {
+            event = match self.queue.try_send(event) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(event)) => event,
+                Err(TrySendError::Disconnected(_)) => return Err(Refusal::Stopped),
+            };
+            tokio::time::sleep(MAX_BATCH_FOR).await;
+        }
+    }
+
     /// Judges every node by other rules or waivers from now on.
     ///
     /// # Errors
@@ -378,21 +409,27 @@ impl Owner {
         let now = Now::read(&*self.clock);
         match event {
             Event::Audit(happening) => self.core.note(*happening, now),
+            Event::Cluster(news) => self.core.cluster(news, now),
             Event::Heartbeat { node, uid, heartbeat, received_at, reply } => {
-                self.core.recognise(&node, uid.as_ref(), now);
-                let outcome = self.core.heartbeat(&node, &heartbeat, received_at, now);
+                let outcome = match self.core.recognise(&node, uid.as_ref(), now) {
+                    Some(refusal) => Outcome::AtOnce(Err(refusal)),
+                    None => self.core.heartbeat(&node, &heartbeat, received_at, now),
+                };
                 self.core.answer(outcome, |result| Reply::Heartbeat(reply, result));
             }
             Event::Retire { node, by, reply } => {
                 let outcome = self.core.retire(&node, *by, now);
                 self.core.answer(outcome, |result| Reply::Retire(reply, result));
             }
+            Event::Lead(epoch) => self.core.lead(epoch),
             Event::Rules(judge) => self.core.judge_by(judge, now),
             Event::Stop => return Going::Out,
             Event::Upload { node, uid, report, boot_id, sections, unusable, reply } => {
-                self.core.recognise(&node, uid.as_ref(), now);
                 let upload = Upload { report, boot_id, sections, unusable };
-                let outcome = self.core.upload(&node, upload, now);
+                let outcome = match self.core.recognise(&node, uid.as_ref(), now) {
+                    Some(refusal) => Outcome::AtOnce(Err(refusal)),
+                    None => self.core.upload(&node, upload, now),
+                };
                 self.core.answer(outcome, |result| Reply::Upload(reply, result));
             }
         }

@@ -20,6 +20,7 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::SectionName;
 use palisade_report::TrustId;
 use palisade_rules::Finding;
@@ -27,9 +28,13 @@ use palisade_rules::RuleId;
 use palisade_rules::Severity;
 use palisade_rules::Verdict;
 
+mod cluster;
 mod count;
 mod table;
 
+pub use cluster::ClusterNode;
+pub use cluster::Ready;
+pub use cluster::Scheduling;
 pub(crate) use count::Counted;
 pub use count::Counters;
 pub use count::GroupCount;
@@ -70,8 +75,14 @@ impl Snapshot {
         let mut text = format!("{}\n", self.profile);
         for node in self.nodes.iter() {
             text.push_str(&format!(
-                "{} {} {} {:?} {} {:?}\n",
-                node.name, node.state, node.boot_id, node.report, node.first_seen_at, node.sections
+                "{} {:?} {} {:?} {:?} {} {:?}\n",
+                node.name,
+                node.uid,
+                node.state,
+                node.boot_id,
+                node.report,
+                node.first_seen_at,
+                node.sections
             ));
             for judged in node.judgements.iter() {
                 text.push_str(&format!("{} {:?}\n", judged.key, judged.findings));
@@ -107,13 +118,24 @@ pub enum NodeState {
     Late,
     /// Not heard since; its findings are the last known and stale.
     Silent,
+    /// The cluster has it, and it has never been heard.
+    NeverSeen,
     /// Retired; it has no findings any more.
     Gone,
 }
 
 impl NodeState {
     /// All, in order of growing absence.
-    pub const ALL: [Self; 4] = [Self::Fresh, Self::Late, Self::Silent, Self::Gone];
+    pub const ALL: [Self; 5] = [Self::Fresh, Self::Late, Self::Silent, Self::NeverSeen, Self::Gone];
+
+    /// Whether a node in this state has a record that goes on.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        match self {
+            Self::Fresh | Self::Late | Self::Silent => true,
+            Self::Gone | Self::NeverSeen => false,
+        }
+    }
 
     /// The word on the wire and in the store.
     #[must_use]
@@ -122,6 +144,7 @@ impl NodeState {
             Self::Fresh => "fresh",
             Self::Gone => "gone",
             Self::Late => "late",
+            Self::NeverSeen => "never-seen",
             Self::Silent => "silent",
         }
     }
@@ -135,7 +158,7 @@ impl fmt::Display for NodeState {
 
 /// The text names no state of a node. At fault: the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown node state: expected fresh, late, silent or gone")]
+#[error("unknown node state: expected fresh, late, silent, never-seen or gone")]
 pub struct UnknownNodeState;
 
 impl FromStr for NodeState {
@@ -151,14 +174,18 @@ impl FromStr for NodeState {
 pub struct Node {
     /// Its name.
     pub name: NodeName,
+    /// What it is in its cluster; `None`: not known, or standalone.
+    pub uid: Option<NodeUid>,
+    /// What the cluster says of it; `None`: nothing, not yet, or standalone.
+    pub cluster: Option<Arc<ClusterNode>>,
     /// How long it has been quiet.
     pub state: NodeState,
     /// Since when it is in that state.
     pub state_since: Moment,
     /// When it was first heard of.
     pub first_seen_at: Moment,
-    /// The boot that it spoke of last.
-    pub boot_id: BootId,
+    /// The boot that it spoke of last; `None`: it has never been heard.
+    pub boot_id: Option<BootId>,
     /// Version of its agent, made safe to show.
     pub agent: Arc<str>,
     /// Digest of the last report of which every section is stored; `None` while the first one is
@@ -300,10 +327,12 @@ pub(crate) mod tests {
         let at = Moment::from_unix(1_700_000_000);
         Arc::new(Node {
             name: name.parse().unwrap(),
+            uid: None,
+            cluster: None,
             state: NodeState::Fresh,
             state_since: at,
             first_seen_at: at,
-            boot_id: "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap(),
+            boot_id: Some("0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap()),
             agent: "0.1.0".into(),
             report: None,
             pending: None,

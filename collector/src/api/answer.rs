@@ -80,6 +80,8 @@ pub enum Kind {
     NotFound,
     /// Us: the store is loading or takes no writes.
     NotReady,
+    /// Nobody: another collector leads; the Service leads there.
+    Standby,
     /// Peer: too large.
     TooLarge,
     /// Peer: too often.
@@ -113,6 +115,7 @@ impl Kind {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NotFound => "not-found",
             Self::NotReady => "not-ready",
+            Self::Standby => "standby",
             Self::TooLarge => "too-large",
             Self::TooMany => "too-many",
             Self::TooSlow => "too-slow",
@@ -153,6 +156,7 @@ impl From<engine::Refusal> for Refused {
             }
             R::ManifestMismatch => Self::new(Kind::MalformedBody, message),
             R::NotAnnounced | R::SequenceReused => Self::new(Kind::Conflict, message),
+            R::OtherNode => Self::new(Kind::Forbidden, message),
             R::Stopped => Self::new(Kind::NotReady, message).retry_after(5),
             R::TooManyNodes => Self::new(Kind::TooMany, message).retry_after(300),
             R::TooManySections => Self::new(Kind::TooLarge, message),

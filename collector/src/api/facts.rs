@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::answer::Refused;
-use crate::snapshot::NodeState;
 use crate::snapshot::Snapshot;
 use crate::store::FactAnswer;
 use crate::store::Reader;
@@ -63,7 +62,7 @@ pub async fn list(
     ));
     let mut answers: BTreeMap<String, Entry> = BTreeMap::new();
     let mut nodes = 0;
-    for node in snapshot.nodes.iter().filter(|node| node.state != NodeState::Gone) {
+    for node in snapshot.nodes.iter().filter(|node| node.state.is_live()) {
         nodes += 1;
         let answer = node.section(path.section()).and_then(|digest| by_section.get(&digest));
         let (said, origin) = said(answer.unwrap_or(&missing));

@@ -26,7 +26,6 @@ use crate::http::call::GroupBy;
 use crate::http::query::DEFAULT_LIMIT;
 use crate::snapshot::Judged;
 use crate::snapshot::Node;
-use crate::snapshot::NodeState;
 use crate::snapshot::Snapshot;
 
 /// Lines that a CSV without `limit` may have: what a spreadsheet still opens. More is refused, not
@@ -346,7 +345,7 @@ fn selected<'a>(
     snapshot
         .nodes
         .iter()
-        .filter(|node| node.state != NodeState::Gone)
+        .filter(|node| node.state.is_live())
         .filter(|node| query.name.as_ref().is_none_or(|name| name.matches(node.name.as_str())))
 }
 

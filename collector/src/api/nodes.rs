@@ -7,6 +7,7 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::SectionName;
 use palisade_rules::Profile;
 use palisade_rules::Verdict;
@@ -21,7 +22,9 @@ use super::findings::lines_of;
 use crate::chain::Chain;
 use crate::http::call::FindingFilter;
 use crate::http::call::NodesQuery;
+use crate::snapshot::ClusterNode;
 use crate::snapshot::Node;
+use crate::snapshot::Scheduling;
 use crate::snapshot::Snapshot;
 use crate::snapshot::VerdictCounts;
 use crate::store::Reader;
@@ -47,34 +50,66 @@ impl From<VerdictCounts> for Counts {
 #[derive(Serialize)]
 struct Entry<'a> {
     name: &'a NodeName,
+    uid: Option<&'a NodeUid>,
     state: &'static str,
     state_since: Moment,
     first_seen_at: Moment,
-    last_seen_at: Moment,
+    last_seen_at: Option<Moment>,
     clock_ahead_secs: i64,
     agent: &'a str,
-    boot_id: &'a BootId,
+    boot_id: Option<&'a BootId>,
     report: Option<Digest>,
     reported_at: Option<Moment>,
     pending: Option<Digest>,
     findings: Counts,
+    cluster: Option<Member<'a>>,
+}
+
+/// What the cluster says.
+#[derive(Serialize)]
+struct Member<'a> {
+    ready: &'static str,
+    cordoned: bool,
+    boot_id: Option<&'a str>,
+    kernel: Option<&'a str>,
+    kubelet: Option<&'a str>,
+    taints: &'a [String],
+    labels: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a ClusterNode> for Member<'a> {
+    fn from(node: &'a ClusterNode) -> Self {
+        let ClusterNode { uid: _, labels, ready, scheduling, boot_id, kernel, kubelet, taints } =
+            node;
+        Self {
+            ready: ready.as_str(),
+            cordoned: *scheduling == Scheduling::Cordoned,
+            boot_id: boot_id.as_deref(),
+            kernel: kernel.as_deref(),
+            kubelet: kubelet.as_deref(),
+            taints,
+            labels,
+        }
+    }
 }
 
 impl<'a> From<&'a Node> for Entry<'a> {
     fn from(node: &'a Node) -> Self {
         Self {
             name: &node.name,
+            uid: node.uid.as_ref(),
             state: node.state.as_str(),
             state_since: node.state_since,
             first_seen_at: node.first_seen_at,
-            last_seen_at: node.seen.at(),
+            last_seen_at: node.boot_id.is_some().then(|| node.seen.at()),
             clock_ahead_secs: node.seen.skew_secs(),
             agent: &node.agent,
-            boot_id: &node.boot_id,
+            boot_id: node.boot_id.as_ref(),
             report: node.report,
             reported_at: node.reported_at,
             pending: node.pending,
             findings: node.counts.into(),
+            cluster: node.cluster.as_deref().map(Member::from),
         }
     }
 }

@@ -229,9 +229,16 @@ impl Core {
         };
         self.note_done(by.changing(node.state.as_str(), NodeState::Gone.as_str()), now);
         self.event(name, NodeEvent::Retired, now);
+        self.close(&node, Cause::Retired, now);
+        Outcome::Durable(Ok(()))
+    }
+
+    /// Ends a node's record: its findings end, its sections are released, its history stays.
+    pub(super) fn close(&mut self, node: &Node, cause: Cause, now: Now) {
+        let name = &node.name;
         self.drop_pending(name);
         self.asks.finished(name);
-        self.settle_node(&node, Arc::default(), Cause::Retired, now);
+        self.settle_node(node, Arc::default(), cause, now);
         node.sections.iter().for_each(|id| self.release(*id));
         if let Some(settled) = self.nodes.get(name.as_str()) {
             let bare = Node {
@@ -245,7 +252,6 @@ impl Core {
         self.batch.writes.push(Write::Certificates { node: name.clone(), section: None });
         self.enter(name, NodeState::Gone, now);
         self.write_node(name);
-        Outcome::Durable(Ok(()))
     }
 
     /// Forgets the report that is on its way.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::SectionName;
 use palisade_report::wire::HeartbeatReply;
 use palisade_report::wire::UploadReply;
@@ -37,6 +38,7 @@ use super::shelf::Shelf;
 use crate::audit::Happening;
 use crate::chain::Chain;
 use crate::clock::Clock;
+use crate::snapshot::ClusterNode;
 use crate::snapshot::Counters;
 use crate::snapshot::NodeTable;
 use crate::snapshot::Readiness;
@@ -165,6 +167,10 @@ pub(crate) struct Core {
     pub(super) groups: Vec<Vec<SectionName>>,
     pub(super) nodes: NodeTable,
     pub(super) known: BTreeMap<NodeName, Known>,
+    /// What the cluster says, by name; empty standalone.
+    pub(super) members: BTreeMap<NodeName, Arc<ClusterNode>>,
+    /// Who sent the message that is being taken.
+    pub(super) speaker: Option<NodeUid>,
     /// When each node has to be looked at again because it may have become quiet.
     pub(super) quiet: BTreeSet<(i64, NodeName)>,
     pub(super) sections: BTreeMap<SectionId, Stored>,
@@ -209,6 +215,8 @@ impl Core {
             judge,
             nodes: NodeTable::default(),
             known: BTreeMap::new(),
+            members: BTreeMap::new(),
+            speaker: None,
             quiet: BTreeSet::new(),
             sections: BTreeMap::new(),
             shelf: Shelf::default(),
@@ -355,6 +363,11 @@ impl Core {
             nodes: self.nodes.clone(),
             counters: Arc::clone(&self.counters),
         })
+    }
+
+    /// Something is to be published.
+    pub(super) const fn touch(&mut self) {
+        self.dirty = true;
     }
 
     pub(super) fn counters(&mut self) -> &mut Counters {

@@ -8,7 +8,6 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Manifest;
 use palisade_report::NodeName;
-use palisade_report::NodeUid;
 use palisade_report::SectionName;
 
 use super::ask::Asks;
@@ -25,7 +24,6 @@ use crate::snapshot::Episode;
 use crate::snapshot::FindingKey;
 use crate::snapshot::GroupCount;
 use crate::snapshot::Node;
-use crate::snapshot::NodeState;
 use crate::snapshot::Seen;
 use crate::snapshot::VerdictCounts;
 use crate::store::EpisodeRow;
@@ -132,6 +130,8 @@ impl Core {
             let heard = heard.get(&row.name);
             self.load_node(row, seen, heard, now);
         }
+        let members: Vec<NodeName> = self.members.keys().cloned().collect();
+        members.iter().for_each(|name| self.join(name, now));
         self.batch.unjudged.extend(self.shelf.unheld());
         let unreferenced = self.sections.iter().filter(|(_, it)| it.refs == 0);
         self.batch.released.extend(unreferenced.map(|(id, _)| *id));
@@ -150,6 +150,7 @@ impl Core {
     ) {
         let NodeRow { name, state, state_since, seen_at, skew_secs, sequence, body } = row;
         let NodeBody {
+            uid,
             first_seen_at,
             boot_id,
             agent,
@@ -186,10 +187,12 @@ impl Core {
         let pending = known.pending.as_ref().map(|pending| pending.report);
         let bare = Node {
             name: name.clone(),
+            uid,
+            cluster: None,
             state,
             state_since,
             first_seen_at,
-            boot_id,
+            boot_id: Some(boot_id),
             agent: agent.into(),
             report,
             pending,
@@ -249,8 +252,9 @@ impl Core {
             skew_secs: node.seen.skew_secs(),
             sequence: known.sequence,
             body: NodeBody {
+                uid: node.uid.clone(),
                 first_seen_at: node.first_seen_at,
-                boot_id: node.boot_id.clone(),
+                boot_id: node.boot_id.clone()?,
                 agent: node.agent.to_string(),
                 announced: known.announced,
                 report: node.report,
@@ -263,13 +267,9 @@ impl Core {
         })
     }
 
-    /// Takes note of what a node is before its message is taken. `None` standalone, where a node is
-    /// its name.
-    pub(super) const fn recognise(&self, _name: &NodeName, _uid: Option<&NodeUid>, _now: Now) {}
-
     /// A node that is not gone.
     pub(super) fn live(&self, name: &NodeName) -> Option<&Arc<Node>> {
-        self.nodes.get(name.as_str()).filter(|node| node.state != NodeState::Gone)
+        self.nodes.get(name.as_str()).filter(|node| node.state.is_live())
     }
 
     /// One reference more to a section.

@@ -143,7 +143,7 @@ impl Core {
         }
         let node = self.nodes.get(name.as_str())?;
         let known = self.known.get_mut(name)?;
-        if node.state == NodeState::Gone || node.boot_id != heartbeat.boot_id {
+        if !node.state.is_live() || node.boot_id.as_ref() != Some(&heartbeat.boot_id) {
             return None;
         }
         match heartbeat.sequence.0.cmp(&known.sequence) {
@@ -174,7 +174,7 @@ impl Core {
         heartbeat: &Heartbeat,
         now: Now,
     ) -> Option<Outcome<HeartbeatReply>> {
-        let current = self.live(name)?.boot_id.clone();
+        let current = self.live(name)?.boot_id.clone()?;
         let known = self.known.get_mut(name)?;
         let noted = known.conflict_after_ms > now.ms;
         if current != heartbeat.boot_id {
@@ -214,8 +214,11 @@ impl Core {
         received_at: Moment,
         now: Now,
     ) -> Outcome<HeartbeatReply> {
-        let gone = self.counters.nodes(NodeState::Gone);
-        let live = u64::try_from(self.nodes.len()).unwrap_or(u64::MAX).saturating_sub(gone);
+        let live: u64 = NodeState::ALL
+            .iter()
+            .filter(|state| state.is_live())
+            .map(|state| self.counters.nodes(*state))
+            .sum();
         if live >= u64::try_from(self.settings.max_nodes).unwrap_or(u64::MAX) {
             return Outcome::AtOnce(Err(Refusal::TooManyNodes));
         }
@@ -224,10 +227,12 @@ impl Core {
         seen.hear(received_at, skew_secs, heartbeat.trust);
         let node = Node {
             name: name.clone(),
+            uid: self.speaker.clone(),
+            cluster: self.members.get(name).cloned(),
             state: NodeState::Fresh,
             state_since: now.at,
             first_seen_at: now.at,
-            boot_id: heartbeat.boot_id.clone(),
+            boot_id: Some(heartbeat.boot_id.clone()),
             agent: agent(heartbeat),
             report: None,
             pending: Some(heartbeat.report),
@@ -238,9 +243,8 @@ impl Core {
             counts: VerdictCounts::default(),
             seen: Arc::new(seen),
         };
-        let was_there = self.nodes.get(name.as_str()).is_some();
-        if was_there {
-            self.counters().count_node(NodeState::Gone, Counted::Went);
+        if let Some(before) = self.nodes.get(name.as_str()).map(|node| node.state) {
+            self.counters().count_node(before, Counted::Went);
         }
         self.counters().count_node(NodeState::Fresh, Counted::Came);
         self.nodes.insert(Arc::new(node));
@@ -261,21 +265,22 @@ impl Core {
             known.sequence = heartbeat.sequence.0;
             known.announced = heartbeat.report;
             known.seen_ms = now.ms;
-            if node.boot_id != heartbeat.boot_id {
-                known.former = Some((node.boot_id.clone(), now.ms.saturating_add(FORMER_BOOT_MS)));
+            if let Some(boot_id) = node.boot_id.as_ref().filter(|it| **it != heartbeat.boot_id) {
+                known.former = Some((boot_id.clone(), now.ms.saturating_add(FORMER_BOOT_MS)));
             }
         }
         self.watch(name, now);
-        let (from, to) = (node.boot_id.clone(), heartbeat.boot_id.clone());
+        let to = heartbeat.boot_id.clone();
+        let from = node.boot_id.clone().filter(|from| *from != to);
         let version = agent(heartbeat);
-        if from == to && node.agent == version {
+        if from.is_none() && node.agent == version {
             return;
         }
         // The watch above may have changed its state.
         let latest = self.nodes.get(name.as_str()).map_or(node, |latest| latest);
-        let next = Node { boot_id: to.clone(), agent: version, ..latest.clone() };
+        let next = Node { boot_id: Some(to.clone()), agent: version, ..latest.clone() };
         self.nodes.insert(Arc::new(next));
-        if from != to {
+        if let Some(from) = from {
             self.event(name, NodeEvent::Rebooted { from, to }, now);
         }
         self.write_node(name);

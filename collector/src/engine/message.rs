@@ -7,6 +7,7 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::SectionName;
 use palisade_rules::RuleId;
 use palisade_rules::Severity;
@@ -82,6 +83,10 @@ pub enum Refusal {
     /// 400: the manifest's digest is not the report's. At fault: the peer.
     #[error("the manifest does not have the digest of the report")]
     ManifestMismatch,
+    /// 403: the cluster has another node of this name. At fault: the peer, or a token that outlived
+    /// its node.
+    #[error("the cluster has another node of this name now")]
+    OtherNode,
     /// 409: this sequence number was used for another report. At fault: the peer, or two agents
     /// that speak for one node.
     #[error("the sequence number was already used for another report of this boot")]
@@ -144,6 +149,8 @@ pub enum Cause {
     Rules,
     /// The node's facts changed.
     Report,
+    /// Another node has its name now.
+    Replaced,
     /// The node was retired.
     Retired,
     /// Time passed a threshold.
@@ -188,6 +195,14 @@ pub enum NodeEvent {
         former: BootId,
         /// The boot that it runs in.
         current: BootId,
+    },
+    /// Its Node object was deleted and made again: another node has its name now, and begins with
+    /// nothing. What came before this in the history is the old one's.
+    Recreated {
+        /// The UID before.
+        from: NodeUid,
+        /// The UID now.
+        to: NodeUid,
     },
     /// Retired by a person or because its Node object was deleted.
     Retired,

@@ -74,7 +74,7 @@ impl Core {
         let Some(node) = self.nodes.get(name.as_str()) else { return };
         let state = node.state;
         let Some(known) = self.known.get_mut(name) else { return };
-        if state == NodeState::Gone {
+        if !state.is_live() {
             return;
         }
         let interval_ms = i64::try_from(self.settings.interval.as_millis()).unwrap_or(i64::MAX);

@@ -42,6 +42,7 @@ use crate::snapshot::Node;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
+mod cluster;
 mod durability;
 mod fleet;
 mod life;

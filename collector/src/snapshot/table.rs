@@ -77,6 +77,19 @@ impl NodeTable {
         }
     }
 
+    /// Takes a node away.
+    pub(crate) fn remove(&mut self, name: &str) {
+        let at = self.chunk_of(name);
+        let Some(chunk) = self.chunks.get_mut(at) else { return };
+        let Ok(place) = chunk.binary_search_by(|node| node.name.as_str().cmp(name)) else { return };
+        let chunk = Arc::make_mut(chunk);
+        chunk.remove(place);
+        self.len = self.len.saturating_sub(1);
+        if chunk.is_empty() {
+            self.chunks.remove(at);
+        }
+    }
+
     /// Where the chunk is that has, or should have, a name.
     fn chunk_of(&self, name: &str) -> usize {
         let after = self.chunks.partition_point(|chunk| {
@@ -117,6 +130,24 @@ mod tests {
         }
         assert!(page("node-1999").is_empty());
         assert_eq!(page("node-0007a"), ["node-0008", "node-0009"]);
+    }
+
+    #[test]
+    fn nodes_that_are_taken_away_leave_the_others_in_order() {
+        let mut table = NodeTable::default();
+        (0..1000).for_each(|number| table.insert(node(&format!("node-{number:04}"))));
+        (0..1000).filter(|it| it % 3 != 0).for_each(|it| table.remove(&format!("node-{it:04}")));
+        (0..400).for_each(|number| table.remove(&format!("node-{number:04}")));
+        table.remove("node-9999");
+        let names: Vec<String> = table.iter().map(|node| node.name.to_string()).collect();
+        let expected: Vec<String> =
+            (400..1000).filter(|it| it % 3 == 0).map(|it| format!("node-{it:04}")).collect();
+        assert_eq!(names, expected);
+        assert_eq!(table.len(), expected.len());
+        (400..1000).for_each(|number| table.remove(&format!("node-{number:04}")));
+        assert!(table.is_empty() && table.iter().next().is_none());
+        table.insert(node("a"));
+        assert!(table.get("a").is_some());
     }
 
     #[test]

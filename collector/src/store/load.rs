@@ -12,6 +12,7 @@ use super::Store;
 use super::pack::unpack;
 use super::pack::unpack_bytes;
 use super::row::JudgedRow;
+use super::row::MARK_EPOCH;
 use super::row::NodeRow;
 use crate::snapshot::NodeState;
 
@@ -86,6 +87,20 @@ impl Store {
             })
             .map_err(|source| LoadError::Query { table, source })?;
         packed.map(|packed| unpack_bytes(&packed)).transpose().map_err(malformed(table))
+    }
+
+    /// The highest epoch in which a collector with this store led; 0: none.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn epoch(&self) -> Result<u64, LoadError> {
+        let query = "SELECT value FROM marks WHERE name = ?1";
+        let found: Option<i64> = self
+            .connection
+            .query_row(query, [MARK_EPOCH], |row| row.get(0))
+            .optional()
+            .map_err(|source| LoadError::Query { table: "marks", source })?;
+        Ok(found.map_or(0, i64::cast_unsigned))
     }
 
     fn load_sections(&self) -> Result<Vec<(SectionName, Digest, u64)>, LoadError> {

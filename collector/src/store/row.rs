@@ -5,6 +5,7 @@ use palisade_report::Digest;
 use palisade_report::Manifest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::SectionName;
 use palisade_report::section::certificates::Certificate;
 use palisade_rules::Finding;
@@ -33,6 +34,9 @@ pub(crate) struct NodeRow {
 /// What of a node is read and written as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeBody {
+    /// What it is in its cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uid: Option<NodeUid>,
     pub(crate) first_seen_at: Moment,
     pub(crate) boot_id: BootId,
     pub(crate) agent: String,
@@ -97,6 +101,9 @@ pub(crate) struct CertificateBody {
 pub(crate) const KIND_FINDINGS: &str = "findings";
 /// See [`KIND_FINDINGS`].
 pub(crate) const KIND_EVENT: &str = "event";
+
+/// The row of `marks` that holds the highest epoch in which this store's collector led.
+pub(crate) const MARK_EPOCH: &str = "epoch";
 
 /// Moments of the end of certificates that could not be told sort last.
 pub(crate) const UNKNOWN_END: i64 = i64::MAX;

@@ -75,6 +75,20 @@ const STEPS: &[&str] = &[
         hash BLOB NOT NULL
     );
 ",
+    "
+    CREATE TABLE archive (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        uid TEXT,
+        body BLOB NOT NULL
+    );
+    CREATE INDEX archive_of_name ON archive (name, id);
+    CREATE TABLE marks (
+        name TEXT PRIMARY KEY NOT NULL,
+        value INTEGER NOT NULL
+    );
+",
 ];
 
 /// Brings the tables to the newest version.

@@ -22,6 +22,7 @@ use super::row::CertificateBody;
 use super::row::JudgedRow;
 use super::row::KIND_EVENT;
 use super::row::KIND_FINDINGS;
+use super::row::MARK_EPOCH;
 use super::row::NodeRow;
 use super::row::TransitionsRow;
 use super::row::UNKNOWN_END;
@@ -34,9 +35,14 @@ use crate::snapshot::NodeState;
 /// that commits work.
 const PROBE_BYTES: i64 = 256 * 1024;
 
+/// Ended records that are kept, the newest ones. At some 2 KiB each they are 20 MB.
+const MAX_ARCHIVED: i64 = 10_000;
+
 /// One change.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
+    /// The record of a node whose name another one has now, as it was at its end.
+    Archive { at: Moment, row: Box<NodeRow> },
     /// An entry of the audit.
     Audit(Box<AuditRow>),
     /// The certificates of a node, in place of those before; `None`: it has none any more.
@@ -45,6 +51,8 @@ pub(crate) enum Write {
     DropJudgement { key: Digest },
     /// Takes a section away.
     DropSection { name: SectionName, digest: Digest },
+    /// The epoch in which this collector leads.
+    Epoch(u64),
     /// An event of the history.
     Event { id: i64, at: Moment, node: NodeName, event: NodeEvent },
     /// Transitions of the history.
@@ -132,6 +140,19 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
             .map_err(|source| CommitError::Row { table, source })
     };
     match write {
+        Write::Archive { at, row } => {
+            let uid = row.body.uid.as_ref().map(|uid| uid.as_str());
+            run(
+                "archive",
+                "INSERT INTO archive (at, name, uid, body) VALUES (?1, ?2, ?3, ?4)",
+                &[&at.unix(), &row.name.as_str(), &uid, &packed("archive", pack(&row.body))?],
+            )?;
+            run(
+                "archive",
+                "DELETE FROM archive WHERE id <= last_insert_rowid() - ?1",
+                &[&MAX_ARCHIVED],
+            )
+        }
         Write::Audit(row) => audit::put(transaction, row),
         Write::Certificates { node, section } => {
             run("certificates", "DELETE FROM certificates WHERE node = ?1", &[&node.as_str()])?;
@@ -147,6 +168,12 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
             "sections",
             "DELETE FROM sections WHERE digest = ?1 AND name = ?2",
             &[digest.as_bytes(), &name.as_str()],
+        ),
+        Write::Epoch(epoch) => run(
+            "marks",
+            "INSERT INTO marks (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+            &[&MARK_EPOCH, &epoch.cast_signed()],
         ),
         Write::Event { id, at, node, event } => run(
             "history",

@@ -453,7 +453,7 @@ fn behind(engine: &Engine, bundle: TrustId) -> Vec<NodeName> {
     let snapshot = engine.snapshot();
     let live = snapshot.nodes.iter().filter(|node| match node.state {
         NodeState::Fresh | NodeState::Late => true,
-        NodeState::Gone | NodeState::Silent => false,
+        NodeState::Gone | NodeState::NeverSeen | NodeState::Silent => false,
     });
     live.filter(|node| node.seen.trust() != Some(bundle)).map(|node| node.name.clone()).collect()
 }

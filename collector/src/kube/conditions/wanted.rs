@@ -181,6 +181,9 @@ fn untold(node: &Node) -> Option<(&'static str, String)> {
         NodeState::Fresh | NodeState::Late => {
             Some(("NoReport", "the first report of this node is on its way".to_owned()))
         }
+        NodeState::NeverSeen => {
+            Some(("NeverReported", "no agent has ever reported from this node".to_owned()))
+        }
         NodeState::Gone => Some(("Retired", "this node was retired".to_owned())),
         NodeState::Silent => {
             let message =
