@@ -4,6 +4,9 @@
 //! tokens, TLS ─> bind ─> serve (/livez) ─> open store, load state ─> serve all ─> stop: no more
 //! connections, running requests end, the engine makes everything durable
 //! ```
+//!
+//! In a cluster the state is opened when this collector comes to lead, and closed when it does not
+//! any more: see [`clustered`].
 
 use std::future::Future;
 use std::io;
@@ -31,12 +34,10 @@ use crate::http::server;
 use crate::http::server::Shared;
 use crate::judge::LoadJudgeError;
 use crate::judge::ProfileJudge;
+use crate::kube;
 use crate::kube::Clients;
-use crate::kube::Fence;
 use crate::kube::client::ConnectError;
 use crate::kube::directory::NodeDirectory;
-use crate::kube::directory::Unwatched;
-use crate::kube::fence::MachineClock;
 use crate::kube::review::Account;
 use crate::kube::review::ApiReviewer;
 use crate::settings::KubernetesSettings;
@@ -45,6 +46,8 @@ use crate::store::Store;
 use crate::tls::Reloaded;
 use crate::tls::Tls;
 use crate::tls::TlsError;
+
+mod clustered;
 
 /// Name of the store's file below the state directory.
 const STORE_FILE: &str = "palisade.db";
@@ -103,6 +106,7 @@ pub struct Collector {
     shared: Arc<Shared>,
     settings: Settings,
     judge: Arc<ProfileJudge>,
+    cluster: Option<kube::Cluster>,
 }
 
 impl Collector {
@@ -116,27 +120,29 @@ impl Collector {
         let tls = settings.tls.clone().map(Tls::load).transpose().map_err(RunError::Tls)?;
         let judge = ProfileJudge::load(settings.profile.as_deref(), settings.waivers.as_deref())
             .map_err(RunError::Judge)?;
+        let cluster = match &settings.kubernetes {
+            Some(kubernetes) => {
+                Some(kube::Cluster::set_up(kubernetes.clone()).await.map_err(RunError::Connect)?)
+            }
+            None => None,
+        };
         let asked = settings.listen;
         let cannot_listen = |source| RunError::Listen { address: asked, source };
         let listener = TcpListener::bind(asked).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
         let limits = settings.limits.clone();
-        let auth = Arc::new(match &settings.kubernetes {
-            Some(kubernetes) => {
-                let fence = Fence::shut(Arc::new(MachineClock));
-                let clients = Clients::connect(kubernetes.kubeconfig.as_deref(), &fence)
-                    .await
-                    .map_err(RunError::Connect)?;
-                let identities = identities(kubernetes, &clients, Arc::new(Unwatched));
-                Auth::cluster(identities, reach, &limits)
+        let auth = Arc::new(match &cluster {
+            Some(kube::Cluster { settings, clients, directory, fence: _, clock: _ }) => {
+                let directory: Arc<dyn NodeDirectory> = Arc::clone(directory) as _;
+                Auth::cluster(identities(settings, clients, directory), reach, &limits)
             }
             None => Auth::new(tokens, reach, &limits),
         });
         let app = Arc::new(App::new(limits.clone()));
         let shared = Arc::new(Shared::new(app, auth, limits));
         let judge = Arc::new(judge);
-        Ok(Self { listener, address, tls: tls.map(Arc::new), shared, settings, judge })
+        Ok(Self { listener, address, tls: tls.map(Arc::new), shared, settings, judge, cluster })
     }
 
     /// Where it listens: the port that the kernel chose, if 0 was asked for.
@@ -150,29 +156,20 @@ impl Collector {
     /// # Errors
     /// [`RunError`] if the stored state cannot be loaded.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { listener, address, tls, shared, settings, judge } = self;
+        let Self { listener, address, tls, shared, settings, judge, cluster } = self;
         warn_of_clear_text(&settings);
         let (stop, stopped) = watch::channel(false);
         let serving =
             tokio::spawn(server::serve(listener, tls.clone(), Arc::clone(&shared), stopped));
         let reloading = tokio::spawn(reload(tls, Arc::clone(&shared), settings.clone()));
-        let loading = tokio::task::spawn_blocking(move || load(&settings, judge));
-        let loaded = loading.await.unwrap_or(Err(RunError::Interrupted));
-        let outcome = match loaded {
-            Ok((engine, mut thread, loaded)) => {
-                shared.app.load(loaded);
-                tracing::info!(%address, "the collector answers");
-                tokio::select! {
-                    () = shutdown => {
-                        tracing::info!("the collector stops");
-                        Ok((engine, thread))
-                    }
-                    // Whoever started this process starts it again; going on would answer from a
-                    // picture that stands still.
-                    () = thread.ended() => Err(RunError::EngineDied),
-                }
+        let outcome = match cluster {
+            Some(cluster) => {
+                tracing::info!(%address, "the collector answers as soon as it leads");
+                clustered::serve(cluster, &shared.app, &settings, &judge, shutdown)
+                    .await
+                    .map(|()| None)
             }
-            Err(error) => Err(error),
+            None => alone(address, &shared.app, &settings, &judge, shutdown).await,
         };
         reloading.abort();
         // Ends the accept loop and the change feeds; a receiver that is gone has ended already.
@@ -181,12 +178,66 @@ impl Collector {
         if serving.await.is_err() {
             tracing::error!("the accept loop panicked");
         }
-        let (engine, thread) = outcome?;
+        if let Some(running) = outcome? {
+            running.close().await;
+        }
+        Ok(())
+    }
+}
+
+/// Serves the stored state until `shutdown` is done; what is returned has still to be closed, after
+/// the requests that are running have ended.
+async fn alone(
+    address: SocketAddr,
+    app: &App,
+    settings: &Settings,
+    judge: &Arc<ProfileJudge>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Option<Running>, RunError> {
+    let mut running = Running::open(app, settings, judge).await?;
+    tracing::info!(%address, "the collector answers");
+    tokio::select! {
+        () = shutdown => {
+            tracing::info!("the collector stops");
+            Ok(Some(running))
+        }
+        // Whoever started this process starts it again; going on would answer from a picture that
+        // stands still.
+        () = running.thread.ended() => Err(RunError::EngineDied),
+    }
+}
+
+/// The stored state, open.
+#[derive(Debug)]
+struct Running {
+    engine: Engine,
+    thread: EngineThread,
+    /// The highest epoch that the store knew when it was opened.
+    epoch: u64,
+}
+
+impl Running {
+    /// Opens the store, loads the state and lets calls be answered from it.
+    async fn open(
+        app: &App,
+        settings: &Settings,
+        judge: &Arc<ProfileJudge>,
+    ) -> Result<Self, RunError> {
+        app.await_load();
+        let (settings, judge) = (settings.clone(), Arc::clone(judge));
+        let loading = tokio::task::spawn_blocking(move || load(&settings, judge));
+        let (running, loaded) = loading.await.unwrap_or(Err(RunError::Interrupted))?;
+        app.load(loaded);
+        Ok(running)
+    }
+
+    /// Makes everything durable and closes the store.
+    async fn close(self) {
+        let Self { engine, thread, epoch: _ } = self;
         engine.stop();
         if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
             tracing::error!("the engine could not be waited for");
         }
-        Ok(())
     }
 }
 
@@ -217,14 +268,13 @@ fn warn_of_clear_text(settings: &Settings) {
     }
 }
 
-fn load(
-    settings: &Settings,
-    judge: Arc<ProfileJudge>,
-) -> Result<(Engine, EngineThread, Loaded), RunError> {
+fn load(settings: &Settings, judge: Arc<ProfileJudge>) -> Result<(Running, Loaded), RunError> {
     let dir = &settings.state_dir;
     make_private_dir(dir).map_err(|source| RunError::StateDir { path: dir.clone(), source })?;
     let store = Store::open(&dir.join(STORE_FILE)).map_err(RunError::Open)?;
     let reader = store.reader().map_err(RunError::Open)?;
+    let epoch =
+        store.epoch().map_err(|error| RunError::Engine(crate::engine::StartError::Load(error)))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let engine_settings =
         EngineSettings { interval: settings.interval, ..EngineSettings::default() };
@@ -232,7 +282,7 @@ fn load(
     let (engine, thread) = Engine::start(store, engine_settings, judge, Arc::clone(&clock))
         .map_err(RunError::Engine)?;
     let loaded = Loaded { engine: engine.clone(), reader, clock, profile };
-    Ok((engine, thread, loaded))
+    Ok((Running { engine, thread, epoch }, loaded))
 }
 
 /// What nodes say about themselves is not for every user of this machine.

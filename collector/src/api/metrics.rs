@@ -1,5 +1,7 @@
 //! Figures for Prometheus, in OpenMetrics text. Labels come from closed sets only: no node names.
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,27 +24,41 @@ use crate::figures::Figures;
 use crate::figures::OwnCertificates;
 use crate::figures::STATUS_CLASSES;
 use crate::figures::TURNED_AWAY;
+use crate::kube::Standing;
 use crate::snapshot::NodeState;
 use crate::snapshot::Readiness;
 use crate::snapshot::Snapshot;
 
 type Labels = Vec<(&'static str, String)>;
 
-/// The figures of a snapshot and of the HTTP side; `earliest_end` is that of the certificate that
-/// ends first.
+/// What a collector knows of its fleet once the stored state is loaded.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The newest picture.
+    pub snapshot: Arc<Snapshot>,
+    /// The end of the certificate that ends first.
+    pub earliest_end: Option<Moment>,
+}
+
+/// The figures of the fleet, of the HTTP side, and of what this collector is among its replicas.
 ///
 /// # Errors
 /// [`Refused`] if the text cannot be written, which nothing known causes.
 pub fn text(
-    snapshot: &Snapshot,
+    known: Option<&Fleet>,
     figures: &Figures,
     open_connections: usize,
-    earliest_end: Option<Moment>,
+    standing: Option<&Standing>,
 ) -> Result<Answer, Refused> {
     let mut registry = Registry::with_prefix(PREFIX);
-    fleet(&mut registry, snapshot);
+    if let Some(Fleet { snapshot, .. }) = known {
+        fleet(&mut registry, snapshot);
+    }
     traffic(&mut registry, figures, open_connections);
-    if let Some(end) = earliest_end {
+    if let Some(standing) = standing {
+        replica(&mut registry, standing);
+    }
+    if let Some(end) = known.and_then(|known| known.earliest_end) {
         let gauge: Gauge = Gauge::default();
         gauge.set(end.unix());
         let help = "End of the certificate on any node that ends first, in Unix time";
@@ -55,6 +71,17 @@ pub fn text(
         Refused::new(Kind::Internal, "the figures cannot be written")
     })?;
     Ok(Answer::text(Media::OpenMetrics, text))
+}
+
+fn replica(registry: &mut Registry, standing: &Standing) {
+    let (leads, epoch) = match standing {
+        Standing::Leading { epoch, .. } => (1, epoch.0),
+        Standing::Suspended { epoch } => (0, epoch.0),
+        Standing::Standby { .. } => (0, 0),
+    };
+    gauge(registry, "leader", "Whether this collector may act", leads);
+    let help = "The term of leadership that this collector has, or may still have; 0: none";
+    gauge(registry, "leader_epoch", help, epoch);
 }
 
 fn fleet(registry: &mut Registry, snapshot: &Snapshot) {

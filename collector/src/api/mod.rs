@@ -1,14 +1,16 @@
 //! What answers a call: from the published snapshot, the store's readers, or the engine.
 //!
-//! Nothing here knows HTTP. A call that arrives before the stored state is loaded is told to come
-//! back; `/livez` is answered at once.
+//! Nothing here knows HTTP. A call that arrives before the stored state is loaded, or while another
+//! collector leads, is told to come back; `/livez` and `/metrics` are answered at any time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::time::Instant;
 
 use palisade_report::Digest;
+use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_rules::Profile;
 use tokio::sync::Semaphore;
@@ -44,6 +46,8 @@ use crate::http::limits::Buckets;
 use crate::http::limits::Connections;
 use crate::http::limits::Limits;
 use crate::http::limits::gain;
+use crate::http::route::RouteName;
+use crate::kube::Standing;
 use crate::snapshot::Readiness;
 use crate::store::CertificateFilter;
 use crate::store::ReadError;
@@ -61,14 +65,26 @@ pub struct App {
     pub figures: Figures,
     /// Bounds.
     pub limits: Limits,
-    loaded: OnceLock<Loaded>,
-    feeds: signal::Sender<bool>,
+    service: RwLock<Service>,
+    /// What this collector is among its replicas; `None`: it has none.
+    standing: RwLock<Option<Standing>>,
     watchers: Arc<Semaphore>,
     connections: Arc<Connections>,
     /// Log lines about refused sections, which a peer causes.
     complaints: Buckets<()>,
     /// What of the refusals is kept.
     recorder: Recorder,
+}
+
+/// What calls are answered from at this moment.
+#[derive(Debug)]
+enum Service {
+    /// Nothing yet: the stored state is being loaded.
+    Loading,
+    /// The state; its feeds run until the signal turns false.
+    Open { loaded: Arc<Loaded>, feeds: signal::Sender<bool> },
+    /// Nothing: another collector leads.
+    Standby,
 }
 
 /// What there is once the stored state is loaded.
@@ -89,6 +105,10 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
+/// When to come back to a collector that stands by: the Service leads to another one as soon as its
+/// endpoints follow, which takes a probe or two.
+const STANDBY_RETRY_SECS: u64 = 3;
+
 /// Log lines about refused sections at once: all of one upload.
 const MAX_COMPLAINTS: u32 = 32;
 
@@ -98,8 +118,8 @@ impl App {
     pub fn new(limits: Limits) -> Self {
         Self {
             figures: Figures::default(),
-            loaded: OnceLock::new(),
-            feeds: signal::Sender::new(true),
+            service: RwLock::new(Service::Loading),
+            standing: RwLock::new(None),
             watchers: Arc::new(Semaphore::new(limits.watchers)),
             connections: Arc::default(),
             complaints: Buckets::new(MAX_COMPLAINTS, gain(1), 1),
@@ -116,35 +136,92 @@ impl App {
 
     /// Ends all change feeds, which would never end by themselves.
     pub fn stop_feeds(&self) {
-        self.feeds.send_replace(false);
+        let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
+        if let Service::Open { feeds, .. } = &*service {
+            feeds.send_replace(false);
+        }
     }
 
-    /// From now on calls are answered. A second call changes nothing.
+    /// From now on calls are answered from this.
     pub fn load(&self, loaded: Loaded) {
-        if self.loaded.set(loaded).is_err() {
-            tracing::error!("the stored state was loaded twice");
+        let feeds = signal::Sender::new(true);
+        self.serve_by(Service::Open { loaded: Arc::new(loaded), feeds });
+    }
+
+    /// From now on calls wait for the state that is being loaded.
+    pub fn await_load(&self) {
+        self.serve_by(Service::Loading);
+    }
+
+    /// From now on calls are for another collector. Ends all change feeds.
+    pub fn stand_by(&self) {
+        self.stop_feeds();
+        self.serve_by(Service::Standby);
+    }
+
+    fn serve_by(&self, service: Service) {
+        *self.service.write().unwrap_or_else(PoisonError::into_inner) = service;
+    }
+
+    /// Takes note of what this collector is among its replicas.
+    pub fn follow(&self, standing: Standing) {
+        *self.standing.write().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.standing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why a call is not for this collector; asked before it is known who calls.
+    #[must_use]
+    pub fn unavailable(&self, name: RouteName) -> Option<Refused> {
+        if matches!(name, RouteName::Live | RouteName::Metrics) {
+            return None;
         }
+        let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*service, Service::Standby).then(|| {
+            let message = match self.standing() {
+                Some(Standing::Standby { leader: Some(leader) }) => {
+                    format!("standby: {leader} leads")
+                }
+                Some(
+                    Standing::Leading { .. }
+                    | Standing::Standby { leader: None }
+                    | Standing::Suspended { .. },
+                )
+                | None => "standby: nobody is known to lead yet".to_owned(),
+            };
+            Refused::new(Kind::Standby, message).retry_after(STANDBY_RETRY_SECS)
+        })
     }
 
     /// A tag for what follows from the published snapshot and this question alone.
     #[must_use]
     pub fn tag(&self, question: &str) -> Option<String> {
-        let snapshot = self.loaded.get()?.engine.snapshot();
+        let snapshot = self.loaded().ok()?.engine.snapshot();
         let question = Digest::of(question.as_bytes()).short();
         Some(format!("\"{}-{}-{question}\"", snapshot.started_at.unix(), snapshot.version))
     }
 
-    fn loaded(&self) -> Result<&Loaded, Refused> {
-        self.loaded.get().ok_or_else(|| {
-            Refused::new(Kind::NotReady, "the stored state is being loaded").retry_after(1)
-        })
+    fn loaded(&self) -> Result<Arc<Loaded>, Refused> {
+        let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
+        match &*service {
+            Service::Loading => {
+                let message = "the stored state is being loaded";
+                Err(Refused::new(Kind::NotReady, message).retry_after(1))
+            }
+            Service::Open { loaded, .. } => Ok(Arc::clone(loaded)),
+            Service::Standby => {
+                Err(Refused::new(Kind::Standby, "standby").retry_after(STANDBY_RETRY_SECS))
+            }
+        }
     }
 
     /// Counts a refusal and puts it into the audit, as far as its source has not filled it.
     pub fn refused(&self, refusal: &Refusal, object: String, node: Option<NodeName>, from: IpAddr) {
         let Refusal { denied, caller, claimed } = refusal;
         self.figures.count_denied(denied.reason());
-        let (Some(kind), Some(loaded)) = (denied.kind(), self.loaded.get()) else { return };
+        let (Some(kind), Ok(loaded)) = (denied.kind(), self.loaded()) else { return };
         let Some(suppressed) = self.recorder.admit(kind, from, Instant::now()) else { return };
         let happening = Happening {
             kind,
@@ -187,7 +264,7 @@ impl App {
             Call::Sections { node, upload } => {
                 let Self { figures, complaints, .. } = self;
                 let sender = Sender { name: node, uid };
-                intake::sections(self.loaded()?, figures, complaints, sender, upload).await
+                intake::sections(&*self.loaded()?, figures, complaints, sender, upload).await
             }
             Call::Retire(node) => {
                 let loaded = self.loaded()?;
@@ -217,20 +294,24 @@ impl App {
                 apart(move || Ok(nodes::list(&snapshot, &query))).await
             }
             Call::Node { node, facts } => {
-                let Loaded { engine, reader, profile, clock: _ } = self.loaded()?;
+                let loaded = self.loaded()?;
+                let Loaded { engine, reader, profile, clock: _ } = &*loaded;
                 nodes::one(&engine.snapshot(), reader, profile, &node, &facts).await
             }
             Call::NodeSheet(node) => {
-                let Loaded { engine, reader, profile, clock } = self.loaded()?;
+                let loaded = self.loaded()?;
+                let Loaded { engine, reader, profile, clock } = &*loaded;
                 sheet::of(&engine.snapshot(), reader, profile, &node, clock.now()).await
             }
             Call::Findings(query) => {
-                let Loaded { engine, profile, reader: _, clock: _ } = self.loaded()?;
+                let loaded = self.loaded()?;
+                let Loaded { engine, profile, reader: _, clock: _ } = &*loaded;
                 let (snapshot, profile) = (engine.snapshot(), Arc::clone(profile));
                 apart(move || findings::list(&snapshot, &profile, &query)).await
             }
             Call::Facts(path) => {
-                let Loaded { engine, reader, profile: _, clock: _ } = self.loaded()?;
+                let loaded = self.loaded()?;
+                let Loaded { engine, reader, profile: _, clock: _ } = &*loaded;
                 facts::list(engine.snapshot(), reader, path).await
             }
             Call::Certificates(query) => {
@@ -245,7 +326,12 @@ impl App {
 
     fn ready(&self) -> Result<Answer, Refused> {
         // The reason is in the log and in the summary; whoever may ask this need not say who.
-        let engine = &self.loaded()?.engine;
+        let loaded = self.loaded()?;
+        let engine = &loaded.engine;
+        if let Some(Standing::Suspended { .. }) = self.standing() {
+            let message = "suspended: the lease was not renewed in time";
+            return Err(Refused::new(Kind::NotReady, message).retry_after(1));
+        }
         if !engine.is_running() {
             return Err(Refused::new(Kind::NotReady, "the engine has stopped").retry_after(5));
         }
@@ -258,22 +344,24 @@ impl App {
     }
 
     async fn metrics(&self) -> Result<Answer, Refused> {
-        let Loaded { engine, reader, profile: _, clock: _ } = self.loaded()?;
-        let first = reader.certificates(CertificateFilter::default(), None, 1).await;
-        let earliest_end = match first {
-            Ok(page) => page.rows.first().and_then(|row| row.not_after),
-            Err(error) => {
-                // The other figures are worth having while the disk is ill.
-                tracing::error!(cause = %Chain(&error), "the certificates cannot be read");
-                None
-            }
+        let fleet = match self.loaded() {
+            Ok(loaded) => Some(metrics::Fleet {
+                snapshot: loaded.engine.snapshot(),
+                earliest_end: earliest_end(&loaded.reader).await,
+            }),
+            // Who stands by, or is loading, has figures of its own.
+            Err(_) => None,
         };
-        let open = self.connections.open();
-        metrics::text(&engine.snapshot(), &self.figures, open, earliest_end)
+        let (open, standing) = (self.connections.open(), self.standing());
+        metrics::text(fleet.as_ref(), &self.figures, open, standing.as_ref())
     }
 
     fn watch(&self, after: Option<i64>) -> Result<Answer, Refused> {
-        let Loaded { engine, reader, profile: _, clock: _ } = self.loaded()?;
+        let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
+        let Service::Open { loaded, feeds } = &*service else {
+            return Err(Refused::new(Kind::NotReady, "the state is not loaded").retry_after(1));
+        };
+        let Loaded { engine, reader, profile: _, clock: _ } = &**loaded;
         let Ok(permit) = Arc::clone(&self.watchers).try_acquire_owned() else {
             return Err(Refused::new(Kind::Busy, "too many change feeds").retry_after(30));
         };
@@ -281,7 +369,7 @@ impl App {
             changes: engine.changes(),
             reader: reader.clone(),
             keep_alive: self.limits.keep_alive,
-            open: self.feeds.subscribe(),
+            open: feeds.subscribe(),
             permit,
         };
         Ok(watch::start(feed, after))
@@ -297,6 +385,18 @@ async fn apart(
 ) -> Result<Answer, Refused> {
     let walked = tokio::task::spawn_blocking(walk).await;
     walked.unwrap_or_else(|_| Err(Refused::new(Kind::Internal, "the question was given up")))
+}
+
+/// The end of the certificate that ends first; `None`: there is none, or the disk is ill, and the
+/// other figures are worth having.
+async fn earliest_end(reader: &Reader) -> Option<Moment> {
+    match reader.certificates(CertificateFilter::default(), None, 1).await {
+        Ok(page) => page.rows.first().and_then(|row| row.not_after),
+        Err(error) => {
+            tracing::error!(cause = %Chain(&error), "the certificates cannot be read");
+            None
+        }
+    }
 }
 
 /// What people hear when the store cannot be read; the log has the causes.

@@ -177,6 +177,10 @@ pub fn refusal(refused: Refused) -> Reply {
     if let Some(secs) = retry_after_secs {
         set(&mut reply, header::RETRY_AFTER, &secs.to_string());
     }
+    if kind == Kind::Standby {
+        // The next connection goes where the Service leads to by then.
+        set(&mut reply, header::CONNECTION, "close");
+    }
     if kind == Kind::Unauthenticated {
         set(&mut reply, header::WWW_AUTHENTICATE, "Bearer realm=\"palisade\"");
     }
@@ -193,7 +197,9 @@ pub fn not_allowed(allowed: &str, message: String) -> Reply {
 
 const fn status(kind: Kind) -> StatusCode {
     match kind {
-        Kind::Busy | Kind::NotReady | Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Busy | Kind::NotReady | Kind::Standby | Kind::Unavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::Forbidden | Kind::IdentityMismatch => StatusCode::FORBIDDEN,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,

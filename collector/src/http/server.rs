@@ -266,6 +266,9 @@ async fn answer(
             return reply::not_allowed(&allowed, message);
         }
     };
+    if let Some(refused) = shared.app.unavailable(matched.route.name) {
+        return reply::refusal(refused);
+    }
     let caller = match admit(shared, &matched, &head.headers, peer.ip()).await {
         Ok(caller) => caller,
         Err(refused) => return reply::refusal(refused),

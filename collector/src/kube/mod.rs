@@ -14,18 +14,22 @@
 pub mod access;
 pub mod authority;
 pub mod client;
+pub mod cluster;
 pub mod conditions;
 pub mod directory;
 pub mod events;
 pub mod fence;
 pub mod leader;
 pub mod lease;
+pub mod nodes;
 pub mod open_reports;
 pub mod reboot_request;
 pub mod review;
+pub mod tasks;
 
 pub use client::CallError;
 pub use client::Clients;
+pub use cluster::Cluster;
 pub use fence::Fence;
 pub use fence::NotLeader;
 pub use leader::Leadership;

@@ -1,0 +1,62 @@
+//! The cluster that a collector serves: the way there and what is known of it, from the start on,
+//! whether this collector leads or not.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::client::Clients;
+use super::client::ConnectError;
+use super::fence::BootClock;
+use super::fence::Fence;
+use super::fence::MachineClock;
+use super::nodes;
+use super::nodes::Directory;
+use crate::settings::KubernetesSettings;
+
+/// Everything about the cluster that outlives a term.
+#[derive(Clone)]
+pub struct Cluster {
+    /// How to serve it.
+    pub settings: KubernetesSettings,
+    /// The ways to its API server.
+    pub clients: Clients,
+    /// Shut unless this process leads.
+    pub fence: Fence,
+    /// The clock that the fence goes by.
+    pub clock: Arc<dyn BootClock>,
+    /// Which nodes and agents' pods exist; filled once [`Self::watch`] runs.
+    pub directory: Arc<Directory>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cluster").field(&self.directory).finish()
+    }
+}
+
+impl Cluster {
+    /// Sets up the way to the API server; asks it nothing.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn set_up(settings: KubernetesSettings) -> Result<Self, ConnectError> {
+        let clock: Arc<dyn BootClock> = Arc::new(MachineClock);
+        let fence = Fence::shut(Arc::clone(&clock));
+        let clients = Clients::connect(settings.kubeconfig.as_deref(), &fence).await?;
+        Ok(Self { settings, clients, fence, clock, directory: Arc::default() })
+    }
+
+    /// Watches what exists, as long as the set is held. A collector that stands by watches too:
+    /// when it comes to lead it knows its nodes.
+    pub fn watch(&self, tasks: &mut JoinSet<()>) {
+        let Self { settings, clients, directory, fence: _, clock: _ } = self;
+        tasks.spawn(nodes::watch_nodes(clients.clone(), Arc::clone(directory)));
+        tasks.spawn(nodes::watch_pods(
+            clients.clone(),
+            settings.namespace.clone(),
+            Arc::clone(directory),
+        ));
+    }
+}

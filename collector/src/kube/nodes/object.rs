@@ -1,0 +1,178 @@
+//! A Node object, read no further than it is used: its images, addresses and capacities are never
+//! kept, not even for a moment.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Resource;
+use kube::api::ObjectMeta;
+use palisade_report::NodeName;
+use palisade_report::NodeUid;
+use palisade_report::bound::clean;
+use palisade_report::wire::PREFIX;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::snapshot::ClusterNode;
+use crate::snapshot::Ready;
+use crate::snapshot::Scheduling;
+
+/// Labels of one node that are kept. Clouds set some 30.
+const MAX_LABELS: usize = 64;
+
+/// Bytes of a label's key, prefix included, see "Labels and Selectors" of the Kubernetes docs.
+const MAX_LABEL_KEY: usize = 253 + 1 + 63;
+
+/// Bytes of a label's value, see there.
+const MAX_LABEL_VALUE: usize = 63;
+
+/// Taints of ours that are kept; we set two.
+const MAX_TAINTS: usize = 8;
+
+/// Bytes of a version or boot id that are kept.
+const MAX_WORD: usize = 128;
+
+/// Labels that name the very node, so that no two nodes would share a set of labels.
+const OWN_LABELS: [&str; 1] = ["kubernetes.io/hostname"];
+
+/// A Node object.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct NodeObject {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Spec {
+    #[serde(default)]
+    unschedulable: bool,
+    #[serde(default)]
+    taints: Vec<Taint>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Taint {
+    key: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+    #[serde(default)]
+    node_info: Info,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    #[serde(default, rename = "bootID")]
+    boot_id: String,
+    #[serde(default)]
+    kernel_version: String,
+    #[serde(default)]
+    kubelet_version: String,
+}
+
+impl Resource for NodeObject {
+    type DynamicType = ();
+    type Scope = kube::core::ClusterResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        Node::kind(&())
+    }
+
+    fn group(_: &()) -> Cow<'_, str> {
+        Node::group(&())
+    }
+
+    fn version(_: &()) -> Cow<'_, str> {
+        Node::version(&())
+    }
+
+    fn plural(_: &()) -> Cow<'_, str> {
+        Node::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl NodeObject {
+    /// What is kept of it; sets of labels that are in `shared` are not kept twice. `None` if it has
+    /// no usable name or UID, which no API server lets happen.
+    pub(super) fn member(
+        self,
+        shared: &mut BTreeSet<Arc<BTreeMap<String, String>>>,
+    ) -> Option<(NodeName, Arc<ClusterNode>)> {
+        let Self { metadata, spec, status } = self;
+        let name: NodeName = metadata.name?.parse().ok()?;
+        let uid: NodeUid = metadata.uid?.parse().ok()?;
+        let fits = |(key, value): &(String, String)| {
+            key.len() <= MAX_LABEL_KEY
+                && value.len() <= MAX_LABEL_VALUE
+                && !OWN_LABELS.contains(&key.as_str())
+        };
+        let labels: BTreeMap<String, String> =
+            metadata.labels.unwrap_or_default().into_iter().filter(fits).take(MAX_LABELS).collect();
+        let labels = match shared.get(&labels) {
+            Some(labels) => Arc::clone(labels),
+            None => {
+                let labels = Arc::new(labels);
+                shared.insert(Arc::clone(&labels));
+                labels
+            }
+        };
+        let ready = status.conditions.iter().find(|condition| condition.kind == "Ready");
+        let ours = |key: &String| {
+            key.split_once('/').is_some_and(|(prefix, _)| prefix == format!("{PREFIX}.dev"))
+        };
+        let mut taints: Vec<String> = spec
+            .taints
+            .into_iter()
+            .map(|taint| taint.key)
+            .filter(|key| key.len() <= MAX_LABEL_KEY && ours(key))
+            .take(MAX_TAINTS)
+            .collect();
+        taints.sort();
+        let Info { boot_id, kernel_version, kubelet_version } = status.node_info;
+        let member = ClusterNode {
+            uid,
+            labels,
+            ready: match ready.map(|condition| condition.status.as_str()) {
+                Some("True") => Ready::Ready,
+                Some("False") => Ready::NotReady,
+                Some(_) | None => Ready::Unknown,
+            },
+            scheduling: if spec.unschedulable { Scheduling::Cordoned } else { Scheduling::Open },
+            boot_id: word(&boot_id),
+            kernel: word(&kernel_version),
+            kubelet: word(&kubelet_version),
+            taints,
+        };
+        Some((name, Arc::new(member)))
+    }
+}
+
+fn word(text: &str) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| clean(text.as_bytes(), MAX_WORD).into())
+}
