@@ -35,13 +35,13 @@ use self::leftovers::BRIDGE;
 use self::leftovers::PROXY_MARK;
 use self::leftovers::ROOT;
 use self::leftovers::STATE;
-use self::settings::PAUSE;
 use super::ControlPlane;
 use super::components::Component;
 use super::components::binary;
 use super::control_plane::SERVICES;
 use super::forward::Forward;
 use super::launch::Daemon;
+use super::pause;
 
 /// Held while a kubelet of these tests runs; outside the directories, which are removed.
 const LOCK: &str = "/run/palisade-test-kubelet.lock";
@@ -94,7 +94,7 @@ impl Kubelet {
         leftovers::note_sysctls().expect("note kernel settings");
         node.bridge(control_plane);
         node.containerd();
-        node.import_image(&pause_image());
+        node.import_image(&pause::image(Path::new(STATE)));
         make_cgroups();
         node.kubelet(control_plane);
         node.proxy(control_plane);
@@ -298,20 +298,6 @@ fn make_cgroups() {
             }
         }
     }
-}
-
-/// The image of a program that only waits, made from its ten lines of C.
-fn pause_image() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let program = format!("{STATE}/pause");
-    let archive = format!("{STATE}/pause.tar");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-static", "-Os", "-s", "-o", &program, "tests/tools/pause.c"]);
-    said(compiler.current_dir(workspace)).unwrap_or_else(|error| panic!("compile: {error}"));
-    let mut writer = Command::new("tests/tools/image");
-    writer.args([&archive, PAUSE, "65535:65535", &program]);
-    said(writer.current_dir(workspace)).unwrap_or_else(|error| panic!("write image: {error}"));
-    archive.into()
 }
 
 fn write(name: &str, content: &str) {

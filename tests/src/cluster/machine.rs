@@ -43,7 +43,6 @@ use super::leftover;
 use crate::directory::Directory;
 
 pub use self::guest::Ended;
-pub use self::node::PAUSE;
 pub use self::prepared::Prepared;
 
 /// What a machine sees of this one: connections to it end at 127.0.0.1.

@@ -25,6 +25,7 @@ mod leftover;
 pub mod machine;
 pub mod mounted;
 mod objects;
+mod pause;
 pub mod pki;
 pub mod port;
 pub mod proxy;

@@ -10,9 +10,7 @@ use super::leftovers::CGROUP;
 use super::leftovers::NETWORK;
 use super::leftovers::ROOT;
 use super::leftovers::STATE;
-
-/// The name under which kubelet and containerd know the image that holds a pod's namespaces.
-pub(super) const PAUSE: &str = "palisade-pause:1";
+use crate::cluster::pause::PAUSE;
 
 /// containerd's settings: everything below the harness' directories, no registry, no plugin that
 /// needs a socket of its own.

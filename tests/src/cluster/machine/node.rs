@@ -11,13 +11,11 @@ use super::HOST;
 use super::Machine;
 use crate::cluster::ControlPlane;
 use crate::cluster::api::Call;
+use crate::cluster::pause;
+use crate::cluster::pause::PAUSE;
 
 /// 25 s on an idle machine of two cores.
 const READY_WITHIN: Duration = Duration::from_secs(10 * 60);
-
-/// The name under which containerd knows the image that holds a pod's namespaces; who runs pods
-/// imports one.
-pub const PAUSE: &str = "palisade-pause:1";
 
 const COMPONENTS: &str = "\
 [Unit]
@@ -54,7 +52,7 @@ const CONTAINERD_SETTINGS: &str = r#"version = 3
 disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.blockfile"]
 
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
-  sandbox = "docker.io/library/palisade-pause:1"
+  sandbox = "docker.io/library/@PAUSE@"
 
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = ["/usr/local/bin/cni"]
@@ -115,8 +113,10 @@ syncFrequency: 5s
 ";
 
 impl Machine {
-    /// Joins the cluster: puts settings and a client certificate for its node, and starts containerd
-    /// and kubelet. Does not wait for the node to be ready.
+    /// Joins the cluster: puts settings and a client certificate for its node, starts containerd and
+    /// kubelet, and imports the image that every pod needs. Does not wait for the node to be ready.
+    ///
+    /// The API server's certificate must have [`HOST`] among its names.
     ///
     /// # Panics
     /// If something cannot be written or started.
@@ -128,12 +128,13 @@ impl Machine {
         let read = |path: &Path| {
             fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
+        let containerd = CONTAINERD_SETTINGS.replace("@PAUSE@", PAUSE);
         let kubelet = KUBELET.replace("@ADDRESS@", &self.address().to_string());
         let files = [
             ("/etc/systemd/system/usr-local-bin.mount", COMPONENTS),
             ("/etc/systemd/system/containerd.service", CONTAINERD),
             ("/etc/systemd/system/kubelet.service", &kubelet),
-            ("/etc/containerd/config.toml", CONTAINERD_SETTINGS),
+            ("/etc/containerd/config.toml", &containerd),
             ("/etc/cni/net.d/10-pods.conflist", POD_NETWORK),
             ("/etc/kubernetes/pki/ca.crt", &read(&control_plane.ca_file())),
             ("/etc/kubernetes/kubelet.conf", &read(&kubeconfig)),
@@ -153,6 +154,7 @@ impl Machine {
              systemctl start --no-block usr-local-bin.mount containerd kubelet\n",
         );
         self.run(&script);
+        self.import_image(&pause::image(self.directory.path()));
     }
 
     /// Waits until the API server has the node, ready, in the boot that the machine is in now, and
@@ -190,6 +192,9 @@ impl Machine {
     pub fn import_image(&self, archive: &Path) {
         let path = "/var/tmp/image.tar";
         self.put_file(path, archive, "600");
+        self.wait("containerd answers", READY_WITHIN, || {
+            (self.attempt("ctr version").code == Some(0)).then_some(())
+        });
         self.run(&format!("ctr --namespace k8s.io images import {path} && rm {path}"));
     }
 }
