@@ -12,6 +12,7 @@ mod hostile_tree;
 mod identity;
 mod image;
 mod kubelet;
+mod machine;
 mod manifests;
 mod shape;
 mod spine;
