@@ -48,6 +48,9 @@ pub use self::prepared::Prepared;
 /// What a machine sees of this one: connections to it end at 127.0.0.1.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
+/// The machine's network, read by systemd-networkd.
+const NETWORK: &str = "/etc/systemd/network/10-machine.network";
+
 /// 25 s on an idle machine of two cores, several times that on a busy one.
 const BOOTS_WITHIN: Duration = Duration::from_secs(10 * 60);
 
@@ -286,6 +289,24 @@ impl Machine {
         None
     }
 
+    /// Lets it reach addresses of `range` (CIDR) that this machine reaches, such as Services and pods
+    /// of a kubelet here; for this boot and those after it.
+    ///
+    /// # Panics
+    /// If its network refuses.
+    pub fn route(&self, range: &str) {
+        let file = range.replace('/', "-");
+        self.run(&format!(
+            "set -e; mkdir -p {NETWORK}.d
+             printf '[Route]\\nDestination={range}\\nGateway={HOST}\\n' > {NETWORK}.d/{file}.conf
+             systemctl restart systemd-networkd"
+        ));
+        self.wait("the route is there", BOOTS_WITHIN, || {
+            let ended = self.attempt(&format!("ip route show {range} via {HOST} | grep -q ."));
+            (ended.code == Some(0)).then_some(())
+        });
+    }
+
     /// A loopback address of this machine that leads to a TCP port of that machine.
     ///
     /// # Panics
@@ -371,14 +392,16 @@ impl Machine {
         ));
     }
 
-    /// Name and address, for this boot and those after it.
+    /// Name, address and the id of machine-id(5), for this boot and those after it. All disks are
+    /// copies of one, which has such an id since dbus was installed.
     fn configure(&self) {
         let (name, address) = (&self.name, self.place.address());
         self.run(&format!(
             "set -e; echo {name} > /etc/hostname; hostname {name}
+             tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
              printf '127.0.0.1 localhost\\n{address} {name}\\n' > /etc/hosts
              printf '[Match]\\nDriver=virtio_net\\n[Network]\\nAddress={address}/24\\nLinkLocalAddressing=no\\n' \
-               > /etc/systemd/network/10-machine.network
+               > {NETWORK}
              systemctl restart systemd-networkd"
         ));
         self.wait("its network is up", BOOTS_WITHIN, || {
