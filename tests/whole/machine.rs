@@ -99,7 +99,7 @@ fn two_machines_are_two_nodes_of_one_cluster() {
 }
 
 #[test]
-fn a_command_in_the_machine_keeps_its_output_and_exit_code_and_a_file_its_bytes() {
+fn commands_files_and_the_network_of_a_machine_do_what_tests_rely_on() {
     let machine = Machine::start("files-1", Place::First, State::Booted);
     let ended = machine.attempt("printf 'a\\0b\\377'; echo oops >&2; exit 7");
     assert_eq!(ended.code, Some(7));
@@ -113,6 +113,15 @@ fn a_command_in_the_machine_keeps_its_output_and_exit_code_and_a_file_its_bytes(
         assert!(back.stdout == bytes, "{length} bytes did not survive");
         assert_eq!(back.stderr, "640\n");
     }
+    // It reaches this machine's loopback, what a route was made for, and nothing else.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen on loopback");
+    let port = listener.local_addr().expect("its address").port();
+    let connect = |to: &str| format!("timeout 60 bash -c 'exec 3<>/dev/tcp/{to}/{port}'");
+    machine.run(&connect(&HOST.to_string()));
+    machine.route("198.51.100.0/24");
+    assert!(machine.run("ip route get 198.51.100.7").contains("via 10.0.2.2"));
+    assert_ne!(machine.attempt("ip route get 203.0.113.7").code, Some(0), "a way out");
+
     // Time went on while the machine was frozen.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
     let there: u64 = machine.run("date +%s").trim_end().parse().expect("seconds");
