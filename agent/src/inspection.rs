@@ -8,7 +8,6 @@
 //! What an area says is decided in `palisade-inspect`. Here an area that panics or runs out of time
 //! becomes unknown, and the others go on.
 
-use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::time::Duration;
@@ -46,10 +45,10 @@ use palisade_report::section::sysctls::Sysctls;
 use palisade_report::section::updates::Updates;
 
 use crate::Tree;
-use crate::memo::Compare;
-use crate::memo::ProcessCache;
-use crate::memo::Recorder;
-use crate::memo::Trace;
+use crate::memo::Local;
+use crate::sandbox;
+use crate::subject::Area;
+use crate::subject::Subject;
 
 /// Time that one area may take.
 pub const AREA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,10 +68,8 @@ const MAX_REBOOT_AGE: Duration = Duration::from_secs(60 * 60);
 /// Inspects a host, again and again.
 #[derive(Debug)]
 pub struct Inspector {
-    tree: Tree,
+    subject: Box<dyn Subject>,
     interest: Interest,
-    compare: Compare,
-    cache: RefCell<ProcessCache>,
     kept: Option<Box<Areas>>,
 }
 
@@ -96,30 +93,34 @@ struct Areas {
 #[derive(Debug)]
 struct Kept<T> {
     section: Section<T>,
-    trace: Trace,
     read_at: Instant,
     /// Whether the section differs from that of the inspection before.
     is_new: bool,
 }
 
 impl Inspector {
-    /// An inspector of `tree` that looks as far as `interest` says.
+    /// An inspector of `tree` that looks as far as `interest` says, all in this process.
     #[must_use]
     pub fn new(tree: Tree, interest: Interest) -> Self {
-        let (compare, cache) = (Compare::new(), RefCell::default());
-        Self { tree, interest, compare, cache, kept: None }
+        let confinement = sandbox::alone(&tree, Vec::new());
+        Self::over(Box::new(Local::new(tree, confinement)), interest)
+    }
+
+    /// An inspector of what may be in another process.
+    pub(crate) fn over(subject: Box<dyn Subject>, interest: Interest) -> Self {
+        Self { subject, interest, kept: None }
     }
 
     /// The host that is inspected.
     #[must_use]
-    pub const fn tree(&self) -> &Tree {
-        &self.tree
+    pub fn host(&self) -> &dyn Host {
+        self.subject.as_ref()
     }
 
     /// The id of the boot that runs; `None` if it cannot be read.
     #[must_use]
     pub fn boot_id(&self) -> Option<BootId> {
-        let contents = self.tree.read("/proc/sys/kernel/random/boot_id", MAX_BOOT_ID).ok()?;
+        let contents = self.subject.read("/proc/sys/kernel/random/boot_id", MAX_BOOT_ID).ok()?;
         std::str::from_utf8(&contents.bytes).ok()?.trim_end().parse().ok()
     }
 
@@ -136,15 +137,14 @@ impl Inspector {
     }
 
     fn turn(&mut self) {
-        let Self { tree, interest, compare, cache, kept } = self;
+        let Self { subject, interest, kept } = self;
         let end = Instant::now() + INSPECTION_TIMEOUT;
-        compare.set_now(crate::clock::now_ns());
-        tree.set_deadline(Some(end));
-        cache.get_mut().check(tree);
-        let run = Run { tree, end, compare, cache };
+        subject.set_deadline(Some(end));
+        subject.turn();
+        let run = Run { subject: subject.as_ref(), end };
         let last = kept.take().map(|areas| *areas);
         *kept = Some(Box::new(run.areas(interest, last)));
-        tree.set_deadline(None);
+        subject.set_deadline(None);
     }
 }
 
@@ -207,49 +207,52 @@ impl Areas {
 
 /// The running inspection.
 struct Run<'a> {
-    tree: &'a Tree,
+    subject: &'a dyn Subject,
     end: Instant,
-    compare: &'a Compare,
-    cache: &'a RefCell<ProcessCache>,
 }
 
 impl Run<'_> {
     /// All areas in their order, each from what it rests on.
     fn areas(&self, interest: &Interest, last: Option<Areas>) -> Areas {
-        let recorder = Recorder::new(self.tree, self.compare, self.cache);
         let processes = self
-            .caught("processes", || process::read(&recorder))
+            .caught(Area::Processes, || {
+                self.subject.begin(Area::Processes);
+                process::read(self.subject)
+            })
             .unwrap_or_else(|why| ProcessTable { processes: Err(why) });
         let moved = last.as_ref().is_none_or(|it| !same_programs(&it.processes, &processes));
         let last = last.map_or_else(Last::default, Last::from);
         let kubelet =
-            self.area("kubelet", last.kubelet, moved, |host| kubelet::read(host, &processes));
-        let machine = self.area("host", last.machine, moved || kubelet.is_new, |host| {
+            self.area(Area::Kubelet, last.kubelet, moved, |host| kubelet::read(host, &processes));
+        let machine = self.area(Area::Host, last.machine, moved || kubelet.is_new, |host| {
             machine::read(host, interest, &processes, &kubelet.section)
         });
-        let boot = self.area("boot", last.boot, moved || kubelet.is_new, |host| {
+        let rights = last.boot.as_ref().and_then(|kept| kept.section.known()?.confinement.clone());
+        let changed = moved || kubelet.is_new || rights != self.subject.confinement();
+        let boot = self.area(Area::Boot, last.boot, changed, |host| {
             boot::read(host, &processes, &kubelet.section)
         });
-        let kernel = self.area("kernel", last.kernel, false, |host| kernel::read(host, interest));
-        let updates = self.area("updates", last.updates, false, updates::read);
+        let kernel =
+            self.area(Area::Kernel, last.kernel, false, |host| kernel::read(host, interest));
+        let updates = self.area(Area::Updates, last.updates, false, updates::read);
         let stale = kernel.is_new || boot.is_new || updates.is_new;
         let aged = last.reboot.as_ref().is_some_and(|it| it.read_at.elapsed() > MAX_REBOOT_AGE);
-        let reboot = self.area("reboot", last.reboot, stale || aged, |host| {
+        let reboot = self.area(Area::Reboot, last.reboot, stale || aged, |host| {
             reboot::read(host, &processes, &kernel.section, &boot.section)
         });
-        let sysctls = self.area("sysctls", last.sysctls, boot.is_new, |host| {
+        let sysctls = self.area(Area::Sysctls, last.sysctls, boot.is_new, |host| {
             sysctls::read(host, interest, &boot.section)
         });
         // A new process cannot take a socket that another holds without that one's help; who holds
         // a listening socket is watched, and so is the set of sockets.
-        let sockets = self.area("sockets", last.sockets, boot.is_new, |host| {
+        let sockets = self.area(Area::Sockets, last.sockets, boot.is_new, |host| {
             sockets::read(host, &processes, &boot.section)
         });
         let stale = machine.is_new || kubelet.is_new;
-        let certificates = self.area("certificates", last.certificates, stale, |host| {
+        let certificates = self.area(Area::Certificates, last.certificates, stale, |host| {
             certificates::read(host, interest, &machine.section, &kubelet.section)
         });
-        let files = self.area("files", last.files, kubelet.is_new, |host| {
+        let files = self.area(Area::Files, last.files, kubelet.is_new, |host| {
             files::read(host, interest, &kubelet.section)
         });
         Areas {
@@ -271,7 +274,7 @@ impl Run<'_> {
     /// something changed that it is given rather than asks for.
     fn area<T: PartialEq>(
         &self,
-        name: &str,
+        area: Area,
         last: Option<Kept<T>>,
         stale: bool,
         read: impl FnOnce(&dyn Host) -> Section<T>,
@@ -279,38 +282,37 @@ impl Run<'_> {
         if let Some(kept) = &last
             && !stale
             && kept.read_at.elapsed() < MAX_AGE
-            && self.caught(name, || self.holds(&kept.trace)) == Ok(true)
+            && self.caught(area, || self.subject.holds(area)) == Ok(true)
         {
-            let Some(kept) = last else { return self.anew(name, None, read) };
+            let Some(kept) = last else { return self.anew(area, None, read) };
             return Kept { is_new: false, ..kept };
         }
-        self.anew(name, last, read)
-    }
-
-    fn holds(&self, trace: &Trace) -> bool {
-        trace.holds(self.tree, self.compare, &self.cache.borrow())
+        self.anew(area, last, read)
     }
 
     fn anew<T: PartialEq>(
         &self,
-        name: &str,
+        area: Area,
         last: Option<Kept<T>>,
         read: impl FnOnce(&dyn Host) -> Section<T>,
     ) -> Kept<T> {
-        let recorder = Recorder::new(self.tree, self.compare, self.cache);
-        let section =
-            self.caught(name, || read(&recorder)).unwrap_or_else(|why| Section::Unknown { why });
+        let read = || {
+            self.subject.begin(area);
+            read(self.subject)
+        };
+        let section = self.caught(area, read).unwrap_or_else(|why| Section::Unknown { why });
         let is_new = last.is_none_or(|kept| kept.section != section);
-        Kept { section, trace: recorder.into_trace(), read_at: Instant::now(), is_new }
+        Kept { section, read_at: Instant::now(), is_new }
     }
 
     /// Runs `read` under its own deadline; a panic becomes a reason.
-    fn caught<T>(&self, name: &str, read: impl FnOnce() -> T) -> Result<T, Why> {
+    fn caught<T>(&self, area: Area, read: impl FnOnce() -> T) -> Result<T, Why> {
         let own = Instant::now() + AREA_TIMEOUT;
-        self.tree.set_deadline(Some(own.min(self.end)));
+        self.subject.set_deadline(Some(own.min(self.end)));
         // What a panicking area leaves half done is its own return value, which is dropped.
         catch_unwind(AssertUnwindSafe(read)).map_err(|_panic| {
-            let detail = format!("the reader of {name} crashed; please report this as a bug");
+            let detail =
+                format!("the reader of {} crashed; please report this as a bug", area.as_str());
             Why::new(WhyKind::Crashed, detail)
         })
     }
@@ -383,24 +385,21 @@ mod tests {
     #[test]
     fn a_reader_that_panics_costs_its_own_area_only() {
         let directory = std::env::temp_dir();
-        let tree = Tree::open(&directory).unwrap();
-        let (compare, cache) = (Compare::new(), RefCell::default());
-        let end = Instant::now() + INSPECTION_TIMEOUT;
-        let run = Run { tree: &tree, end, compare: &compare, cache: &cache };
-        let kept: Kept<()> = run.area("kernel", None, false, |_| panic!("on purpose"));
+        let subject = Local::new(Tree::open(&directory).unwrap(), None);
+        let run = Run { subject: &subject, end: Instant::now() + INSPECTION_TIMEOUT };
+        let kept: Kept<()> = run.area(Area::Kernel, None, false, |_| panic!("on purpose"));
         let Section::Unknown { why } = kept.section else { panic!("a crash is not a fact") };
         assert_eq!(why.kind, WhyKind::Crashed);
         assert!(why.detail.contains("kernel"));
-        let kept = run.area("files", None, false, |_| Section::Known(7));
+        let kept = run.area(Area::Files, None, false, |_| Section::Known(7));
         assert_eq!(kept.section.known(), Some(&7));
     }
 
     #[test]
     fn after_the_whole_time_is_used_up_every_read_is_out_of_time() {
-        let tree = Tree::open(&std::env::temp_dir()).unwrap();
-        let (compare, cache) = (Compare::new(), RefCell::default());
-        let run = Run { tree: &tree, end: Instant::now(), compare: &compare, cache: &cache };
-        let error = run.caught("files", || tree.metadata("/")).unwrap().unwrap_err();
+        let subject = Local::new(Tree::open(&std::env::temp_dir()).unwrap(), None);
+        let run = Run { subject: &subject, end: Instant::now() };
+        let error = run.caught(Area::Files, || subject.metadata("/")).unwrap().unwrap_err();
         assert!(error.is_out_of_time(), "{error}");
     }
 

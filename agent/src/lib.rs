@@ -20,9 +20,12 @@ pub mod inspection;
 pub mod load;
 mod memo;
 pub mod reaction;
+pub mod reader;
 pub mod reporter;
+pub mod sandbox;
 pub mod send;
 pub mod settings;
+mod subject;
 pub mod tree;
 pub mod verb;
 

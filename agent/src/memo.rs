@@ -4,15 +4,19 @@
 //! disk their identity (device, inode, ctime, size, resolved path), of files of the kernel a hash of
 //! their bytes. Questions about single processes are kept as the processes themselves.
 //!
+//! [`Local`] keeps one trace for each area, in the process that reads the host.
+//!
 //! ```text
 //! reader ─> Recorder ─> Tree          next cycle: does every answer still have its fingerprint?
 //!               └─> Trace                         yes: keep the section    no: read the area again
 //! ```
 
+mod local;
 mod processes;
 mod recorder;
 mod steady;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
@@ -25,8 +29,9 @@ use palisade_report::section::sockets::Protocol;
 
 use crate::Tree;
 use crate::tree::Identity;
-pub(crate) use processes::ProcessCache;
-pub(crate) use recorder::Recorder;
+pub(crate) use local::Local;
+use processes::ProcessCache;
+use recorder::Recorder;
 
 /// A file whose ctime is younger than this when it is looked at may change again within the same
 /// tick of the file system's clock, so its identity proves nothing yet.
@@ -34,7 +39,7 @@ const SETTLED_NS: i128 = 2_000_000_000;
 
 /// A question to a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Ask {
+pub(crate) enum Ask {
     Link(String),
     LinkMetadata(String),
     List(String, usize),
@@ -62,17 +67,17 @@ pub(crate) struct Trace {
 #[derive(Clone, Debug)]
 pub(crate) struct Compare {
     hashes: RandomState,
-    now_ns: i128,
+    now_ns: Cell<i128>,
 }
 
 impl Compare {
     pub(crate) fn new() -> Self {
-        Self { hashes: RandomState::new(), now_ns: 0 }
+        Self { hashes: RandomState::new(), now_ns: Cell::new(0) }
     }
 
     /// Sets the wall clock's time, in ns of Unix time.
-    pub(crate) const fn set_now(&mut self, now_ns: i128) {
-        self.now_ns = now_ns;
+    pub(crate) fn set_now(&self, now_ns: i128) {
+        self.now_ns.set(now_ns);
     }
 
     /// The fingerprint of the answer to `ask` now.
@@ -112,7 +117,7 @@ impl Compare {
 
     fn of_identity(&self, identity: Result<Identity, ReadError>) -> Print {
         match identity {
-            Ok(identity) if self.now_ns - identity.changed_at_ns < SETTLED_NS => None,
+            Ok(identity) if self.now_ns.get() - identity.changed_at_ns < SETTLED_NS => None,
             Ok(identity) => Some(self.hashes.hash_one(identity)),
             Err(error) => Some(self.of_failure(&error)),
         }

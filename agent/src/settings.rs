@@ -13,6 +13,8 @@ use hyper::Uri;
 use palisade_report::NodeName;
 use palisade_report::wire::DEFAULT_INTERVAL_SECS;
 
+use crate::sandbox::Confine;
+
 /// Shortest interval that may be asked for, in seconds: the collector's limit for one node.
 pub const MIN_INTERVAL_SECS: u64 = 5;
 
@@ -43,6 +45,9 @@ pub struct RawSettings {
     /// Profile that decides how far readers look; the built-in one if not given
     #[arg(long, value_name = "FILE", env = "PALISADE_PROFILE")]
     pub profile: Option<PathBuf>,
+    /// Whether one process reads the host and another parses what it read
+    #[arg(long, value_enum, default_value_t, env = "PALISADE_CONFINE")]
+    pub confine: Confine,
 }
 
 /// Settings that hold together.
@@ -62,6 +67,8 @@ pub struct Settings {
     pub interval: Duration,
     /// The profile's file.
     pub profile: Option<PathBuf>,
+    /// Whether reading and parsing are split.
+    pub confine: Confine,
 }
 
 /// Settings that do not hold together. At fault: the configuration.
@@ -98,7 +105,7 @@ impl RawSettings {
     /// # Errors
     /// [`SettingsError`], naming the flag to change.
     pub fn validate(self) -> Result<Settings, SettingsError> {
-        let Self { root, collector, node, token_file, ca_file, interval, profile } = self;
+        let Self { root, collector, node, token_file, ca_file, interval, profile, confine } = self;
         let collector: Endpoint = collector.parse().map_err(SettingsError::Collector)?;
         let node = node.map(|name| name.parse().map_err(SettingsError::Node)).transpose()?;
         let given = interval.unwrap_or(DEFAULT_INTERVAL_SECS);
@@ -112,7 +119,7 @@ impl RawSettings {
             return Err(SettingsError::PlainToken { endpoint: collector });
         }
         let interval = Duration::from_secs(given);
-        Ok(Settings { root, collector, node, token_file, ca_file, interval, profile })
+        Ok(Settings { root, collector, node, token_file, ca_file, interval, profile, confine })
     }
 }
 
@@ -208,6 +215,7 @@ mod tests {
             ca_file: None,
             interval: None,
             profile: None,
+            confine: Confine::Auto,
         }
     }
 

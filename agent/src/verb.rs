@@ -4,6 +4,7 @@
 
 mod explain;
 mod judged;
+mod reading;
 mod report;
 mod rules;
 mod run;
@@ -40,6 +41,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Explain(explain::ExplainArgs),
+    #[command(hide = true)]
+    Keeper(reading::ReadingArgs),
+    #[command(hide = true)]
+    Reader(reading::ReadingArgs),
     Report(report::ReportArgs),
     Rules(rules::RulesArgs),
     Run(run::RunArgs),
@@ -75,6 +80,8 @@ pub fn run(cli: Cli, surface: Surface, out: &mut impl Write, talk: &mut impl Wri
     let Cli { verb } = cli;
     let outcome = match verb {
         Verb::Explain(args) => explain::run(args).map_err(|error| Chain::of(&error)),
+        Verb::Keeper(args) => reading::keep(args).map_err(|error| Chain::of(&error)),
+        Verb::Reader(args) => reading::read(args).map_err(|error| Chain::of(&error)),
         Verb::Report(args) => report::run(args).map_err(|error| Chain::of(&error)),
         Verb::Rules(args) => rules::run(args).map_err(|error| Chain::of(&error)),
         Verb::Run(args) => run::run(args).map_err(|error| Chain::of(&error)),

@@ -14,6 +14,7 @@ mod image;
 mod kubelet;
 mod machine;
 mod manifests;
+mod sandbox;
 mod shape;
 mod spine;
 mod wire;

@@ -53,6 +53,7 @@ pub fn read(
         reboot_flag_written_at: read_reboot_flag(host),
         kubelet_identity: read_identity(host, processes, kubelet),
         namespaces: namespace::prove(host),
+        confinement: host.confinement(),
     })
 }
 

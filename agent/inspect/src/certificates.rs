@@ -13,6 +13,7 @@ pub mod chain;
 pub mod contents;
 pub mod der;
 pub mod discover;
+pub mod half;
 pub mod inventory;
 pub mod key;
 pub mod kubeconfig;

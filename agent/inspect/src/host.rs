@@ -8,6 +8,7 @@ use palisade_report::Origin;
 use palisade_report::Reading;
 use palisade_report::Why;
 use palisade_report::WhyKind;
+use palisade_report::section::boot::Confinement;
 use palisade_report::section::sockets::Protocol;
 
 /// Largest configuration file that is read, in bytes.
@@ -99,6 +100,11 @@ pub trait Host {
         let pid = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
         let path = format!("/proc/{pid}/root");
         Err(ReadError::failed(&path, WhyKind::Unsupported, "this host does not compare roots"))
+    }
+
+    /// With which rights this host is read; nothing for captured trees.
+    fn confinement(&self) -> Option<Confinement> {
+        None
     }
 }
 

@@ -21,7 +21,7 @@ const MAX_OTHER_ENTRIES: usize = 1024;
 
 /// Bytes of one command line that are read: the kernel's own bound on arguments is 6 MiB
 /// (three quarters of `_STK_LIM`, execve(2)).
-const MAX_COMMAND_LINE: usize = 8 * 1024 * 1024;
+pub const MAX_COMMAND_LINE: usize = 8 * 1024 * 1024;
 
 /// Bytes of one command line that are kept: the flags of a kubelet take 2 to 8 KiB.
 pub const MAX_ARGUMENTS: usize = 32 * 1024;
@@ -31,7 +31,7 @@ pub const MAX_ARGUMENTS: usize = 32 * 1024;
 pub const MAX_ALL_ARGUMENTS: usize = 8 * 1024 * 1024;
 
 /// Bytes of `/proc/PID/status`: 1.5 KiB, more with many supplementary groups.
-const MAX_STATUS: usize = 1024 * 1024;
+pub const MAX_STATUS: usize = 1024 * 1024;
 
 /// The processes of the host, or why they cannot be seen.
 #[derive(Clone, Debug)]
@@ -81,7 +81,13 @@ fn walk(host: &dyn Host) -> Result<Vec<Process>, Why> {
     }
     let own = host.read_link("/proc/self").ok().and_then(|text| text.parse::<u32>().ok());
     let sees_init = processes.iter().any(|process| process.pid == 1);
-    let sees_others = processes.iter().any(|process| process.pid != 1 && Some(process.pid) != own);
+    // Reading and parsing may be processes of their own, which execute the same program.
+    let reader = processes.iter().find(|process| Some(process.pid) == own);
+    let program = reader.and_then(|process| process.executable.as_ref().ok());
+    let is_own = |process: &Process| {
+        Some(process.pid) == own || program.is_some() && process.executable.as_ref().ok() == program
+    };
+    let sees_others = processes.iter().any(|process| process.pid != 1 && !is_own(process));
     if !sees_init || !sees_others {
         let detail = "only the reader's own processes are visible in /proc; needs the host's \
                       process ids (hostPID), and CAP_SYS_PTRACE where /proc has hidepid";
@@ -240,6 +246,7 @@ mod tests {
         for host in [
             small_host().without("/proc/8"),
             small_host().without("/proc/1"),
+            with_process(small_host().without("/proc/8"), 71, "palisade-agent", "x"),
             small_host().without("/proc/8").without("/proc/1"),
             MemoryHost::default(),
             small_host().unreadable("/proc/8/status", WhyKind::PermissionDenied),

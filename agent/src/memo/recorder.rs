@@ -28,7 +28,7 @@ pub(crate) struct Recorder<'a> {
     tree: &'a Tree,
     compare: &'a Compare,
     processes: &'a RefCell<ProcessCache>,
-    trace: RefCell<Trace>,
+    trace: &'a RefCell<Trace>,
 }
 
 impl<'a> Recorder<'a> {
@@ -36,12 +36,9 @@ impl<'a> Recorder<'a> {
         tree: &'a Tree,
         compare: &'a Compare,
         processes: &'a RefCell<ProcessCache>,
+        trace: &'a RefCell<Trace>,
     ) -> Self {
-        Self { tree, compare, processes, trace: RefCell::default() }
-    }
-
-    pub(crate) fn into_trace(self) -> Trace {
-        self.trace.into_inner()
+        Self { tree, compare, processes, trace }
     }
 
     /// Notes a question and what its answer looked like.

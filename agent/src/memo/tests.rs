@@ -32,7 +32,7 @@ impl Drop for Scratch {
 
 /// Long after every change that a test makes.
 fn later() -> Compare {
-    let mut compare = Compare::new();
+    let compare = Compare::new();
     compare.set_now(crate::clock::now_ns() + 3 * SETTLED_NS);
     compare
 }
@@ -50,9 +50,10 @@ fn notices(name: &str, change: impl FnOnce(&Path)) -> bool {
     let scratch = Scratch::new(name);
     let tree = Tree::open(&scratch.0).unwrap();
     let (compare, cache) = (later(), RefCell::default());
-    let recorder = Recorder::new(&tree, &compare, &cache);
+    let trace = RefCell::default();
+    let recorder = Recorder::new(&tree, &compare, &cache, &trace);
     ask(&recorder);
-    let trace = recorder.into_trace();
+    let trace = trace.into_inner();
     assert!(trace.holds(&tree, &compare, &cache.borrow()), "nothing changed yet");
     std::thread::sleep(Duration::from_millis(20));
     change(&scratch.0);
@@ -91,12 +92,13 @@ fn a_renewed_file_of_the_same_size_and_mtime_is_noticed() {
 fn a_file_that_changed_just_now_is_not_trusted() {
     let scratch = Scratch::new("young");
     let tree = Tree::open(&scratch.0).unwrap();
-    let mut compare = Compare::new();
+    let compare = Compare::new();
     compare.set_now(crate::clock::now_ns());
     let cache = RefCell::default();
-    let recorder = Recorder::new(&tree, &compare, &cache);
+    let trace = RefCell::default();
+    let recorder = Recorder::new(&tree, &compare, &cache, &trace);
     recorder.read("/d/file", 100).unwrap();
-    assert!(!recorder.into_trace().holds(&tree, &compare, &cache.borrow()));
+    assert!(!trace.into_inner().holds(&tree, &compare, &cache.borrow()));
 }
 
 #[test]
@@ -105,11 +107,12 @@ fn a_known_process_is_answered_for_from_memory_until_it_ends() {
     let (compare, cache) = (later(), RefCell::<ProcessCache>::default());
     let pid = std::process::id();
     let path = format!("/proc/{pid}/status");
-    let recorder = Recorder::new(&tree, &compare, &cache);
+    let trace = RefCell::default();
+    let recorder = Recorder::new(&tree, &compare, &cache, &trace);
     let first = recorder.read(&path, 1 << 16).unwrap();
     let again = recorder.read(&path, 1 << 16).unwrap();
     assert_eq!(first, again, "counters in it would have moved");
-    let trace = recorder.into_trace();
+    let trace = trace.into_inner();
     assert!(trace.holds(&tree, &compare, &cache.borrow()));
     cache.borrow_mut().check(&tree);
     assert!(trace.holds(&tree, &compare, &cache.borrow()), "it still runs");
@@ -122,12 +125,14 @@ fn a_known_process_is_answered_for_from_memory_until_it_ends() {
 fn values_of_the_kernel_are_compared_by_content() {
     let tree = Tree::open(Path::new("/")).unwrap();
     let (compare, cache) = (later(), RefCell::default());
-    let recorder = Recorder::new(&tree, &compare, &cache);
+    let trace = RefCell::default();
+    let recorder = Recorder::new(&tree, &compare, &cache, &trace);
     recorder.read("/proc/sys/kernel/osrelease", 100).unwrap();
     recorder.read("/proc/stat", 1 << 18).unwrap();
-    assert!(recorder.into_trace().holds(&tree, &compare, &cache.borrow()));
-    let recorder = Recorder::new(&tree, &compare, &cache);
+    assert!(trace.into_inner().holds(&tree, &compare, &cache.borrow()));
+    let trace = RefCell::default();
+    let recorder = Recorder::new(&tree, &compare, &cache, &trace);
     recorder.read("/proc/uptime", 100).unwrap();
     std::thread::sleep(Duration::from_millis(20));
-    assert!(!recorder.into_trace().holds(&tree, &compare, &cache.borrow()));
+    assert!(!trace.into_inner().holds(&tree, &compare, &cache.borrow()));
 }

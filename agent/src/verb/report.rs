@@ -13,9 +13,10 @@ use serde_json::value::RawValue;
 
 use super::Output;
 use super::RootArgs;
-use crate::Inspector;
-use crate::Tree;
-use crate::tree::OpenTreeError;
+use crate::sandbox;
+use crate::sandbox::Confine;
+use crate::sandbox::Granted;
+use crate::sandbox::SplitError;
 
 /// Prints the facts of this host, each with where it was read or why it could not be
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub(super) struct ReportArgs {
     /// Profile that decides how far readers look; the built-in one if not given
     #[arg(long, value_name = "FILE", env = "PALISADE_PROFILE")]
     profile: Option<PathBuf>,
+    /// Whether one process reads the host and another parses what it read
+    #[arg(long, value_enum, default_value_t, env = "PALISADE_CONFINE")]
+    confine: Confine,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -41,15 +45,15 @@ enum Format {
 /// The report could not be made or printed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReportError {
-    /// The root is no host. At fault: `--root`.
-    #[error("failed to open the host")]
-    Open(#[source] OpenTreeError),
     /// The profile cannot be loaded.
     #[error("failed to get the rules")]
     Profile(#[source] super::LoadProfileError),
     /// A section has no JSON form. At fault: us.
     #[error("failed to seal the report")]
     Seal(#[source] CanonicalError),
+    /// The host cannot be read as it is wanted.
+    #[error("failed to set up the inspection")]
+    Split(#[source] SplitError),
     /// The report has no JSON form. At fault: us.
     #[error("failed to write the report as JSON")]
     Write(#[source] serde_json::Error),
@@ -63,10 +67,11 @@ struct Printed<'a> {
 }
 
 pub(super) fn run(args: ReportArgs) -> Result<Output, ReportError> {
-    let ReportArgs { root: RootArgs { root }, profile, format: Format::Json } = args;
+    let ReportArgs { root: RootArgs { root }, profile, confine, format: Format::Json } = args;
     let profile = super::profile(profile.as_deref()).map_err(ReportError::Profile)?;
-    let tree = Tree::open(&root).map_err(ReportError::Open)?;
-    let report = Inspector::new(tree, super::interest(&profile)).inspect();
+    let granted = Granted { readable: &[], port: None };
+    let inspector = sandbox::inspector(&root, super::interest(&profile), confine, &granted);
+    let report = inspector.map_err(ReportError::Split)?.inspect();
     let sealed = report.seal().map_err(ReportError::Seal)?;
     let printed = Printed { report: sealed.manifest().digest(), sections: sealed.sections() };
     let mut text = serde_json::to_string(&printed).map_err(ReportError::Write)?;

@@ -1,6 +1,7 @@
 //! `run`: reports this host to a collector until it is told to stop.
 
 use std::io;
+use std::path::Path;
 
 use clap::Args;
 use palisade_inspect::Host;
@@ -8,16 +9,16 @@ use palisade_report::NodeName;
 use tracing::info;
 
 use super::Output;
-use crate::Inspector;
-use crate::Tree;
 use crate::conversation::Conversation;
 use crate::reporter;
 use crate::reporter::ListenError;
+use crate::sandbox;
+use crate::sandbox::Granted;
+use crate::sandbox::SplitError;
 use crate::send::Client;
 use crate::settings::RawSettings;
 use crate::settings::Settings;
 use crate::settings::SettingsError;
-use crate::tree::OpenTreeError;
 
 /// Reports this host to a collector until it is told to stop
 ///
@@ -45,12 +46,12 @@ pub(super) enum RunError {
     /// The host's own name cannot be read. At fault: the host.
     #[error("failed to read the host's name; give --node")]
     ReadName(#[source] palisade_inspect::ReadError),
-    /// The root is no host. At fault: `--root`.
-    #[error("failed to open the host")]
-    Open(#[source] OpenTreeError),
     /// The profile cannot be loaded.
     #[error("failed to get the rules")]
     Profile(#[source] super::LoadProfileError),
+    /// The host cannot be read as it is wanted.
+    #[error("failed to set up the inspection")]
+    Split(#[source] SplitError),
     /// The runtime cannot start. At fault: the system's limits.
     #[error("failed to start the runtime")]
     Runtime(#[source] io::Error),
@@ -64,17 +65,23 @@ const MAX_BLOCKING_THREADS: usize = 2;
 
 pub(super) fn run(args: RunArgs) -> Result<Output, RunError> {
     let settings = args.settings.validate().map_err(RunError::Settings)?;
-    tracing_subscriber::fmt().json().flatten_event(true).with_writer(io::stderr).init();
-    let Settings { root, collector, node, token_file, ca_file, interval, profile } = settings;
-    let tree = Tree::open(&root).map_err(RunError::Open)?;
+    log();
+    let Settings { root, collector, node, token_file, ca_file, interval, profile, confine } =
+        settings;
     let profile = super::profile(profile.as_deref()).map_err(RunError::Profile)?;
+    let interest = super::interest(&profile);
+    // Both are replaced by a rename in their directory.
+    let readable: Vec<&Path> =
+        [&token_file, &ca_file].into_iter().flatten().filter_map(|file| file.parent()).collect();
+    let granted = Granted { readable: &readable, port: Some(collector.port) };
+    let inspector =
+        sandbox::inspector(&root, interest, confine, &granted).map_err(RunError::Split)?;
     let node = match node {
         Some(node) => node,
-        None => own_name(&tree)?,
+        None => own_name(inspector.host())?,
     };
     info!(%node, %collector, root = %root.display(), profile = profile.name(),
         version = env!("CARGO_PKG_VERSION"), "starts");
-    let inspector = Inspector::new(tree, super::interest(&profile));
     let conversation =
         Conversation::new(node, Client::new(collector, token_file, ca_file), interval);
     // Rules are judged elsewhere; only what they look at was needed.
@@ -90,10 +97,15 @@ pub(super) fn run(args: RunArgs) -> Result<Output, RunError> {
     outcome.map(|()| Output { text: String::new(), code: 0 }).map_err(RunError::Listen)
 }
 
+/// Sends the log to stderr, as JSON.
+pub(super) fn log() {
+    tracing_subscriber::fmt().json().flatten_event(true).with_writer(io::stderr).init();
+}
+
 /// The host's name in lowercase, as the kubelet would register it.
-fn own_name(tree: &Tree) -> Result<NodeName, RunError> {
+fn own_name(host: &dyn Host) -> Result<NodeName, RunError> {
     const PATH: &str = "/proc/sys/kernel/hostname";
-    let contents = tree.read(PATH, 256).map_err(RunError::ReadName)?;
+    let contents = host.read(PATH, 256).map_err(RunError::ReadName)?;
     let name = String::from_utf8_lossy(&contents.bytes).trim().to_ascii_lowercase();
     name.parse().map_err(RunError::Name)
 }

@@ -46,6 +46,24 @@ pub fn decode(text: &[u8], limit: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// The base64 of `bytes`, padded, in one line.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let index = usize::try_from(bits >> (18 - 6 * digit) & 0x3f).unwrap_or_default();
+            let is_used = digit <= group.len();
+            let character = DIGITS.get(index).filter(|_| is_used).copied().unwrap_or(b'=');
+            out.push(char::from(character));
+        }
+    }
+    out
+}
+
 fn push(out: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Option<()> {
     if out.len() + bytes.len() > limit {
         return None;
@@ -76,5 +94,9 @@ mod tests {
             assert_eq!(decode(text.as_bytes(), 100).as_deref(), bytes.map(str::as_bytes), "{text}");
         }
         assert_eq!(decode(b"Zm9v", 2), None);
+        for bytes in [&b""[..], b"f", b"fo", b"foo", b"foob", b"\xff\x00\xfe\x01"] {
+            assert_eq!(decode(encode(bytes).as_bytes(), 100).as_deref(), Some(bytes));
+        }
+        assert_eq!(encode(b"fo"), "Zm8=");
     }
 }

@@ -8,8 +8,9 @@ use palisade_report::WhyKind;
 
 use super::der;
 use super::der::Reader;
+use super::half;
+use super::half::Half;
 use super::key;
-use super::key::Public;
 use super::pem;
 use super::pem::Block;
 use super::pem::Ending;
@@ -37,7 +38,7 @@ pub struct Found {
     /// What could not be read, or only leniently.
     pub malformed: Vec<Why>,
     /// The public halves of private keys in it.
-    pub keys: Vec<Result<Public, Why>>,
+    pub keys: Vec<Result<Half, Why>>,
 }
 
 impl Found {
@@ -89,7 +90,7 @@ impl Found {
                     }
                 }
             }
-            label if label.ends_with(b"PRIVATE KEY") && self.keys.len() < MAX_KEYS => {
+            label if is_key(label) && self.keys.len() < MAX_KEYS => {
                 self.keys.push(private_key(block));
             }
             _ => {}
@@ -136,22 +137,33 @@ pub fn parse(bytes: &[u8]) -> Result<Found, Why> {
 
 /// The public halves of the private keys of a file: PEM, or DER.
 #[must_use]
-pub fn parse_keys(bytes: &[u8]) -> Vec<Result<Public, Why>> {
-    let is_key = |block: &Block<'_>| block.label.ends_with(b"PRIVATE KEY");
-    let keys: Vec<_> = pem::parse(bytes).take(MAX_BLOCKS).filter(is_key).take(MAX_KEYS).collect();
+pub fn parse_keys(bytes: &[u8]) -> Vec<Result<Half, Why>> {
+    let blocks = pem::parse(bytes).take(MAX_BLOCKS);
+    let keys: Vec<_> = blocks.filter(|block| is_key(block.label)).take(MAX_KEYS).collect();
     if keys.is_empty() && bytes.first() == Some(&der::SEQUENCE) {
-        return vec![key::parse_private(bytes)];
+        return vec![key::parse_private(bytes).map(|public| Half::of(&public))];
     }
     keys.iter().map(private_key).collect()
 }
 
-fn private_key(block: &Block<'_>) -> Result<Public, Why> {
-    if block.is_encrypted() || block.label == b"ENCRYPTED PRIVATE KEY" {
-        return Err(Why::new(WhyKind::Unsupported, "the private key is encrypted"));
+/// Whether a block with this label is a private key, or stands for one.
+fn is_key(label: &[u8]) -> bool {
+    label.ends_with(b"PRIVATE KEY") || label == half::LABEL
+}
+
+/// What of the private key in a block is compared.
+///
+/// # Errors
+/// Why it cannot be compared.
+pub fn private_key(block: &Block<'_>) -> Result<Half, Why> {
+    if block.label == half::LABEL {
+        return half::read(block);
     }
-    let malformed = || Why::new(WhyKind::Malformed, "the private key is malformed");
-    let bytes = Secret::new(block.decode().ok_or_else(malformed)?);
-    key::parse_private(bytes.bytes())
+    if block.is_encrypted() || block.label == b"ENCRYPTED PRIVATE KEY" {
+        return Err(half::encrypted());
+    }
+    let bytes = Secret::new(block.decode().ok_or_else(half::malformed)?);
+    key::parse_private(bytes.bytes()).map(|public| Half::of(&public))
 }
 
 /// Whether something follows the first element.

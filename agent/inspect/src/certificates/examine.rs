@@ -15,7 +15,8 @@ use super::chain;
 use super::chain::Authority;
 use super::contents;
 use super::contents::Found;
-use super::key;
+use super::half;
+use super::half::Half;
 use super::key::Public;
 use super::kubeconfig;
 use super::kubeconfig::Kubeconfig;
@@ -46,7 +47,7 @@ const MAX_KEY: usize = 64 * 1024;
 const MAX_TOTAL: usize = 4096;
 
 /// The public halves of the keys of one file, or why the file could not be read.
-type Halves = Result<Vec<Result<Public, Why>>, Why>;
+type Halves = Result<Vec<Result<Half, Why>>, Why>;
 
 /// What became of one file.
 #[derive(Debug)]
@@ -329,7 +330,7 @@ fn matched(certificate: Option<&Public>, keys: &Halves, origin: Origin) -> Readi
     };
     let mut answer = None;
     for key in keys {
-        match key.clone().and_then(|key| key::compare(certificate, &key)) {
+        match key.clone().and_then(|key| half::compare(certificate, &key)) {
             Ok(KeyMatch::Matches) => return Reading::known(KeyMatch::Matches, origin),
             // What could not be told outweighs what differs.
             Ok(KeyMatch::Mismatch) => answer = answer.or(Some(Ok(KeyMatch::Mismatch))),

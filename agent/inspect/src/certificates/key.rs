@@ -5,13 +5,12 @@
 //! is unknown. Private numbers are stepped over and never copied out.
 
 use palisade_report::Why;
-use palisade_report::WhyKind;
 use palisade_report::section::certificates::Key;
-use palisade_report::section::certificates::KeyMatch;
 
 use super::der;
 use super::der::Element;
 use super::der::Reader;
+use super::half;
 
 /// `rsaEncryption` and `id-RSASSA-PSS` (RFC 8017).
 const RSA: [&str; 2] = ["1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10"];
@@ -106,7 +105,7 @@ pub fn parse_public(info: &Element<'_>) -> (Key, Option<Public>) {
 /// # Errors
 /// `malformed` if it is none of them, `unsupported` if it carries no public half.
 pub fn parse_private(bytes: &[u8]) -> Result<Public, Why> {
-    let malformed = || Why::new(WhyKind::Malformed, "the private key is malformed");
+    let malformed = half::malformed;
     let Some(outer) = Reader::new(bytes).take_tag(der::SEQUENCE) else { return Err(malformed()) };
     let mut inside = outer.inside();
     if inside.take_tag(der::INTEGER).is_none() {
@@ -118,7 +117,7 @@ pub fn parse_private(bytes: &[u8]) -> Result<Public, Why> {
             let exponent = inside.take_tag(der::INTEGER).ok_or_else(malformed)?;
             Ok(rsa(&second, &exponent))
         }
-        der::OCTET_STRING => point(inside).ok_or_else(no_public_half),
+        der::OCTET_STRING => point(inside).ok_or_else(half::no_public_half),
         der::SEQUENCE => {
             let (oid, _) = identifier(&second);
             let key = inside.take_tag(der::OCTET_STRING).ok_or_else(malformed)?;
@@ -137,7 +136,7 @@ pub fn parse_private(bytes: &[u8]) -> Result<Public, Why> {
                 if version.is_none() || number.is_none() {
                     return Err(malformed());
                 }
-                return point(parts).ok_or_else(no_public_half);
+                return point(parts).ok_or_else(half::no_public_half);
             }
             // RFC 5958: [1] IMPLICIT BIT STRING after the optional attributes [0].
             while let Some(element) = inside.take() {
@@ -151,32 +150,6 @@ pub fn parse_private(bytes: &[u8]) -> Result<Public, Why> {
         }
         _ => Err(malformed()),
     }
-}
-
-/// Whether a private key belongs to a certificate.
-///
-/// # Errors
-/// `unsupported` if their forms cannot be compared without arithmetic on the curve, or the private
-/// key carries no public half.
-pub fn compare(certificate: &Public, private: &Public) -> Result<KeyMatch, Why> {
-    let verdict = |equal| if equal { KeyMatch::Matches } else { KeyMatch::Mismatch };
-    match (certificate, private) {
-        (Public::Raw { oid: one, .. }, Public::Raw { oid: other, bytes })
-            if one == other && bytes.is_empty() =>
-        {
-            Err(no_public_half())
-        }
-        (Public::Point(one), Public::Point(other)) if one.first() != other.first() => {
-            let detail = "the points of certificate and private key are in different forms";
-            Err(Why::new(WhyKind::Unsupported, detail))
-        }
-        (one, other) => Ok(verdict(one == other)),
-    }
-}
-
-fn no_public_half() -> Why {
-    let detail = "the private key does not carry its public half, and deriving it is not built in";
-    Why::new(WhyKind::Unsupported, detail)
 }
 
 /// The point in what follows the number of a SEC 1 private key: `[0]` parameters, `[1]` point.

@@ -26,6 +26,7 @@ fn boot(root: Proof) -> Section<Boot> {
         reboot_flag_written_at: Reading::unknown(unknown(), origin.clone()),
         kubelet_identity: Reading::unknown(unknown(), origin),
         namespaces: BTreeMap::from([(NamespaceKind::Mount, root), (NamespaceKind::Pid, host)]),
+        confinement: None,
     })
 }
 

@@ -95,6 +95,7 @@ fn boot(network: Proof, pid: Proof) -> Section<Boot> {
         reboot_flag_written_at: Reading::absent(absent()),
         kubelet_identity: Reading::absent(absent()),
         namespaces: BTreeMap::from([(NamespaceKind::Network, network), (NamespaceKind::Pid, pid)]),
+        confinement: None,
     })
 }
 

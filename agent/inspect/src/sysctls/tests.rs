@@ -30,6 +30,7 @@ fn in_namespaces(proof: &Proof) -> Section<Boot> {
             .into_iter()
             .map(|kind| (kind, proof.clone()))
             .collect(),
+        confinement: None,
     })
 }
 

@@ -7,6 +7,7 @@ use palisade_report::section::certificates::KeyMatch;
 use proptest::prelude::*;
 
 use super::*;
+use crate::certificates::half;
 use crate::certificates::kubeconfig;
 use crate::certificates::static_pod;
 
@@ -216,7 +217,7 @@ fn keys_are_compared_by_their_public_halves() {
         let public = parse(certificate).unwrap().certificates[0].public.clone().unwrap();
         let keys = parse_keys(key);
         assert_eq!(keys.len(), 1, "{name}");
-        let compared = keys[0].clone().and_then(|key| key::compare(&public, &key));
+        let compared = keys[0].clone().and_then(|key| half::compare(&public, &key));
         assert_eq!(compared.clone().ok(), verdict, "{name}");
         if let Err(why) = compared {
             assert_eq!(why.kind, WhyKind::Unsupported, "{name}");

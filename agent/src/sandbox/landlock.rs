@@ -1,0 +1,84 @@
+//! The file system and network of a parser, shut off but for what is named, see landlock(7).
+
+use std::path::Path;
+
+use landlock::ABI;
+use landlock::Access;
+use landlock::AccessFs;
+use landlock::AccessNet;
+use landlock::BitFlags;
+use landlock::CompatLevel;
+use landlock::Compatible;
+use landlock::LandlockStatus;
+use landlock::NetPort;
+use landlock::Ruleset;
+use landlock::RulesetAttr;
+use landlock::RulesetCreatedAttr;
+use landlock::RulesetError;
+use landlock::Scope;
+use landlock::path_beneath_rules;
+
+/// The newest interface that is asked for; older kernels enforce what they know.
+const NEWEST: ABI = ABI::V6;
+
+/// What the C library's resolver reads; what is missing is left out.
+const RESOLVER: [&str; 5] =
+    ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
+
+/// What the agent reads of itself: its weight and rights, and the machine's load.
+const OWN: [&str; 2] = ["/proc/self", "/proc/loadavg"];
+
+/// Port of name servers, asked over TCP when an answer is long.
+const NAME_SERVER: u16 = 53;
+
+/// What a parser may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted<'a> {
+    /// Directories and files that it may read.
+    pub readable: &'a [&'a Path],
+    /// The TCP port that it may connect to, anywhere.
+    pub port: Option<u16>,
+}
+
+/// Landlock could not be applied. At fault: us, as what a kernel lacks is no error.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to shut off the file system")]
+pub struct RestrictError(#[source] RulesetError);
+
+/// Shuts everything off that is not granted, for this process and all that it starts. Hands back
+/// the version of the interface that is enforced; 0 if the kernel has none.
+///
+/// # Errors
+/// [`RestrictError`] if the rules make no sense to the kernel.
+pub fn restrict(granted: &Granted<'_>) -> Result<u32, RestrictError> {
+    let may_read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
+    let readable = granted
+        .readable
+        .iter()
+        .copied()
+        .chain(RESOLVER.into_iter().chain(OWN).map(Path::new))
+        .filter(|path| path.exists());
+    let ports = granted.port.into_iter().chain([NAME_SERVER]);
+    let enforce = || {
+        let mut rules = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(NEWEST))?
+            .handle_access(AccessNet::from_all(NEWEST))?
+            .scope(Scope::from_all(NEWEST))?
+            .create()?
+            .add_rules(path_beneath_rules(readable, may_read))?;
+        for port in ports {
+            rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+        }
+        rules.restrict_self()
+    };
+    let status = enforce().map_err(RestrictError)?;
+    Ok(match status.landlock {
+        LandlockStatus::Available { effective_abi, .. } => version(effective_abi.min(NEWEST)),
+        LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
+    })
+}
+
+fn version(abi: ABI) -> u32 {
+    u32::try_from(abi as i32).unwrap_or_default()
+}

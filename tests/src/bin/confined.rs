@@ -1,0 +1,119 @@
+//! Confines itself as one of the agent's processes does, then tries what such a process must not be
+//! able to do, and prints what came of each try. For `tests/whole/sandbox.rs`; ships with nothing.
+//!
+//! `confined none|keeper|reader|parser READABLE PORT OTHER_PORT`
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::IoSliceMut;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+use nix::sys::ptrace;
+use nix::sys::socket::AddressFamily;
+use nix::sys::socket::SockFlag;
+use nix::sys::socket::SockType;
+use nix::sys::uio::RemoteIoVec;
+use nix::unistd::Pid;
+use palisade_agent::sandbox;
+use palisade_agent::sandbox::Granted;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [role, readable, port, other] = arguments.as_slice() else { panic!("four arguments") };
+    let readable = Path::new(readable);
+    let parent = readable.parent().expect("a file in a directory");
+    let [port, other] = [port, other].map(|it| it.parse::<u16>().expect("a port"));
+    match role.as_str() {
+        "none" => {}
+        "keeper" => sandbox::confine_keeper().expect("confine the keeper"),
+        "reader" => {
+            sandbox::confine_keeper().expect("confine the keeper");
+            sandbox::confine_reader().expect("confine the reader");
+        }
+        "parser" => {
+            let granted = Granted { readable: &[parent], port: Some(port) };
+            sandbox::confine_parser(&granted).expect("confine the parser");
+        }
+        other => panic!("no role {other}"),
+    }
+    let tries = tries(readable, parent, port, other);
+    println!("{}", serde_json::to_string(&tries).expect("a map of texts"));
+}
+
+type Tries = BTreeMap<&'static str, String>;
+
+fn tries(readable: &Path, parent: &Path, port: u16, other: u16) -> Tries {
+    let init = Pid::from_raw(1);
+    let write = |path: &Path| OpenOptions::new().write(true).open(path).map(drop);
+    let nix = |outcome: nix::Result<()>| outcome.map_err(io::Error::from);
+    let socket = |family, kind| {
+        nix(nix::sys::socket::socket(family, kind, SockFlag::empty(), None).map(drop))
+    };
+    let connect = |port| TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).map(drop);
+    let mut memory = [0; 8];
+    let far = RemoteIoVec { base: 0x1000, len: 8 };
+    let network = File::open("/proc/self/ns/net");
+    let outcomes = [
+        ("connect elsewhere", connect(other)),
+        ("connect to the collector", connect(port)),
+        ("create a file", File::create(parent.join("created")).map(drop)),
+        ("execute", Command::new("/bin/true").status().map(drop)),
+        ("listen", TcpListener::bind("127.0.0.1:0").map(drop)),
+        ("listen on a path", UnixListener::bind(parent.join("socket")).map(drop)),
+        ("make a directory", std::fs::create_dir(parent.join("made"))),
+        (
+            "mount",
+            nix(nix::mount::mount(
+                Some("none"),
+                parent,
+                Some("tmpfs"),
+                MsFlags::MS_RDONLY,
+                None::<&str>,
+            )),
+        ),
+        ("packet socket", socket(AddressFamily::Packet, SockType::Raw)),
+        ("raw socket", socket(AddressFamily::Inet, SockType::Raw)),
+        ("read the granted file", std::fs::read(readable).map(drop)),
+        ("read the password file", std::fs::read("/etc/passwd").map(drop)),
+        (
+            "read foreign memory",
+            nix(nix::sys::uio::process_vm_readv(init, &mut [IoSliceMut::new(&mut memory)], &[far])
+                .map(drop)),
+        ),
+        ("remove a file", std::fs::remove_file(parent.join("removable"))),
+        (
+            "set namespace",
+            network.and_then(|it| nix(nix::sched::setns(it, CloneFlags::CLONE_NEWNET))),
+        ),
+        ("signal", nix(nix::sys::signal::kill(init, None))),
+        ("thread", std::thread::Builder::new().spawn(|| ()).map(drop)),
+        ("trace", nix(ptrace::seize(init, ptrace::Options::empty()))),
+        ("unmount", nix(nix::mount::umount("/proc/self"))),
+        ("unshare mounts", nix(nix::sched::unshare(CloneFlags::CLONE_NEWNS))),
+        ("unshare users", nix(nix::sched::unshare(CloneFlags::CLONE_NEWUSER))),
+        ("write foreign memory", write(Path::new("/proc/1/mem"))),
+        ("write the host", write(Path::new("/proc/1/root/etc/passwd"))),
+        ("write the granted file", write(readable)),
+    ];
+    outcomes.into_iter().map(|(name, outcome)| (name, said(outcome))).collect()
+}
+
+/// `ok`, or the name of the error.
+fn said(outcome: io::Result<()>) -> String {
+    match outcome {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => error.raw_os_error().map_or_else(
+            || error.to_string(),
+            |code| format!("{:?}", nix::errno::Errno::from_raw(code)),
+        ),
+    }
+}
