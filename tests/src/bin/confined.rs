@@ -1,6 +1,8 @@
 //! Confines itself as one of the agent's processes does, then tries what such a process must not be
 //! able to do, and prints what came of each try. For `tests/whole/sandbox.rs`; ships with nothing.
 //!
+//! Without a role only what does no harm is tried, to show that it would work.
+//!
 //! `confined none|keeper|reader|parser READABLE PORT OTHER_PORT`
 
 use std::collections::BTreeMap;
@@ -45,23 +47,17 @@ fn main() {
         }
         other => panic!("no role {other}"),
     }
-    let tries = tries(readable, parent, port, other);
+    let mut tries = harmless(readable, parent, port, other);
+    if role != "none" {
+        tries.extend(harmful(readable, parent));
+    }
     println!("{}", serde_json::to_string(&tries).expect("a map of texts"));
 }
 
 type Tries = BTreeMap<&'static str, String>;
 
-fn tries(readable: &Path, parent: &Path, port: u16, other: u16) -> Tries {
-    let init = Pid::from_raw(1);
-    let write = |path: &Path| OpenOptions::new().write(true).open(path).map(drop);
-    let nix = |outcome: nix::Result<()>| outcome.map_err(io::Error::from);
-    let socket = |family, kind| {
-        nix(nix::sys::socket::socket(family, kind, SockFlag::empty(), None).map(drop))
-    };
+fn harmless(readable: &Path, parent: &Path, port: u16, other: u16) -> Tries {
     let connect = |port| TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).map(drop);
-    let mut memory = [0; 8];
-    let far = RemoteIoVec { base: 0x1000, len: 8 };
-    let network = File::open("/proc/self/ns/net");
     let outcomes = [
         ("connect elsewhere", connect(other)),
         ("connect to the collector", connect(port)),
@@ -70,6 +66,33 @@ fn tries(readable: &Path, parent: &Path, port: u16, other: u16) -> Tries {
         ("listen", TcpListener::bind("127.0.0.1:0").map(drop)),
         ("listen on a path", UnixListener::bind(parent.join("socket")).map(drop)),
         ("make a directory", std::fs::create_dir(parent.join("made"))),
+        ("read the granted file", std::fs::read(readable).map(drop)),
+        ("read the password file", std::fs::read("/etc/passwd").map(drop)),
+        ("remove a file", std::fs::remove_file(parent.join("removable"))),
+        ("signal", nix(nix::sys::signal::kill(Pid::from_raw(1), None))),
+        ("thread", std::thread::Builder::new().spawn(|| ()).map(drop)),
+        ("write the granted file", write(readable)),
+    ];
+    outcomes.into_iter().map(|(name, outcome)| (name, said(outcome))).collect()
+}
+
+fn write(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path).map(drop)
+}
+
+fn nix(outcome: nix::Result<()>) -> io::Result<()> {
+    outcome.map_err(io::Error::from)
+}
+
+fn harmful(readable: &Path, parent: &Path) -> Tries {
+    let init = Pid::from_raw(1);
+    let socket = |family, kind| {
+        nix(nix::sys::socket::socket(family, kind, SockFlag::empty(), None).map(drop))
+    };
+    let mut memory = [0; 8];
+    let far = RemoteIoVec { base: 0x1000, len: 8 };
+    let network = File::open("/proc/self/ns/net").or_else(|_| File::open(readable));
+    let outcomes = [
         (
             "mount",
             nix(nix::mount::mount(
@@ -82,27 +105,21 @@ fn tries(readable: &Path, parent: &Path, port: u16, other: u16) -> Tries {
         ),
         ("packet socket", socket(AddressFamily::Packet, SockType::Raw)),
         ("raw socket", socket(AddressFamily::Inet, SockType::Raw)),
-        ("read the granted file", std::fs::read(readable).map(drop)),
-        ("read the password file", std::fs::read("/etc/passwd").map(drop)),
         (
             "read foreign memory",
             nix(nix::sys::uio::process_vm_readv(init, &mut [IoSliceMut::new(&mut memory)], &[far])
                 .map(drop)),
         ),
-        ("remove a file", std::fs::remove_file(parent.join("removable"))),
         (
             "set namespace",
             network.and_then(|it| nix(nix::sched::setns(it, CloneFlags::CLONE_NEWNET))),
         ),
-        ("signal", nix(nix::sys::signal::kill(init, None))),
-        ("thread", std::thread::Builder::new().spawn(|| ()).map(drop)),
         ("trace", nix(ptrace::seize(init, ptrace::Options::empty()))),
         ("unmount", nix(nix::mount::umount("/proc/self"))),
         ("unshare mounts", nix(nix::sched::unshare(CloneFlags::CLONE_NEWNS))),
         ("unshare users", nix(nix::sched::unshare(CloneFlags::CLONE_NEWUSER))),
         ("write foreign memory", write(Path::new("/proc/1/mem"))),
         ("write the host", write(Path::new("/proc/1/root/etc/passwd"))),
-        ("write the granted file", write(readable)),
     ];
     outcomes.into_iter().map(|(name, outcome)| (name, said(outcome))).collect()
 }
