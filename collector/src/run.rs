@@ -36,6 +36,7 @@ use crate::judge::LoadJudgeError;
 use crate::judge::ProfileJudge;
 use crate::kube;
 use crate::kube::Clients;
+use crate::kube::authority::make;
 use crate::kube::client::ConnectError;
 use crate::kube::directory::NodeDirectory;
 use crate::kube::review::Account;
@@ -67,6 +68,9 @@ pub enum RunError {
     /// Certificate and key cannot be used. At fault: configuration.
     #[error("failed to set up TLS")]
     Tls(#[source] TlsError),
+    /// There is nothing to serve with until the Secret has been read. At fault: the machine.
+    #[error("failed to make a certificate for the time before there is one")]
+    Placeholder(#[source] make::MakeError),
     /// The address cannot be listened on. At fault: configuration, or another process.
     #[error("failed to listen on {address}")]
     Listen {
@@ -117,12 +121,20 @@ impl Collector {
     pub async fn bind(settings: Settings) -> Result<Self, RunError> {
         let tokens =
             settings.tokens.as_ref().map(Tokens::read).transpose().map_err(RunError::Tokens)?;
-        let tls = settings.tls.clone().map(Tls::load).transpose().map_err(RunError::Tls)?;
+        let tls = first_tls(&settings)?.map(Arc::new);
         let judge = ProfileJudge::load(settings.profile.as_deref(), settings.waivers.as_deref())
             .map_err(RunError::Judge)?;
-        let cluster = match &settings.kubernetes {
+        let limits = settings.limits.clone();
+        let app = Arc::new(App::new(limits.clone()));
+        let cluster = match settings.kubernetes.clone() {
             Some(kubernetes) => {
-                Some(kube::Cluster::set_up(kubernetes.clone()).await.map_err(RunError::Connect)?)
+                let own = kube::Own {
+                    tls: tls.clone(),
+                    figures: Arc::clone(&app.figures),
+                    clock: SystemClock::start(),
+                    profile: judge.rules().name().to_owned(),
+                };
+                Some(kube::Cluster::set_up(kubernetes, own).await.map_err(RunError::Connect)?)
             }
             None => None,
         };
@@ -131,18 +143,16 @@ impl Collector {
         let listener = TcpListener::bind(asked).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
-        let limits = settings.limits.clone();
         let auth = Arc::new(match &cluster {
-            Some(kube::Cluster { settings, clients, directory, fence: _, clock: _ }) => {
+            Some(kube::Cluster { settings, clients, directory, fence: _, clock: _, own: _ }) => {
                 let directory: Arc<dyn NodeDirectory> = Arc::clone(directory) as _;
                 Auth::cluster(identities(settings, clients, directory), reach, &limits)
             }
             None => Auth::new(tokens, reach, &limits),
         });
-        let app = Arc::new(App::new(limits.clone()));
         let shared = Arc::new(Shared::new(app, auth, limits));
         let judge = Arc::new(judge);
-        Ok(Self { listener, address, tls: tls.map(Arc::new), shared, settings, judge, cluster })
+        Ok(Self { listener, address, tls, shared, settings, judge, cluster })
     }
 
     /// Where it listens: the port that the kernel chose, if 0 was asked for.
@@ -262,8 +272,24 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     Collector::bind(settings).await?.serve(shutdown).await
 }
 
+/// What is served from the start: certificate and key from files, or in a cluster a placeholder
+/// until the Secret has been read.
+fn first_tls(settings: &Settings) -> Result<Option<Tls>, RunError> {
+    let tls = match (&settings.tls, &settings.kubernetes) {
+        (Some(files), _) => Tls::load(files.clone()),
+        (None, Some(_)) => {
+            let now = SystemClock::start().now();
+            let pair = make::placeholder(now).map_err(RunError::Placeholder)?;
+            Tls::handed(pair.certificate.as_bytes(), pair.key.pem().as_bytes())
+        }
+        (None, None) => return Ok(None),
+    };
+    tls.map(Some).map_err(RunError::Tls)
+}
+
 fn warn_of_clear_text(settings: &Settings) {
-    if settings.tls.is_none() && !settings.listen.ip().is_loopback() {
+    let is_clear = settings.tls.is_none() && settings.kubernetes.is_none();
+    if is_clear && !settings.listen.ip().is_loopback() {
         tracing::warn!("tokens travel in clear text: give --tls-cert and --tls-key");
     }
 }
@@ -318,6 +344,7 @@ async fn reload(tls: Option<Arc<Tls>>, shared: Arc<Shared>, settings: Settings) 
                 Ok(Reloaded::Unchanged) => *tls_complaint = None,
                 Err(error) => complain_once(tls_complaint, Chain(&error).to_string()),
             }
+            shared.app.figures.set_serving_end(tls.end());
         }
     }
 }

@@ -62,7 +62,7 @@ use intake::Sender;
 #[derive(Debug)]
 pub struct App {
     /// Counts of the HTTP side.
-    pub figures: Figures,
+    pub figures: Arc<Figures>,
     /// Bounds.
     pub limits: Limits,
     service: RwLock<Service>,
@@ -117,7 +117,7 @@ impl App {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            figures: Figures::default(),
+            figures: Arc::default(),
             service: RwLock::new(Service::Loading),
             standing: RwLock::new(None),
             watchers: Arc::new(Semaphore::new(limits.watchers)),

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::authority::keeper::Keeper;
+use super::authority::keeper::Places;
+use super::authority::keeper::Role;
 use super::client::Clients;
 use super::client::ConnectError;
 use super::fence::BootClock;
@@ -13,7 +16,10 @@ use super::fence::Fence;
 use super::fence::MachineClock;
 use super::nodes;
 use super::nodes::Directory;
+use crate::clock::SystemClock;
+use crate::figures::Figures;
 use crate::settings::KubernetesSettings;
+use crate::tls::Tls;
 
 /// Everything about the cluster that outlives a term.
 #[derive(Clone)]
@@ -28,6 +34,21 @@ pub struct Cluster {
     pub clock: Arc<dyn BootClock>,
     /// Which nodes and agents' pods exist; filled once [`Self::watch`] runs.
     pub directory: Arc<Directory>,
+    /// What this process has beside it.
+    pub own: Own,
+}
+
+/// What a collector has of its own, whether it leads or not.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// What it serves with.
+    pub tls: Option<Arc<Tls>>,
+    /// What it counts.
+    pub figures: Arc<Figures>,
+    /// Wall time.
+    pub clock: SystemClock,
+    /// Name of the profile by which it judges.
+    pub profile: String,
 }
 
 impl fmt::Debug for Cluster {
@@ -41,22 +62,34 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn set_up(settings: KubernetesSettings) -> Result<Self, ConnectError> {
+    pub async fn set_up(settings: KubernetesSettings, own: Own) -> Result<Self, ConnectError> {
         let clock: Arc<dyn BootClock> = Arc::new(MachineClock);
         let fence = Fence::shut(Arc::clone(&clock));
         let clients = Clients::connect(settings.kubeconfig.as_deref(), &fence).await?;
-        Ok(Self { settings, clients, fence, clock, directory: Arc::default() })
+        Ok(Self { settings, clients, fence, clock, directory: Arc::default(), own })
     }
 
     /// Watches what exists, as long as the set is held. A collector that stands by watches too:
     /// when it comes to lead it knows its nodes.
     pub fn watch(&self, tasks: &mut JoinSet<()>) {
-        let Self { settings, clients, directory, fence: _, clock: _ } = self;
+        let Self { settings, clients, directory, fence: _, clock: _, own: _ } = self;
         tasks.spawn(nodes::watch_nodes(clients.clone(), Arc::clone(directory)));
         tasks.spawn(nodes::watch_pods(
             clients.clone(),
             settings.namespace.clone(),
             Arc::clone(directory),
         ));
+        if let Some(keeper) = self.keeper(Role::Follow) {
+            tasks.spawn(keeper.run());
+        }
+    }
+
+    /// Who keeps the certificate, unless it comes from files.
+    #[must_use]
+    pub fn keeper(&self, role: Role) -> Option<Keeper> {
+        let Own { tls, figures, clock, profile: _ } = self.own.clone();
+        let (places, tls) = (Places::of(&self.settings)?, tls?);
+        let client = self.clients.acting.clone();
+        Some(Keeper::new(client, places, tls, figures, Arc::new(clock), role))
     }
 }

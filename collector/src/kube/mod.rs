@@ -30,6 +30,7 @@ pub mod tasks;
 pub use client::CallError;
 pub use client::Clients;
 pub use cluster::Cluster;
+pub use cluster::Own;
 pub use fence::Fence;
 pub use fence::NotLeader;
 pub use leader::Leadership;

@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::authority::keeper::Role;
 use super::cluster::Cluster;
+use super::cluster::Own;
+use super::conditions::Ground;
+use super::conditions::Publisher;
 use super::nodes;
 use crate::engine::Engine;
 
@@ -19,4 +23,18 @@ pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine) {
         Arc::clone(&cluster.clock),
         cluster.settings.gone_after,
     ));
+    if let Some(keeper) = cluster.keeper(Role::Lead(engine.clone())) {
+        tasks.spawn(keeper.run());
+    }
+    let Own { tls: _, figures, clock, profile } = cluster.own.clone();
+    let ground = Ground {
+        clients: cluster.clients.clone(),
+        fence: cluster.fence.clone(),
+        directory: Arc::clone(&cluster.directory) as _,
+        engine: engine.clone(),
+        identity: cluster.settings.identity.clone(),
+        profile,
+    };
+    let outputs = cluster.settings.outputs;
+    tasks.spawn(Publisher::new(ground, outputs, Arc::new(clock), figures).run());
 }

@@ -52,6 +52,8 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::figures::Figures;
+use crate::settings::KubernetesSettings;
+use crate::settings::Serving;
 use crate::snapshot::NodeState;
 use crate::tls::Reloaded;
 use crate::tls::Tls;
@@ -227,6 +229,22 @@ impl std::fmt::Debug for Keeper {
     }
 }
 
+impl Places {
+    /// Where the certificate of these settings is kept; `None`: in files.
+    #[must_use]
+    pub fn of(settings: &KubernetesSettings) -> Option<Self> {
+        let KubernetesSettings { namespace, serving, .. } = settings;
+        let (secret, mode) = match serving.clone() {
+            Serving::Files => return None,
+            Serving::External { secret } => (secret, Mode::External),
+            Serving::Own { secret, trust, names, policy } => {
+                (secret, Mode::Own { trust, names, policy })
+            }
+        };
+        Some(Self { namespace: namespace.clone(), secret, mode })
+    }
+}
+
 impl Keeper {
     /// A keeper that acts through `client`, which must not repeat writes by itself, and refuses
     /// them while this collector does not lead.
@@ -318,12 +336,11 @@ impl Keeper {
         match self.tls.replace(cert, key) {
             Ok(Reloaded::Replaced) => {
                 tracing::info!(until = %Until(self.tls.end()), "a new certificate is served");
+                Ok(())
             }
-            Ok(Reloaded::Unchanged) => {}
-            Err(source) => return Err(KeepError::Serve { object, source }),
+            Ok(Reloaded::Unchanged) => Ok(()),
+            Err(source) => Err(KeepError::Serve { object, source }),
         }
-        self.figures.set_serving_end(self.tls.end());
-        Ok(())
     }
 
     async fn act(
