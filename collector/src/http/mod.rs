@@ -6,6 +6,7 @@
 //!
 //! What a call does is decided in `api`; nothing in there knows HTTP, nothing in here knows nodes.
 
+mod admission;
 pub mod body;
 pub mod call;
 pub mod connection;

@@ -17,7 +17,6 @@ use std::time::Instant;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::body::Incoming;
-use hyper::header;
 use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -32,6 +31,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
+use super::admission::admit;
+use super::admission::turn_away;
 use super::body;
 use super::body::BodyError;
 use super::body::Encoding;
@@ -43,14 +44,10 @@ use super::connection::Guarded;
 use super::limits::Buckets;
 use super::limits::Connections;
 use super::limits::Limits;
-use super::limits::LocalRates;
 use super::limits::MAX_ADDRESSES;
 use super::limits::MAX_NODES;
 use super::limits::Place;
 use super::limits::gain;
-use super::limits::source;
-use super::query::Plus;
-use super::query::decode;
 use super::reply;
 use super::reply::Reply;
 use super::reply::Tag;
@@ -63,13 +60,11 @@ use crate::api::App;
 use crate::api::answer::Kind;
 use crate::api::answer::Refused;
 use crate::auth::Auth;
-use crate::auth::Authorization;
 use crate::auth::Caller;
 use crate::auth::Denied;
 use crate::auth::NodeIdentity;
 use crate::auth::Refusal;
 use crate::chain::Chain;
-use crate::kube::review::Unfit;
 use crate::tls::Tls;
 
 /// How long nothing is accepted after the process ran out of descriptors or memory.
@@ -331,129 +326,6 @@ async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphoreP
         Ok(Err(_)) | Err(_) => {
             Err(Refused::new(Kind::Busy, "too many questions at once").retry_after(1))
         }
-    }
-}
-
-/// Whether the request may be made at all: by this name, by this peer, at this rate.
-async fn admit(
-    shared: &Shared,
-    matched: &Matched,
-    headers: &HeaderMap,
-    address: IpAddr,
-) -> Result<Caller, Refused> {
-    let audience = matched.route.audience;
-    if shared.auth.is_open() && audience != Audience::Anybody {
-        local_only(headers)?;
-    }
-    let admitted =
-        shared.auth.admit(matched, authorization(headers), address, Instant::now()).await;
-    let caller = admitted.map_err(|refusal| turn_away(shared, matched, &refusal, address))?;
-    if address.is_loopback() && shared.limits.local_rates == LocalRates::Free {
-        return Ok(caller);
-    }
-    let now = Instant::now();
-    let taken = match audience {
-        // Uploads are bounded by their number at once, and by the engine for each node.
-        Audience::Agents if matched.route.name == RouteName::Heartbeat => {
-            // By the name that it stands for: an address can be written in many ways. What is no
-            // name is refused as such.
-            let name = decode(&matched.parameter, Plus::IsItself).ok();
-            match name.and_then(|name| name.parse::<NodeName>().ok()) {
-                Some(node) => shared.heartbeats.take(&node, now),
-                None => Ok(()),
-            }
-        }
-        Audience::Agents | Audience::Anybody => Ok(()),
-        Audience::Operators | Audience::Viewers | Audience::ViewersUnlessLoopback => {
-            shared.queries.take(&source(address), now)
-        }
-    };
-    taken.map(|()| caller).map_err(|wait| {
-        let message = "too many requests; wait as long as retry-after says";
-        Refused::new(Kind::TooMany, message).retry_after(wait.as_secs() + 1)
-    })
-}
-
-fn authorization(headers: &HeaderMap) -> Authorization<'_> {
-    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    match (fields.next(), fields.next()) {
-        (None, _) => Authorization::None,
-        (Some(field), None) => Authorization::One(field.as_bytes()),
-        (Some(_), Some(_)) => Authorization::Several,
-    }
-}
-
-/// Says no: to whoever asked, and in log, figures and audit.
-fn turn_away(shared: &Shared, matched: &Matched, refusal: &Refusal, address: IpAddr) -> Refused {
-    let Refusal { denied, caller: _, claimed: _ } = refusal;
-    let message = denied.to_string();
-    if shared.complaints.take(&(), Instant::now()).is_ok() {
-        let path = matched.route.path;
-        tracing::warn!(%address, path, cause = %message, "somebody was turned away");
-    }
-    let named =
-        decode(&matched.parameter, Plus::IsItself).unwrap_or_else(|_| matched.parameter.clone());
-    let object = match matched
-        .route
-        .path
-        .split_once('{')
-        .and_then(|(before, rest)| rest.split_once('}').map(|(_, after)| (before, after)))
-    {
-        Some((before, after)) => format!("{} {before}{named}{after}", matched.route.method),
-        None => format!("{} {}", matched.route.method, matched.route.path),
-    };
-    shared.app.refused(refusal, object, named.parse().ok(), address);
-    match denied {
-        Denied::Malformed(_) | Denied::Missing | Denied::Several | Denied::Wrong => {
-            Refused::new(Kind::Unauthenticated, message)
-        }
-        Denied::Access { .. } | Denied::Role(_) => Refused::new(Kind::Forbidden, message),
-        Denied::BodyOfOtherNode { .. } | Denied::OtherNode { .. } => {
-            Refused::new(Kind::IdentityMismatch, message)
-        }
-        Denied::Silent { retry_after } => {
-            Refused::new(Kind::Unavailable, message).retry_after(retry_after.as_secs())
-        }
-        Denied::TooMany { retry_after } => {
-            Refused::new(Kind::TooMany, message).retry_after(retry_after.as_secs() + 1)
-        }
-        Denied::Unfit(unfit) => {
-            let kind = match unfit {
-                Unfit::Audience | Unfit::Unauthenticated => Kind::Unauthenticated,
-                Unfit::NodeGone | Unfit::NodeReplaced => Kind::IdentityMismatch,
-                Unfit::NotBound | Unfit::OtherAccount | Unfit::PodElsewhere | Unfit::PodGone => {
-                    Kind::Forbidden
-                }
-            };
-            Refused::new(kind, message)
-        }
-    }
-}
-
-/// Without tokens, a web page that somebody on this machine looks at must not get through: not by
-/// a name that it makes point here, and not by a form.
-fn local_only(headers: &HeaderMap) -> Result<(), Refused> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
-    });
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    let is_local = name.is_empty()
-        || name == "localhost"
-        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if !is_local {
-        let message = "without tokens, ask by localhost or a loopback address";
-        return Err(Refused::new(Kind::WrongHost, message));
-    }
-    let own_origin = |origin: &[u8]| {
-        origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"))
-            == Some(host.as_bytes())
-    };
-    match headers.get(header::ORIGIN) {
-        Some(origin) if !own_origin(origin.as_bytes()) => {
-            Err(Refused::new(Kind::Forbidden, "without tokens, no other site may ask"))
-        }
-        Some(_) | None => Ok(()),
     }
 }
 

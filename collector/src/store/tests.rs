@@ -228,3 +228,47 @@ fn the_file_is_its_owners_alone_and_a_link_to_it_is_the_same_store() {
     assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
     drop(store);
 }
+
+#[test]
+fn the_audit_is_a_chain_that_outlives_trimming_and_shows_what_was_changed() {
+    use crate::audit::Entry;
+    use crate::audit::Happening;
+    use crate::audit::Kind;
+    use crate::audit::chain;
+    use crate::audit::chain::Broken;
+    use crate::audit::chain::Link;
+    let scratch = Scratch::new("audit");
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let reader = store.reader().unwrap();
+    let mut last = chain::ORIGIN;
+    for id in 1..=10 {
+        let node: NodeName = format!("worker-{}", id % 2).parse().unwrap();
+        let happening = Happening::own(Kind::NodeRetired, format!("{id}"), "a test").about(node);
+        let entry = Entry::new(id, Moment::from_unix(id), happening);
+        let text = chain::text_of(&entry).unwrap();
+        last = Link { id, hash: chain::link(&last.hash, &text) };
+        let row = AuditRow { entry, text, hash: last.hash };
+        store.commit(&[Write::Audit(Box::new(row))]).unwrap();
+    }
+    assert_eq!(wait(reader.verify_audit()).unwrap().unwrap(), last);
+    store.commit(&[Write::TrimAudit { through: 4 }]).unwrap();
+    assert_eq!(wait(reader.verify_audit()).unwrap().unwrap(), last);
+    let ends = store.load().unwrap().audit;
+    assert_eq!((ends.anchor.id, ends.last), (4, last));
+    let filter = AuditFilter { node: Some("worker-1".parse().unwrap()), ..AuditFilter::default() };
+    let page = wait(reader.audit(filter, None, 2)).unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.entry.id).collect::<Vec<_>>(), [9, 7]);
+    assert_eq!(page.next.as_deref(), Some("7"));
+    store
+        .connection
+        .execute("UPDATE audit SET body = CAST(replace(CAST(body AS TEXT), 'a test', 'a lie') AS BLOB) WHERE id = 6", ())
+        .unwrap();
+    let broken = wait(reader.verify_audit()).unwrap();
+    assert!(matches!(broken, Err(VerifyError::Broken(Broken::Hash { id: 6 }))), "{broken:?}");
+    store.connection.execute("DELETE FROM audit WHERE id = 6", ()).unwrap();
+    let broken = wait(reader.verify_audit()).unwrap();
+    assert!(
+        matches!(broken, Err(VerifyError::Broken(Broken::Gap { after: 5, id: 7 }))),
+        "{broken:?}"
+    );
+}
