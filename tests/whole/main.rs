@@ -12,6 +12,7 @@ mod hostile_tree;
 mod identity;
 mod image;
 mod kubelet;
+mod leadership;
 mod machine;
 mod manifests;
 mod sandbox;
