@@ -13,7 +13,6 @@ use hyper::body::Bytes;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use palisade_tests::cluster::ControlPlane;
-use palisade_tests::cluster::api::Call;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet;
 use palisade_tests::fleet::Server;
@@ -22,7 +21,6 @@ use palisade_tests::http::Trust;
 use palisade_tests::process::Collector;
 use palisade_tests::worker;
 use serde_json::Value;
-use serde_json::json;
 
 mod nodes;
 mod takeover;
@@ -145,12 +143,6 @@ impl Bench {
             self.cluster.node(&node.name);
             let name = format!("agent-{}", node.name);
             let pod = self.cluster.pod(NAMESPACE, &name, "palisade-agent", &node.name);
-            let labels = json!({ "metadata": { "labels": {
-                "app.kubernetes.io/name": "palisade",
-                "app.kubernetes.io/component": "agent",
-            } } });
-            let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}");
-            self.cluster.api().must(Call::merge(path, &labels));
             let token =
                 self.cluster.token(NAMESPACE, "palisade-agent", "palisade", 7200, Some(&pod));
             node.token = Some(token);

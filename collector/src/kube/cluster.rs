@@ -77,6 +77,7 @@ impl Cluster {
         tasks.spawn(nodes::watch_pods(
             clients.clone(),
             settings.namespace.clone(),
+            settings.agent_service_account.clone(),
             Arc::clone(directory),
         ));
         if let Some(keeper) = self.keeper(Role::Follow) {

@@ -50,9 +50,6 @@ mod tests;
 pub use object::NodeObject;
 pub use roll::call_the_roll;
 
-/// The labels of our agents' pods, as the manifests set them.
-pub const AGENT_LABELS: &str = "app.kubernetes.io/name=palisade,app.kubernetes.io/component=agent";
-
 /// Quiet after which a watch that broke off is taken to go on if the API server answers: longer than
 /// the longest pause between two attempts, which is 30 s and jitter.
 const QUIET_FOR: Duration = Duration::from_secs(65);
@@ -269,10 +266,17 @@ pub async fn watch_nodes(clients: Clients, directory: Arc<Directory>) {
     follow("nodes", api, watcher::Config::default(), take, |view| directory.see_nodes(view)).await;
 }
 
-/// Watches our agents' pods for as long as it is polled.
-pub async fn watch_pods(clients: Clients, namespace: String, directory: Arc<Directory>) {
+/// Watches the pods of our agents' ServiceAccount, whatever their labels, for as long as it is
+/// polled: the account is what their tokens speak for.
+pub async fn watch_pods(
+    clients: Clients,
+    namespace: String,
+    service_account: String,
+    directory: Arc<Directory>,
+) {
     let api: Api<PartialObjectMeta<Pod>> = Api::namespaced(clients.reading, &namespace);
-    let config = watcher::Config::default().labels(AGENT_LABELS);
+    let config =
+        watcher::Config::default().fields(&format!("spec.serviceAccountName={service_account}"));
     let take = |event| directory.take_pod(event);
     follow("pods", api, config, take, |view| directory.see_pods(view)).await;
 }
@@ -289,7 +293,7 @@ async fn follow<K>(
     K: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let probe =
-        ListParams { label_selector: config.label_selector.clone(), ..ListParams::default() }
+        ListParams { field_selector: config.field_selector.clone(), ..ListParams::default() }
             .limit(1);
     let mut trouble = Trouble::new(what);
     let mut stream = pin!(watcher(api.clone(), config).default_backoff());
