@@ -18,4 +18,5 @@ mod manifests;
 mod sandbox;
 mod shape;
 mod spine;
+mod trust;
 mod wire;
