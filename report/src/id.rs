@@ -118,6 +118,14 @@ impl FromStr for BootId {
 
 text_id!(BootId, "a lowercase UUID");
 
+impl BootId {
+    /// The id of these 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 16]) -> Self {
+        Self(crate::grant::uuid_text(bytes).into())
+    }
+}
+
 /// The identity of one Node object: what a node is, where its name is only what it is called.
 ///
 /// Shape: 1 to 64 bytes of ASCII letters, digits and `-`. Kubernetes writes UUIDs and promises no

@@ -17,6 +17,7 @@
 pub mod bound;
 pub mod canonical;
 pub mod digest;
+pub mod grant;
 pub mod id;
 pub mod reading;
 pub mod section;
@@ -27,6 +28,7 @@ pub mod wire;
 mod report;
 
 pub use digest::Digest;
+pub use grant::Grant;
 pub use id::{BootId, NodeName, NodeUid, Sequence};
 pub use reading::{Origin, Reading, Why, WhyKind};
 pub use report::{MalformedSection, Manifest, ManifestEntry, Report, Sealed};

@@ -84,6 +84,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sysctl-file", run: machine::sysctl_file },
     Target { name: "sysctl-value", run: machine::sysctl_value },
     Target { name: "version-order", run: package::version_order },
+    Target { name: "wire-grant", run: wire::grant },
     Target { name: "wire-heartbeat", run: wire::heartbeat },
     Target { name: "wire-reply", run: wire::reply },
     Target { name: "wire-section", run: wire::section },

@@ -2,9 +2,11 @@
 
 use std::hint::black_box;
 
+use palisade_report::Grant;
 use palisade_report::Report;
 use palisade_report::SectionName;
 use palisade_report::canonical;
+use palisade_report::grant::Envelope;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
 use palisade_report::wire::Problem;
@@ -51,4 +53,13 @@ pub(super) fn section(bytes: &[u8]) {
             report.seal().expect("facts have a canonical form");
         }
     }
+}
+
+/// Bytes that are a grant are its only form.
+pub(super) fn grant(bytes: &[u8]) {
+    let Ok(grant) = Grant::decode(bytes) else { return };
+    let envelope = Envelope::open(bytes).expect("a grant has an envelope");
+    assert_eq!(envelope.key(), grant.key);
+    assert_eq!(envelope.signed_bytes(), grant.signed_bytes());
+    assert_eq!(grant.encode(envelope.signature()), bytes);
 }
