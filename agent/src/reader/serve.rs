@@ -226,8 +226,13 @@ impl Answering<'_, '_> {
         let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let Some(process) = path.strip_suffix("/cmdline") else { return false };
         let mounts = |process: &str| self.local.tree().read_link(&format!("{process}/ns/mnt"));
+        // Where the inspected root is this process's own, so is the namespace that counts.
+        let init = mounts("/proc/1").or_else(|error| match self.local.tree().is_root_of(None) {
+            Ok(true) => mounts("/proc/self"),
+            Ok(false) | Err(_) => Err(error),
+        });
         KUBELETS.contains(&name)
-            && matches!((mounts(process), mounts("/proc/1")), (Ok(own), Ok(init)) if own == init)
+            && matches!((mounts(process), init), (Ok(own), Ok(init)) if own == init)
     }
 
     fn only(&mut self, path: &str, allowed: bool) -> Result<(), ReadError> {
