@@ -301,7 +301,8 @@ impl Agents {
             Sighting::NotYetKnown => Standing::Unwatched,
         };
         match self.directory.agent_pod(&identity.pod) {
-            Sighting::Known(pod) if pod.node.as_ref() == Some(&identity.name) => node,
+            // A watch of metadata alone does not say the node; the token does.
+            Sighting::Known(pod) if pod.node.as_ref().is_none_or(|it| *it == identity.name) => node,
             Sighting::Known(_) | Sighting::Absent => Standing::Gone,
             Sighting::NotYetKnown => Standing::Unwatched,
         }

@@ -64,7 +64,8 @@ impl fmt::Display for PodUid {
 /// A pod of our own agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentPod {
-    /// Where it runs: `spec.nodeName`; `None` as long as it is not scheduled.
+    /// Where it runs: `spec.nodeName`; `None` as long as it is not scheduled, or if only metadata is
+    /// watched.
     pub node: Option<NodeName>,
 }
 

@@ -152,8 +152,12 @@ impl NodeDirectory for Watches {
     }
 
     fn agent_pod(&self, pod: &PodUid) -> Sighting<AgentPod> {
-        let node = || Some("worker-1".parse().unwrap());
-        self.sight(|it| (it == pod.as_str()).then(|| AgentPod { node: node() }))
+        // `pod-1` is seen with its node; `bare pod-1` by its metadata alone.
+        self.sight(|it| {
+            let (bare, name) = it.strip_prefix("bare ").map_or((false, it), |it| (true, it));
+            let node = (!bare).then(|| "worker-1".parse().unwrap());
+            (name == pod.as_str()).then_some(AgentPod { node })
+        })
     }
 }
 
@@ -277,6 +281,20 @@ async fn a_watch_that_is_behind_refuses_nobody() {
     bench.watches.see(&["node-1", "pod-1"]);
     bench.admit(&token).await.unwrap();
     assert_eq!(bench.server.asked(), 2, "until it has caught up");
+}
+
+#[tokio::test]
+async fn a_watch_of_metadata_alone_costs_no_review_and_vouches_in_an_outage() {
+    let bench = Bench::new();
+    bench.watches.see(&["node-1", "bare pod-1"]);
+    let token = token(36_000);
+    for _ in 0..3 {
+        bench.admit(&token).await.unwrap();
+    }
+    assert_eq!(bench.server.asked(), 1);
+    bench.server.set(|state| state.silent = true);
+    bench.clock.advance(120);
+    bench.admit(&token).await.unwrap();
 }
 
 #[tokio::test]
