@@ -48,13 +48,16 @@ struct Deployed {
 
 impl Deployed {
     fn start() -> Self {
+        // Before anything runs: building them may take minutes.
+        let images = ["palisade-agent", "palisade-collector"].map(image::archive);
         let alone = kubelet::alone();
         let control_plane = ControlPlane::start();
         control_plane.controllers();
         control_plane.scheduler();
         let kubelet = Kubelet::start(&control_plane, NODE);
-        kubelet.import_image(&image::archive("palisade-agent"));
-        kubelet.import_image(&image::archive("palisade-collector"));
+        for image in &images {
+            kubelet.import_image(image);
+        }
         kubelet.wait_ready();
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/deployed");
         let rendered = control_plane.kubectl(&["kustomize", fixture.to_str().expect("UTF-8")]);

@@ -144,11 +144,14 @@ fn is_ready(control_plane: &ControlPlane, pod: &str) -> bool {
 /// Service, with the agent confined as on any node.
 #[test]
 fn the_shipped_images_run_as_pods_and_report_this_host() {
+    // Before anything runs: building them may take minutes.
+    let images = ["palisade-agent", "palisade-collector"].map(image::archive);
     let _alone = alone();
     let control_plane = ControlPlane::start();
     let kubelet = node(&control_plane, "kubelet-1");
-    kubelet.import_image(&image::archive("palisade-agent"));
-    kubelet.import_image(&image::archive("palisade-collector"));
+    for image in &images {
+        kubelet.import_image(image);
+    }
 
     let authority = Authority::new("tests");
     control_plane.apply(&collector(&authority).to_string());
