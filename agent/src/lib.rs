@@ -21,6 +21,7 @@ pub mod load;
 mod memo;
 pub mod reaction;
 pub mod reader;
+pub mod rebooter;
 pub mod reporter;
 pub mod sandbox;
 pub mod send;

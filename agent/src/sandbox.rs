@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | keeper | 65532 | DAC_READ_SEARCH, SYS_PTRACE | those of the reader, and to start one | reads 0600 parameters first, as uid 0 |
 //! | reader | 65532 | the same two | open, read, ask for sockets; never write, signal, trace, connect | started by the keeper |
+//! | rebooter | 0 | none | its socket, record and bus; two signals to process 1 | a container of its own |
 //! | parser | 65533 | none | network, own files | Landlock: token, authorities, resolver; no bind |
 //!
 //! Why a reader must not be uid 0: with SYS_PTRACE the files below `/proc/1/root` and
@@ -81,6 +82,14 @@ pub fn confine_keeper() -> Result<(), ConfineError> {
 /// As [`confine_keeper`].
 pub fn confine_reader() -> Result<(), ConfineError> {
     seccomp::install(Role::Reader).map_err(ConfineError::Seccomp)
+}
+
+/// Gives up the system calls that a rebooter does not need; its container gives it nothing else.
+///
+/// # Errors
+/// As [`confine_keeper`].
+pub fn confine_rebooter() -> Result<(), ConfineError> {
+    seccomp::install(Role::Rebooter).map_err(ConfineError::Seccomp)
 }
 
 /// Gives up everything but what a parser needs: it may read `granted` and talk to `port`.

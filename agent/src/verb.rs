@@ -5,6 +5,7 @@
 mod explain;
 mod judged;
 mod reading;
+mod reboot;
 mod report;
 mod rules;
 mod run;
@@ -45,6 +46,7 @@ enum Verb {
     Keeper(reading::ReadingArgs),
     #[command(hide = true)]
     Reader(reading::ReadingArgs),
+    Reboot(reboot::RebootArgs),
     Report(report::ReportArgs),
     Rules(rules::RulesArgs),
     Run(run::RunArgs),
@@ -82,6 +84,7 @@ pub fn run(cli: Cli, surface: Surface, out: &mut impl Write, talk: &mut impl Wri
         Verb::Explain(args) => explain::run(args).map_err(|error| Chain::of(&error)),
         Verb::Keeper(args) => reading::keep(args).map_err(|error| Chain::of(&error)),
         Verb::Reader(args) => reading::read(args).map_err(|error| Chain::of(&error)),
+        Verb::Reboot(args) => reboot::run(args).map_err(|error| Chain::of(&error)),
         Verb::Report(args) => report::run(args).map_err(|error| Chain::of(&error)),
         Verb::Rules(args) => rules::run(args).map_err(|error| Chain::of(&error)),
         Verb::Run(args) => run::run(args).map_err(|error| Chain::of(&error)),

@@ -22,6 +22,7 @@ use super::syscall::Allowed;
 use super::syscall::COMMON;
 use super::syscall::OWN;
 use super::syscall::Only;
+use crate::rebooter::REBOOT_SIGNAL;
 
 /// A process with a filter of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Role {
     Parser,
     /// Reads the host.
     Reader,
+    /// Checks grants and reboots.
+    Rebooter,
 }
 
 /// A filter could not be installed. At fault: us, or the kernel.
@@ -140,6 +143,13 @@ fn conditions(only: Only) -> Result<Vec<Vec<SeccompCondition>>, BackendError> {
         Only::NotExecutable => vec![vec![none_of(2, number(libc::PROT_EXEC))?]],
         Only::NoNamespaces => vec![vec![none_of(0, NAMESPACES)?]],
         Only::Reading => vec![vec![none_of(2, WRITING)?]],
+        Only::RebootSignal => {
+            let mut alternatives = Vec::new();
+            for signal in [0, REBOOT_SIGNAL] {
+                alternatives.push(vec![equal(0, 1)?, equal(1, number(signal))?]);
+            }
+            alternatives
+        }
         Only::SockDiag => vec![vec![equal(0, number(libc::AF_NETLINK))?, equal(2, SOCK_DIAG)?]],
         Only::Tame => {
             let mut alternatives = Vec::new();
@@ -148,6 +158,11 @@ fn conditions(only: Only) -> Result<Vec<Vec<SeccompCondition>>, BackendError> {
                 alternatives.push(vec![equal(0, option)?]);
             }
             alternatives
+        }
+        Only::UnixStream => {
+            let is_stream =
+                argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE), number(libc::SOCK_STREAM))?;
+            vec![vec![equal(0, number(libc::AF_UNIX))?, is_stream]]
         }
     })
 }
@@ -211,6 +226,25 @@ mod tests {
                 let rules = super::rules(role).unwrap();
                 assert!(compile(rules, refuse, SeccompAction::Allow, architecture).is_ok());
             }
+        }
+    }
+
+    #[test]
+    fn a_rebooter_may_do_nothing_forbidden_but_signal_process_1_and_replace_its_record() {
+        let numbers: BTreeSet<i64> = rules(Role::Rebooter).unwrap().keys().copied().collect();
+        assert!(numbers.len() <= 60, "{}", numbers.len());
+        let held: Vec<i64> =
+            FORBIDDEN.iter().copied().filter(|number| numbers.contains(number)).collect();
+        assert_eq!(held, [libc::SYS_kill, libc::SYS_renameat2]);
+        assert!(!numbers.contains(&libc::SYS_execve));
+        assert!(!numbers.contains(&libc::SYS_bind));
+        // Process 1 and two signals, see `Only::RebootSignal`.
+        assert_eq!(conditions(Only::RebootSignal).unwrap().len(), 2);
+        for architecture in [TargetArch::x86_64, TargetArch::aarch64] {
+            let rules = rules(Role::Rebooter).unwrap();
+            assert!(
+                compile(rules, SeccompAction::Errno(1), SeccompAction::Allow, architecture).is_ok()
+            );
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Refused by not being here, among others: execve and execveat (but for the keeper), ptrace,
 //! process_vm_readv and process_vm_writev, pidfd_getfd, the mount family, open_by_handle_at, unshare,
-//! setns, bpf, perf_event_open, the kexec and module calls, reboot, keyctl, io_uring, the kill family
-//! and everything that writes to a file system.
+//! setns, bpf, perf_event_open, the kexec and module calls, reboot, keyctl, io_uring; but for
+//! the rebooter, the kill family and everything that writes to a file system.
 
 use nix::libc;
 
@@ -31,22 +31,30 @@ pub(super) enum Only {
     NoNamespaces,
     /// `openat`: for reading.
     Reading,
+    /// `kill`: process 1, and only to ask whether it may be signalled, or to have it reboot.
+    RebootSignal,
     /// `socket` of sock_diag(7), the only netlink family.
     SockDiag,
     /// `prctl`: names, and what turns rights off.
     Tame,
+    /// `socket` to the system bus.
+    UnixStream,
 }
 
 use Only::Always;
 use Role::Keeper;
 use Role::Parser;
 use Role::Reader;
+use Role::Rebooter;
 
-const ALL: &[Role] = &[Keeper, Parser, Reader];
+const ALL: &[Role] = &[Keeper, Parser, Reader, Rebooter];
+/// Those that write no file.
+const INSPECTING: &[Role] = &[Keeper, Parser, Reader];
 const READING: &[Role] = &[Keeper, Reader];
 /// Those that execute no program.
-const CONFINED: &[Role] = &[Parser, Reader];
+const CONFINED: &[Role] = &[Parser, Reader, Rebooter];
 const PARSING: &[Role] = &[Parser];
+const REBOOTING: &[Role] = &[Rebooter];
 /// The keeper hands its filter on to the reader that it starts, so it allows what that needs.
 const STARTING: &[Role] = &[Keeper];
 
@@ -94,7 +102,7 @@ pub(super) const COMMON: &[Allowed] = &[
     on(libc::SYS_getdents64, ALL),
     on(libc::SYS_lseek, ALL),
     on(libc::SYS_newfstatat, ALL),
-    only(libc::SYS_openat, ALL, Only::Reading),
+    only(libc::SYS_openat, INSPECTING, Only::Reading),
     on(libc::SYS_read, ALL),
     on(libc::SYS_readlinkat, ALL),
     on(libc::SYS_statx, ALL),
@@ -108,7 +116,7 @@ pub(super) const COMMON: &[Allowed] = &[
     on(libc::SYS_setsockopt, ALL),
     only(libc::SYS_socket, READING, Only::SockDiag),
     only(libc::SYS_socket, PARSING, Only::Internet),
-    on(libc::SYS_connect, PARSING),
+    on(libc::SYS_connect, &[Parser, Rebooter]),
     on(libc::SYS_epoll_create1, PARSING),
     on(libc::SYS_epoll_ctl, PARSING),
     on(libc::SYS_epoll_pwait, PARSING),
@@ -123,6 +131,16 @@ pub(super) const COMMON: &[Allowed] = &[
     on(libc::SYS_shutdown, PARSING),
     on(libc::SYS_socketpair, PARSING),
     on(libc::SYS_uname, PARSING),
+    // Grants come in; the record is replaced, which its container's read-only mounts confine; the bus
+    // or a signal.
+    on(libc::SYS_accept4, REBOOTING),
+    on(libc::SYS_flock, REBOOTING),
+    on(libc::SYS_fsync, REBOOTING),
+    on(libc::SYS_geteuid, REBOOTING),
+    only(libc::SYS_kill, REBOOTING, Only::RebootSignal),
+    on(libc::SYS_openat, REBOOTING),
+    on(libc::SYS_renameat2, REBOOTING),
+    only(libc::SYS_socket, REBOOTING, Only::UnixStream),
     // Threads of the runtime, and the reader's process. An earlier filter answers clone3.
     on(libc::SYS_clone3, ALL),
     only(libc::SYS_clone, &[Keeper, Parser], Only::NoNamespaces),
@@ -155,6 +173,7 @@ pub(super) const OWN: &[Allowed] = &[
     on(libc::SYS_epoll_wait, PARSING),
     on(libc::SYS_poll, ALL),
     on(libc::SYS_readlink, ALL),
+    on(libc::SYS_rename, REBOOTING),
     on(libc::SYS_vfork, STARTING),
 ];
 
