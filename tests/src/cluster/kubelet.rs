@@ -288,6 +288,15 @@ impl Drop for Kubelet {
 /// Makes the cgroup that kubelet expects to find in every hierarchy.
 fn make_cgroups() {
     for (hierarchy, cgroup) in leftovers::hierarchies().iter().zip(leftovers::cgroups()) {
+        // Version 2: a child has the controllers that its parent hands on, and kubelet wants these.
+        if let Ok(offered) = fs::read_to_string(hierarchy.join("cgroup.controllers")) {
+            let wanted = ["cpu", "cpuset", "memory", "hugetlb", "pids"];
+            for controller in offered.split_whitespace().filter(|it| wanted.contains(it)) {
+                let file = hierarchy.join("cgroup.subtree_control");
+                fs::write(&file, format!("+{controller}"))
+                    .unwrap_or_else(|error| panic!("{controller} in {}: {error}", file.display()));
+            }
+        }
         fs::create_dir_all(&cgroup)
             .unwrap_or_else(|error| panic!("make {}: {error}", cgroup.display()));
         // A child of cpuset starts empty and takes no process until both are set.
