@@ -15,6 +15,7 @@ mod kubelet;
 mod leadership;
 mod machine;
 mod manifests;
+mod rebooter;
 mod sandbox;
 mod shape;
 mod spine;
