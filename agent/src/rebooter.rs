@@ -38,6 +38,7 @@ pub use means::Mode;
 pub use means::REBOOT_SIGNAL;
 pub use record::Deed;
 pub use record::Record;
+pub use record::RecordError;
 pub use serve::Rebooter;
 pub use serve::Settings;
 pub use serve::StartError;
