@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// What nobody may call, by security.md's list; but for the keeper's execve.
+    /// What nobody may call, but for the keeper's execve; what the processes may: SECURITY.md.
     const FORBIDDEN: &[i64] = &[
         libc::SYS_bpf,
         libc::SYS_delete_module,
