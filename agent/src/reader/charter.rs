@@ -30,7 +30,7 @@ pub(crate) fn write(interest: &Interest) -> String {
     out
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(crate) fn parse(text: &str) -> Interest {
     let mut interest = Interest::default();
     for (kind, value) in text.lines().filter_map(|line| line.split_once(' ')) {

@@ -1,4 +1,4 @@
-//! Takes grants from the socket, one at a time, and carries out what [`check`] lets pass.
+//! Takes grants from the socket, one at a time, and carries out what [`check()`] lets pass.
 //!
 //! There is one thread and it blocks: a peer that says nothing costs it seconds, in which at worst its
 //! own node is not rebooted. After each refusal it pauses, so that a peer gone mad fills neither the
