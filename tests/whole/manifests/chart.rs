@@ -20,6 +20,9 @@ const GENERATED: &str = "# Written by `make golden` from the kustomize tree; edi
 /// Components that add objects, or a part that the chart's template puts in.
 const ADDING: &[&str] = &["durable-store", "monitoring", "node-conditions", "open-reports"];
 
+/// A digest of an image, for its shape.
+const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 fn yaml(value: &Value) -> String {
     let text = serde_saphyr::to_string(value).expect("YAML");
     let read: Value = serde_saphyr::from_str(&text).expect("YAML that was just written");
@@ -188,6 +191,7 @@ fn values_reach_the_objects() {
         "image.registry=registry.example/team",
         "image.tag=v9",
         "image.pullPolicy=Always",
+        &format!("image.digests.palisade-collector={DIGEST}"),
         "image.pullSecrets={regcred}",
         "reboot=true",
         "agent.tokenSeconds=3600",
@@ -213,6 +217,8 @@ fn values_reach_the_objects() {
     assert_eq!(pod["imagePullSecrets"], json!([{ "name": "regcred" }]));
     assert!(pod.to_string().contains(r#""expirationSeconds":3600"#), "{pod}");
     let pod = &objects["Deployment/palisade-collector"]["spec"]["template"]["spec"];
+    let collector = &pod["containers"][0]["image"];
+    assert_eq!(*collector, format!("registry.example/team/palisade-collector@{DIGEST}"));
     assert_eq!(pod["nodeSelector"]["role"], "infra");
     assert!(pod.to_string().contains(r#"{"name":"PALISADE_INTERVAL","value":"30"}"#), "{pod}");
     let claim = &objects["PersistentVolumeClaim/palisade-collector"]["spec"];
@@ -229,6 +235,7 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("collector.interval=1", "interval"),
         ("agent.maxUnavailable=0%", "maxUnavailable"),
         ("image.registry=Bad Registry", "registry"),
+        ("image.digests.palisade-agent=sha256:12", "digests"),
         ("agent.tolerations={}", "tolerations"),
     ] {
         let refused = template(&[value]).expect_err(value);

@@ -40,7 +40,9 @@ template takes those that the values ask for and changes what the values change.
 {{- $name := .container.image | splitList ":" | first -}}
 {{- $tag := default .root.Chart.AppVersion $values.image.tag -}}
 {{- $prefix := ternary (printf "%s/" $values.image.registry) "" (ne $values.image.registry "") -}}
-{{- $_ := set .container "image" (printf "%s%s:%s" $prefix $name $tag) -}}
+{{- $digest := get $values.image.digests $name -}}
+{{- $version := ternary (printf "@%s" $digest) (printf ":%s" $tag) (ne $digest "") -}}
+{{- $_ := set .container "image" (printf "%s%s%s" $prefix $name $version) -}}
 {{- $_ := set .container "imagePullPolicy" $values.image.pullPolicy -}}
 {{- if .resources -}}
 {{- $_ := set .container "resources" (mergeOverwrite .container.resources .resources) -}}
