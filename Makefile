@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz golden image tools packages components machine agent-static collector-static clean
+.PHONY: help run test check bench scale fuzz golden image tools packages components machine agent-static collector-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -48,8 +48,9 @@ test: ## Everything that CI runs; needs root
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo build --workspace --bins --locked
+# Whole-system tests mostly wait: for a machine that boots, a Lease that ends. Two at once would idle.
 	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
-	  cargo test --workspace --locked
+	  RUST_TEST_THREADS=4 cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 	for package in $(pure); do cargo check --locked --quiet -p $$package || exit 1; done
 	$(cargo_deny) --workspace check --hide-inclusion-graph bans licenses sources
@@ -70,6 +71,11 @@ bench: agent-static ## Ratios against real peers and bare limits (BENCH="B5 B11"
 	cargo build --locked --release -p palisade-collector -p palisade-tests
 	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/$(built)/release/palisade-collector \
 	  $(built)/release/bench $(BENCH)
+
+scale: tools components ## Five thousand nodes with simulated agents in a real cluster (PALISADE_NODES=n for others)
+	cargo build --workspace --bins --locked
+	PALISADE_NODES=$(or $(PALISADE_NODES),5000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
+	  cargo test --locked --workspace --test whole scale -- --nocapture
 
 fuzz: ## Every parser of foreign bytes for 60 seconds (SECONDS_EACH=n for another time)
 	tests/tools/fuzz $(or $(SECONDS_EACH),60)

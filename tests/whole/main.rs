@@ -17,6 +17,7 @@ mod machine;
 mod manifests;
 mod rebooter;
 mod sandbox;
+mod scale;
 mod shape;
 mod spine;
 mod trust;

@@ -31,6 +31,9 @@ pub const COLLECTOR: &str = "system:serviceaccount:palisade-system:palisade-coll
 /// How long a collector may take to lead, or to hand over.
 const LEADS_WITHIN: Duration = Duration::from_secs(120);
 
+/// Lines of each log that are shown when nobody leads.
+const LAST_LINES: usize = 10;
+
 /// Kinds that tell what is allowed and what exists; workloads and their network are left out.
 const KINDS: [&str; 11] = [
     "ClusterRole",
@@ -78,13 +81,18 @@ impl ControlPlane {
     /// Waits until one of these collectors leads, and returns its address.
     ///
     /// # Panics
-    /// If none does in time.
+    /// If none does in time, with the end of their logs.
     #[must_use]
-    pub fn leading(&self, addresses: &[SocketAddr]) -> SocketAddr {
+    pub fn leading(&self, collectors: &[&Collector]) -> SocketAddr {
         wait::until("a collector leads", LEADS_WITHIN, || {
-            let Some(trust) = self.trust() else { return Err("no authority is published") };
-            let ready = addresses.iter().find(|address| is_ready(**address, &trust));
-            ready.copied().ok_or("nobody is ready")
+            let ready = self.trust().and_then(|trust| {
+                collectors.iter().find(|collector| is_ready(collector.address, &trust))
+            });
+            ready.map(|collector| collector.address).ok_or_else(|| {
+                let end = |log: Vec<String>| log[log.len().saturating_sub(LAST_LINES)..].to_vec();
+                let logs: Vec<_> = collectors.iter().map(|it| end(it.process.log())).collect();
+                format!("nobody is ready: {logs:#?}")
+            })
         })
     }
 
