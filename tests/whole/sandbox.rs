@@ -17,6 +17,8 @@ use palisade_tests::process::Collector;
 use palisade_tests::process::Process;
 use serde_json::Value;
 
+mod name;
+
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
