@@ -31,9 +31,12 @@ use std::time::Duration;
 mod tests;
 
 /// How long, in milliseconds, a leader that cannot reach the API server goes on answering agents
-/// and people, acting on nothing. While the API server is away for everybody nobody else can lead,
-/// and short outages are better not felt; a leader that is cut off alone must let its agents go.
+/// and people at most, acting on nothing. While the API server is away for everybody nobody else can
+/// lead, and short outages are better not felt; a leader that is cut off alone must let its agents go.
 pub const MAX_SUSPENDED_MS: i64 = 120_000;
+
+/// The same in durations of the Lease: with the usual one of 15 seconds it is the limit above.
+const SUSPENDED_LEASES: i64 = 8;
 
 /// The longest duration of a Lease that is believed; a longer one was not written by us and would
 /// leave the fleet without a leader.
@@ -218,6 +221,15 @@ pub struct Election {
     sent: Option<Sent>,
     /// When the API is asked again.
     next_ms: i64,
+    /// Whether the last write that was answered met a conflict.
+    conflicted: Conflicted,
+}
+
+/// Whether a conflict is the first one in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Conflicted {
+    Again,
+    Not,
 }
 
 impl Election {
@@ -236,6 +248,7 @@ impl Election {
             term: None,
             sent: None,
             next_ms: now_ms,
+            conflicted: Conflicted::Not,
         }
     }
 
@@ -296,9 +309,15 @@ impl Election {
         let sent = self.sent.take();
         match observation {
             Observation::Nothing => self.sent = sent,
+            // Somebody else wrote, and reading tells who. One after the other are something else, an
+            // admission plugin or a namespace that is not there: no reason to ask without a pause.
             Observation::Conflict => {
                 self.trust = Trust::Outdated;
-                self.next_ms = now_ms;
+                self.next_ms = match self.conflicted {
+                    Conflicted::Again => now_ms.saturating_add(self.retry_ms),
+                    Conflicted::Not => now_ms,
+                };
+                self.conflicted = Conflicted::Again;
             }
             // Whether a lost write was carried out is for the next reading to say.
             Observation::Failed => {
@@ -325,6 +344,7 @@ impl Election {
                     self.term = Some(Term { epoch, confirmed_ms: at_ms });
                     self.next_ms = at_ms.saturating_add(self.retry_ms);
                 }
+                self.conflicted = Conflicted::Not;
                 self.see(record, now_ms);
             }
         }
@@ -413,7 +433,9 @@ impl Election {
     }
 
     const fn suspended_until(&self, term: Term) -> i64 {
-        term.confirmed_ms.saturating_add(self.renew_ms).saturating_add(MAX_SUSPENDED_MS)
+        let leases_ms = self.lease_ms.saturating_mul(SUSPENDED_LEASES);
+        let most_ms = if leases_ms < MAX_SUSPENDED_MS { leases_ms } else { MAX_SUSPENDED_MS };
+        term.confirmed_ms.saturating_add(self.renew_ms).saturating_add(most_ms)
     }
 
     fn leader(&self) -> Option<&str> {

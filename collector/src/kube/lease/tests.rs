@@ -84,6 +84,21 @@ fn a_lease_in_another_name_ends_the_term_at_once() {
 }
 
 #[test]
+fn conflict_after_conflict_is_met_with_a_pause() {
+    let mut election = leading();
+    assert!(matches!(election.step(Observation::Nothing, 2_000), Action::Replace(_, _)));
+    assert_eq!(election.step(Observation::Conflict, 2_050), Action::Read);
+    let mine = || Observation::Found(record("2", Some("a"), 1));
+    assert!(matches!(election.step(mine(), 2_100), Action::Replace(_, _)));
+    assert_eq!(election.step(Observation::Conflict, 2_150), Action::WaitUntil(4_150));
+    assert_eq!(election.step(Observation::Nothing, 4_150), Action::Read);
+    assert!(matches!(election.step(mine(), 4_200), Action::Replace(_, _)));
+    election.step(Observation::Written(record("3", Some("a"), 1)), 4_250).is_wait();
+    assert!(matches!(election.step(Observation::Nothing, 6_200), Action::Replace(_, _)));
+    assert_eq!(election.step(Observation::Conflict, 6_250), Action::Read, "the first in a row");
+}
+
+#[test]
 fn an_edited_lease_of_our_own_is_kept_and_a_higher_number_begins_a_new_term() {
     let mut election = leading();
     assert!(matches!(election.step(Observation::Nothing, 2_000), Action::Replace(_, _)));
