@@ -4,6 +4,7 @@
 //! A stepped wall clock is not played here: the election takes no wall time at all, which its types
 //! say and its random schedules use (clocks of other origins and paces).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
@@ -62,24 +63,16 @@ impl Bench {
     fn collector(&self, name: &str, kubeconfig: &Path) -> Collector {
         let path = |name: &str| self.files.path().join(name).to_str().expect("UTF-8").to_owned();
         let (certificate, key) = (path("tls.crt"), path("tls.key"));
+        let more = ["--lease-seconds", "6", "--tls-cert", &certificate, "--tls-key", &key];
+        self.collector_with(name, kubeconfig, &more)
+    }
+
+    /// The same with other flags about its Lease and its certificate.
+    fn collector_with(&self, name: &str, kubeconfig: &Path, more: &[&str]) -> Collector {
         let kubeconfig = kubeconfig.to_str().expect("UTF-8");
-        let arguments = [
-            "--kubernetes",
-            "--kubeconfig",
-            kubeconfig,
-            "--identity",
-            name,
-            "--lease-seconds",
-            "6",
-            "--gone-after",
-            "3",
-            "--tls-cert",
-            &certificate,
-            "--tls-key",
-            &key,
-            "--interval",
-            "600",
-        ];
+        let mut arguments = vec!["--kubernetes", "--kubeconfig", kubeconfig, "--identity", name];
+        arguments.extend(["--gone-after", "3", "--interval", "600"]);
+        arguments.extend_from_slice(more);
         Collector::start(&self.files.path().join(name), &arguments)
     }
 

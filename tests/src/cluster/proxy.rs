@@ -17,6 +17,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -93,6 +94,8 @@ pub struct Seen {
     pub agent: String,
     /// What was done to it, if anything.
     pub faults: Vec<Fault>,
+    /// When.
+    pub at: Instant,
 }
 
 /// The proxy. It ends when dropped.
@@ -281,6 +284,7 @@ impl Shared {
             path,
             agent: agent.to_owned(),
             faults: faults.clone(),
+            at: Instant::now(),
         });
         faults
     }
