@@ -115,13 +115,13 @@ fn report(program: &[&str], more: &[&str]) -> Value {
 
 /// Readings that could be told, and the paths of those that could not with their reasons.
 #[derive(Debug, Default)]
-struct Tally {
-    told: usize,
-    unknown: BTreeMap<String, String>,
+pub(crate) struct Tally {
+    pub(crate) told: usize,
+    pub(crate) unknown: BTreeMap<String, String>,
 }
 
 impl Tally {
-    fn of(report: &Value) -> Self {
+    pub(crate) fn of(report: &Value) -> Self {
         let mut tally = Self::default();
         tally.count("", &report["sections"]);
         tally
@@ -152,7 +152,7 @@ impl Tally {
         }
     }
 
-    fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         100.0 * self.told as f64 / (self.told + self.unknown.len()) as f64
     }
 }
