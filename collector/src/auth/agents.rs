@@ -9,7 +9,9 @@
 //! ```
 //!
 //! One review at a time for each token, and only so many for all. A pod or node that the watches
-//! saw go is refused at once, whatever was kept. "The API server is silent" is never "no".
+//! saw go is refused at once, whatever was kept and whatever the review says: an API server goes on
+//! accepting a deleted pod's token for some seconds. A watch may be behind, too, so the object itself
+//! is asked for before that. "The API server is silent" is never "no".
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::http::limits::Buckets;
 use crate::http::limits::gain;
+use crate::kube::directory::AgentPod;
 use crate::kube::directory::NodeDirectory;
 use crate::kube::directory::PodUid;
 use crate::kube::directory::Sighting;
@@ -245,12 +248,14 @@ impl Agents {
             Ok(bound) => bound,
             Err(unfit) => return Ok(Err(unfit)),
         };
-        let (name, claimed) = match &bound.node {
-            Some((name, uid)) => (name.clone(), uid.clone()),
-            None => match self.node_of(&bound).await? {
-                Ok(name) => (name, None),
-                Err(unfit) => return Ok(Err(unfit)),
-            },
+        let runs_on = match self.runs_on(&bound).await? {
+            Ok(runs_on) => runs_on,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
+        let (name, claimed) = match (&bound.node, runs_on) {
+            (Some((name, uid)), _) => (name.clone(), uid.clone()),
+            (None, Some(name)) => (name, None),
+            (None, None) => return Ok(Err(Unfit::PodElsewhere)),
         };
         let uid = match self.uid_of(&name, claimed.as_ref()).await? {
             Ok(uid) => uid,
@@ -260,19 +265,22 @@ impl Agents {
         Ok(Ok(NodeIdentity { name, uid, pod, credential }))
     }
 
-    /// The node of a pod, for API servers that do not say it: before 1.30.
-    async fn node_of(&self, bound: &Bound) -> Result<Result<NodeName, Unfit>, AskError> {
-        if let Sighting::Known(pod) = self.directory.agent_pod(&bound.pod)
-            && let Some(node) = pod.node
-        {
-            return Ok(Ok(node));
+    /// The node of a pod as far as it is known, which API servers before 1.30 do not say with the
+    /// token. A pod that the watch does not have is gone unless the API server has it.
+    async fn runs_on(&self, bound: &Bound) -> Result<Result<Option<NodeName>, Unfit>, AskError> {
+        match self.directory.agent_pod(&bound.pod) {
+            Sighting::Known(AgentPod { node: Some(node) }) => return Ok(Ok(Some(node))),
+            Sighting::Known(AgentPod { node: None }) | Sighting::NotYetKnown
+                if bound.node.is_some() =>
+            {
+                return Ok(Ok(None));
+            }
+            // A token of a new pod may be faster than the watch.
+            Sighting::Absent | Sighting::Known(_) | Sighting::NotYetKnown => {}
         }
-        // The watch may be behind.
         let pod = self.reviewer.pod(&bound.pod_name).await?;
-        let Some(pod) = pod.filter(|pod| pod.uid == bound.pod) else {
-            return Ok(Err(Unfit::PodGone));
-        };
-        Ok(pod.node.ok_or(Unfit::PodElsewhere))
+        let pod = pod.filter(|pod| pod.uid == bound.pod);
+        Ok(pod.map(|pod| pod.node).ok_or(Unfit::PodGone))
     }
 
     /// The UID of the node of this name, which must be `claimed` if the token has one.

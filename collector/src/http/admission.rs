@@ -120,11 +120,10 @@ pub(super) fn turn_away(
         }
         Denied::Unfit(unfit) => {
             let kind = match unfit {
-                Unfit::Audience | Unfit::Unauthenticated => Kind::Unauthenticated,
+                // A deleted pod's token is nobody's, whether the API server says so already or not.
+                Unfit::Audience | Unfit::PodGone | Unfit::Unauthenticated => Kind::Unauthenticated,
                 Unfit::NodeGone | Unfit::NodeReplaced => Kind::IdentityMismatch,
-                Unfit::NotBound | Unfit::OtherAccount | Unfit::PodElsewhere | Unfit::PodGone => {
-                    Kind::Forbidden
-                }
+                Unfit::NotBound | Unfit::OtherAccount | Unfit::PodElsewhere => Kind::Forbidden,
             };
             Refused::new(kind, message)
         }

@@ -30,6 +30,9 @@ const MISMATCH: Fate = Fate::Forbidden("identity-mismatch");
 const DENIED: Fate = Fate::Forbidden("access-denied");
 const REFUSED: Fate = Fate::Forbidden("token-refused");
 
+/// For how long an API server goes on accepting a token that it accepted.
+const API_SERVER_REMEMBERS: Duration = Duration::from_secs(10);
+
 const OWN: &str = "/v1/nodes/worker-1/heartbeat";
 
 /// Names that are not `worker-1`, however much they look like it.
@@ -104,7 +107,17 @@ fn a_stolen_node_token_is_good_for_its_own_node_and_nothing_else() {
             api.must(Call::delete(format!("/api/v1/nodes/{node}")));
         }
         bench.cluster.node("worker-4");
+        let deleted = Instant::now();
         let gone = |status| move |heard: &Heard| heard.status == status;
+        // The API server accepts the pod's token for ten seconds more; we do not wait for that.
+        let ask = async || bench.beat(&tokens[1], "worker-2").await;
+        let said = |heard: &Heard| {
+            heard.status == 401
+                && (heard.text.contains("the pod of this token is gone")
+                    || deleted.elapsed() > API_SERVER_REMEMBERS)
+        };
+        bench.until("a deleted pod is refused before its token is", ask, said).await;
+        println!("a deleted pod was refused after {:?}", deleted.elapsed());
         for (at, node, status) in [(1, "worker-2", 401), (2, "worker-3", 403), (3, "worker-4", 403)]
         {
             let ask = async || bench.beat(&tokens[at], node).await;

@@ -14,7 +14,6 @@ use crate::clock::ManualClock;
 use crate::kube::access::Access;
 use crate::kube::access::Wish;
 use crate::kube::client::CallError;
-use crate::kube::directory::AgentPod;
 use crate::kube::review::Answer;
 use crate::kube::review::Asking;
 use crate::kube::review::LivePod;
@@ -268,6 +267,24 @@ async fn a_deleted_pod_or_node_is_refused_at_once_though_its_token_was_fresh() {
     bench.server.set(|state| state.node_uid = None);
     bench.agents.forget_node(&identity.uid);
     assert_eq!(bench.refused(&token).await, NotAdmitted::Unfit(Unfit::NodeGone));
+}
+
+#[tokio::test]
+async fn a_deleted_pod_is_refused_though_the_api_server_still_accepts_its_token() {
+    for pod_uid in [None, Some("pod-2")] {
+        for extras in [Extras::Whole, Extras::Old] {
+            let bench = Bench::new();
+            bench.server.set(|state| state.extras = extras);
+            let token = token(3600);
+            bench.watches.see(&["node-1", "pod-1"]);
+            bench.admit(&token).await.unwrap();
+            bench.watches.see(&["node-1"]);
+            bench.server.set(|state| state.pod_uid = pod_uid);
+            assert_eq!(bench.refused(&token).await, NotAdmitted::Unfit(Unfit::PodGone));
+            let late = forged(&format!(r#"{{"exp":{},"late":1}}"#, START + 3600));
+            assert_eq!(bench.refused(&late).await, NotAdmitted::Unfit(Unfit::PodGone));
+        }
+    }
 }
 
 #[tokio::test]
