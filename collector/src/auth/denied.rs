@@ -151,8 +151,10 @@ impl Denied {
             Self::BodyOfOtherNode { .. } | Self::OtherNode { .. } => Some(Kind::IdentityMismatch),
             Self::Malformed(_) | Self::Several | Self::Wrong => Some(Kind::TokenRefused),
             Self::Unfit(unfit) => match unfit {
-                Unfit::NodeGone | Unfit::NodeReplaced => Some(Kind::IdentityMismatch),
+                Unfit::NodeReplaced => Some(Kind::IdentityMismatch),
+                // Every node that a cluster gives back says a last word: nobody tries anything.
                 Unfit::Audience
+                | Unfit::NodeGone
                 | Unfit::NotBound
                 | Unfit::OtherAccount
                 | Unfit::PodElsewhere
@@ -196,5 +198,19 @@ impl Refusal {
     #[must_use]
     pub const fn of(denied: Denied) -> Self {
         Self { denied, caller: Caller::Anybody, claimed: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Weight;
+
+    #[test]
+    fn a_node_that_was_given_back_is_routine_and_one_that_was_replaced_is_not() {
+        let kind = |unfit| Denied::Unfit(unfit).kind();
+        assert_eq!(kind(Unfit::NodeGone), Some(Kind::TokenRefused));
+        assert_eq!(kind(Unfit::NodeReplaced), Some(Kind::IdentityMismatch));
+        assert_eq!(kind(Unfit::NodeReplaced).map(Kind::weight), Some(Weight::High));
     }
 }

@@ -122,8 +122,10 @@ pub(super) fn turn_away(
             let kind = match unfit {
                 // A deleted pod's token is nobody's, whether the API server says so already or not.
                 Unfit::Audience | Unfit::PodGone | Unfit::Unauthenticated => Kind::Unauthenticated,
-                Unfit::NodeGone | Unfit::NodeReplaced => Kind::IdentityMismatch,
-                Unfit::NotBound | Unfit::OtherAccount | Unfit::PodElsewhere => Kind::Forbidden,
+                Unfit::NodeReplaced => Kind::IdentityMismatch,
+                Unfit::NodeGone | Unfit::NotBound | Unfit::OtherAccount | Unfit::PodElsewhere => {
+                    Kind::Forbidden
+                }
             };
             Refused::new(kind, message)
         }

@@ -303,7 +303,7 @@ fn of_others(table: &mut Table, bench: &Bench, victims: &Victims<'_>) {
     let at = |node: &str| format!("/v1/nodes/{node}/heartbeat");
     for (name, token, node, fate) in [
         ("of a deleted pod", &tokens[1], "worker-2", Fate::Unknown),
-        ("of a deleted node", &tokens[2], "worker-3", MISMATCH),
+        ("of a deleted node", &tokens[2], "worker-3", REFUSED),
         ("of a node that was made anew", &tokens[3], "worker-4", MISMATCH),
         ("of a node that was made anew, as another", &tokens[3], "worker-1", MISMATCH),
     ] {
