@@ -1,5 +1,10 @@
 //! How much of what strangers do is kept: a few entries of each kind and source, and a count of the
 //! rest, so that nobody can fill the audit or keep the disk busy.
+//!
+//! Each kind has a measure of its own, so that a flood of one drowns no other. What costs nothing to
+//! cause, a made-up token or a question without the right to ask, is kept so rarely over time that
+//! it takes more than a week to push anything else out of the audit. Entries are trimmed oldest
+//! first all the same, because a chain has no holes: whoever needs them for longer exports them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,6 +15,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Kind;
+use super::Weight;
 use crate::http::limits::Buckets;
 use crate::http::limits::MAX_ADDRESSES;
 use crate::http::limits::gain;
@@ -21,48 +27,83 @@ const BURST: u32 = 10;
 /// Time in which it gains one more.
 const GAIN: Duration = Duration::from_secs(6);
 
-/// Entries per second that all sources together may cause, over time.
-const ALL_PER_SECOND: u32 = 20;
-
-/// And at once.
+/// Entries of one kind that all sources together may cause at once.
 const ALL_BURST: u32 = 200;
+
+/// And per second over time, of a kind that takes a valid token to cause.
+const WEIGHTY_PER_SECOND: u32 = 20;
+
+/// Time in which all sources together gain one more of a kind that is routine: two such kinds fill
+/// the 200,000 entries that are kept in 11 days.
+const ROUTINE_GAIN: Duration = Duration::from_secs(10);
 
 /// What is kept and what is counted.
 #[derive(Debug)]
 pub struct Recorder {
-    each: Buckets<(IpAddr, Kind)>,
-    all: Buckets<()>,
+    measures: BTreeMap<Kind, Measure>,
     counts: Mutex<Counts>,
+}
+
+/// How much of one kind is kept.
+#[derive(Debug)]
+struct Measure {
+    each: Buckets<IpAddr>,
+    all: Buckets<()>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    by_source: BTreeMap<(IpAddr, Kind), u64>,
+    by_source: BTreeMap<Kind, BTreeMap<IpAddr, u64>>,
     all: u64,
+}
+
+impl Measure {
+    fn of(kind: Kind) -> Self {
+        let all_gain = match kind.weight() {
+            Weight::Medium => ROUTINE_GAIN,
+            Weight::High | Weight::Info => gain(WEIGHTY_PER_SECOND),
+        };
+        Self {
+            each: Buckets::new(BURST, GAIN, MAX_ADDRESSES),
+            all: Buckets::new(ALL_BURST, all_gain, 1),
+        }
+    }
+
+    fn take(&self, source: &IpAddr, now: Instant) -> Taken {
+        // A source that is over its own measure takes nothing of the others'.
+        let taken = self.each.take(source, now).and_then(|()| self.all.take(&(), now));
+        if taken.is_ok() { Taken::Kept } else { Taken::Suppressed }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Kept,
+    Suppressed,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self {
-            each: Buckets::new(BURST, GAIN, MAX_ADDRESSES),
-            all: Buckets::new(ALL_BURST, gain(ALL_PER_SECOND), 1),
-            counts: Mutex::default(),
-        }
+        let measures = Kind::ALL.into_iter().map(|kind| (kind, Measure::of(kind))).collect();
+        Self { measures, counts: Mutex::default() }
     }
 }
 
 impl Recorder {
     /// Whether something that `address` did is kept. If so: how many like it were not kept before.
     pub fn admit(&self, kind: Kind, address: IpAddr, now: Instant) -> Option<u64> {
-        let key = (source(address), kind);
-        let kept = self.each.take(&key, now).is_ok() && self.all.take(&(), now).is_ok();
+        let source = source(address);
+        let taken =
+            self.measures.get(&kind).map_or(Taken::Kept, |measure| measure.take(&source, now));
         let mut counts = self.counts();
-        if kept {
-            return Some(counts.by_source.remove(&key).unwrap_or_default());
+        let Counts { by_source, all } = &mut *counts;
+        let by_source = by_source.entry(kind).or_default();
+        match taken {
+            Taken::Kept => return Some(by_source.remove(&source).unwrap_or_default()),
+            Taken::Suppressed => *all = all.saturating_add(1),
         }
-        counts.all = counts.all.saturating_add(1);
-        if counts.by_source.len() < MAX_ADDRESSES || counts.by_source.contains_key(&key) {
-            let count = counts.by_source.entry(key).or_default();
+        if by_source.len() < MAX_ADDRESSES || by_source.contains_key(&source) {
+            let count = by_source.entry(source).or_default();
             *count = count.saturating_add(1);
         }
         None
@@ -111,5 +152,37 @@ mod tests {
             kept += u32::from(recorder.admit(Kind::TokenRefused, address, start).is_some());
         }
         assert_eq!(kept, ALL_BURST);
+    }
+
+    #[test]
+    fn a_flood_of_routine_refusals_hides_no_mismatch() {
+        let recorder = Recorder::default();
+        let start = Instant::now();
+        let victim = IpAddr::from([192, 0, 2, 1]);
+        // More sources than are remembered, so that neither places nor measure are left.
+        for number in 0..u32::try_from(MAX_ADDRESSES + 10).unwrap() {
+            let address = IpAddr::from(number.to_be_bytes());
+            recorder.admit(Kind::TokenRefused, address, start);
+            recorder.admit(Kind::AccessDenied, address, start);
+        }
+        assert_eq!(recorder.admit(Kind::TokenRefused, victim, start), None);
+        assert_eq!(recorder.admit(Kind::IdentityMismatch, victim, start), Some(0));
+    }
+
+    #[test]
+    fn routine_refusals_of_a_week_do_not_fill_the_audit() {
+        let recorder = Recorder::default();
+        let start = Instant::now();
+        let (mut kept, mut address) = (0_u64, 0_u32);
+        // A new source each second, for a day.
+        for second in 0..86_400 {
+            address += 1;
+            let now = start + Duration::from_secs(second);
+            for kind in [Kind::AccessDenied, Kind::TokenRefused] {
+                let kind = recorder.admit(kind, IpAddr::from(address.to_be_bytes()), now);
+                kept += u64::from(kind.is_some());
+            }
+        }
+        assert!(kept * 7 < 200_000, "{kept} entries in a day");
     }
 }
