@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::time::Duration;
 use std::time::Instant;
 
 use palisade_report::Digest;
@@ -24,6 +25,7 @@ use palisade_report::NodeUid;
 use crate::http::limits::Buckets;
 use crate::http::limits::Limits;
 use crate::http::limits::MAX_ADDRESSES;
+use crate::http::limits::MAX_NODES;
 use crate::http::limits::gain;
 use crate::http::limits::source;
 use crate::http::query::Plus;
@@ -52,6 +54,13 @@ pub use files::Tokens;
 
 /// Wrong tokens that one address may send at once: a person's typing, an agent's old file.
 const WRONG_BURST: u32 = 5;
+
+/// Tokens of one living pod that are reviewed at once though its address sent too many wrong ones:
+/// a new token, and what is tried again while the API server is silent.
+const LIVING_BURST: u32 = 3;
+
+/// Time in which it gains one more. Tokens change about every 48 minutes.
+const LIVING_GAIN: Duration = Duration::from_secs(30);
 
 /// A node as its token proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +136,7 @@ pub struct Auth {
     authority: Authority,
     reach: Reach,
     wrong: Buckets<IpAddr>,
+    living: Buckets<(IpAddr, PodUid)>,
 }
 
 /// By what it is known who somebody is.
@@ -173,7 +183,8 @@ impl Auth {
 
     fn by(authority: Authority, reach: Reach, limits: &Limits) -> Self {
         let wrong = Buckets::new(WRONG_BURST, gain(limits.wrong_tokens_per_second), MAX_ADDRESSES);
-        Self { authority, reach, wrong }
+        let living = Buckets::new(LIVING_BURST, LIVING_GAIN, MAX_NODES);
+        Self { authority, reach, wrong, living }
     }
 
     /// Whether nobody has to say who they are.
@@ -260,16 +271,32 @@ impl Auth {
         if let Some(known) = cluster.agent_at_once(&key, token) {
             return known.map_err(|refusal| self.slowed(refusal, address, now));
         }
-        // A guess costs the API server a question; whoever guesses too fast asks none.
         if !cluster.knows_agent(&key) {
-            self.wrong
-                .look(&source(address), now)
-                .map_err(|retry_after| Refusal::of(Denied::TooMany { retry_after }))?;
+            self.may_guess(cluster, token, address, now)?;
         }
         // The way through the API server is rare, and large: it has a place of its own.
         Box::pin(cluster.review_agent(key, token))
             .await
             .map_err(|refusal| self.slowed(refusal, address, now))
+    }
+
+    /// A guess costs the API server a question; whoever guesses too fast asks none. But strangers
+    /// may share an agent's address, and must not silence it when its token is a new one: what
+    /// claims to be of a pod that the watch has is worth a few questions. Who knows the pod's UID
+    /// and shares its address can use them up.
+    fn may_guess(
+        &self,
+        cluster: &Cluster,
+        token: &[u8],
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let source = source(address);
+        let Err(retry_after) = self.wrong.look(&source, now) else { return Ok(()) };
+        let is_living = cluster
+            .living_pod(token)
+            .is_some_and(|pod| self.living.take(&(source, pod), now).is_ok());
+        if is_living { Ok(()) } else { Err(Refusal::of(Denied::TooMany { retry_after })) }
     }
 
     async fn person(

@@ -158,6 +158,11 @@ impl Agents {
         }
     }
 
+    /// Whether the watch has this pod of ours.
+    pub(super) fn sees(&self, pod: &PodUid) -> bool {
+        matches!(self.directory.agent_pod(pod), Sighting::Known(_))
+    }
+
     /// Asks the API server, or waits for somebody who asks about the same token.
     pub(super) async fn review(
         &self,

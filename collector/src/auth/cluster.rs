@@ -85,6 +85,11 @@ impl Cluster {
         self.agents.knows(key).is_some()
     }
 
+    /// The pod that a token claims to be of, if the watch has it.
+    pub(super) fn living_pod(&self, text: &[u8]) -> Option<PodUid> {
+        token::inspect(text).ok()?.pod.filter(|pod| self.agents.sees(pod))
+    }
+
     pub(super) async fn review_agent(
         &self,
         key: Digest,

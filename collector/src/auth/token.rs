@@ -1,11 +1,14 @@
 //! The outside of a bearer token: shape and claims, before and after anybody vouches for it.
 //!
 //! An agent's token is a JWS in compact form (RFC 7515, 3.1). What does not even look like one is
-//! refused here, without a question to the API server. Claims read here prove nothing: only the
-//! end of a token's life is used, and only after the API server accepted the token.
+//! refused here, without a question to the API server. Claims read here prove nothing: the end of a
+//! token's life is used only after the API server accepted the token, and the pod only to tell which
+//! tokens are worth a question when strangers at the same address ask too many.
 
 use palisade_report::bound::clean_text;
 use serde::Deserialize;
+
+use crate::kube::directory::PodUid;
 
 /// Bytes that a token may have. Projected tokens have 1.0 to 1.3 KB; the head of a request has
 /// 16 KiB in all.
@@ -38,6 +41,8 @@ pub struct Claims {
     pub ends_at: Option<i64>,
     /// Whom and which node it claims to be, bounded and safe to show; nobody vouches for it.
     pub claimed: Option<String>,
+    /// The pod that it claims to be bound to: `kubernetes.io.pod.uid`; nobody vouches for it.
+    pub pod: Option<PodUid>,
 }
 
 /// The header; only the algorithm matters.
@@ -58,11 +63,13 @@ struct Payload {
 #[derive(Deserialize)]
 struct Kubernetes {
     node: Option<Named>,
+    pod: Option<Named>,
 }
 
 #[derive(Deserialize)]
 struct Named {
     name: Option<String>,
+    uid: Option<String>,
 }
 
 /// Looks at a token from outside.
@@ -107,14 +114,16 @@ fn claims(payload: Payload) -> Claims {
         #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is as good")]
         exp.as_i64().or_else(|| exp.as_f64().map(|secs| secs as i64))
     });
-    let node = kubernetes.and_then(|it| it.node).and_then(|node| node.name);
+    let (node, pod) = kubernetes.map_or((None, None), |it| (it.node, it.pod));
+    let node = node.and_then(|node| node.name);
+    let pod = pod.and_then(|pod| pod.uid?.parse().ok());
     let claimed = match (sub, node) {
         (None, None) => None,
         (Some(sub), None) => Some(sub),
         (None, Some(node)) => Some(format!("node {node}")),
         (Some(sub), Some(node)) => Some(format!("{sub} on {node}")),
     };
-    Claims { ends_at, claimed: claimed.map(|claimed| clean_text(&claimed)) }
+    Claims { ends_at, claimed: claimed.map(|claimed| clean_text(&claimed)), pod }
 }
 
 fn object<T: for<'de> Deserialize<'de>>(part: &[u8]) -> Option<T> {
@@ -197,6 +206,10 @@ mod tests {
         );
         assert_eq!(of(&claims).ends_at, Some(1_900_000_000));
         assert_eq!(of(&claims).claimed.unwrap(), format!("{sub} on a"));
+        let pod =
+            |uid: &str| format!(r#"{{"kubernetes.io":{{"pod":{{"name":"a","uid":"{uid}"}}}}}}"#);
+        assert_eq!(of(&pod("pod-1")).pod, Some("pod-1".parse().unwrap()));
+        assert_eq!(of(&pod("../x")).pod, None);
         assert_eq!(of(r#"{"exp":1.9e9}"#).ends_at, Some(1_900_000_000));
         assert_eq!(of(r#"{"exp":1e300}"#).ends_at, Some(i64::MAX));
         assert_eq!(of("{}"), Claims::default());

@@ -7,10 +7,22 @@ use std::sync::atomic::Ordering;
 use palisade_report::Moment;
 
 use super::*;
+use crate::auth::Auth;
+use crate::auth::Authorization;
+use crate::auth::Cluster;
+use crate::auth::Denied;
+use crate::auth::LIVING_BURST;
+use crate::auth::LIVING_GAIN;
 use crate::auth::Person;
+use crate::auth::Reach;
+use crate::auth::WRONG_BURST;
 use crate::auth::token::forged;
 use crate::auth::token::inspect;
 use crate::clock::ManualClock;
+use crate::http::limits::Limits;
+use crate::http::route::Audience;
+use crate::http::route::Matched;
+use crate::http::route::ROUTES;
 use crate::kube::access::Access;
 use crate::kube::access::Wish;
 use crate::kube::client::CallError;
@@ -401,4 +413,75 @@ async fn a_clock_of_ours_that_is_fast_does_not_cost_a_review_each_time() {
     bench.admit(&token).await.unwrap();
     bench.admit(&token).await.unwrap();
     assert_eq!(bench.server.asked(), 1);
+}
+
+/// The front of a cluster, asked from one address.
+struct Front {
+    auth: Auth,
+    server: Arc<ApiServer>,
+    watches: Arc<Watches>,
+}
+
+impl Front {
+    fn new() -> Self {
+        let server = Arc::new(ApiServer::default());
+        let watches = Arc::new(Watches::default());
+        let cluster = Cluster::new(
+            Arc::clone(&server) as Arc<dyn Reviewer>,
+            Arc::clone(&watches) as Arc<dyn NodeDirectory>,
+            Arc::new(ManualClock::at(Moment::from_unix(START))),
+            Account::new("palisade-system", "palisade-agent", "palisade"),
+        );
+        let auth = Auth::cluster(cluster, Reach::Network, &Limits::default());
+        Self { auth, server, watches }
+    }
+
+    async fn ask(&self, pod: &str, number: u32, now: Instant) -> Result<(), Denied> {
+        let route = ROUTES.into_iter().find(|route| route.audience == Audience::Agents).unwrap();
+        let matched = Matched { route, parameter: "worker-1".to_owned() };
+        let exp = START + 3600 + i64::from(number);
+        let claims = format!(r#"{{"exp":{exp},"kubernetes.io":{{"pod":{{"uid":"{pod}"}}}}}}"#);
+        let field = format!("Bearer {}", forged(&claims));
+        let field = Authorization::One(field.as_bytes());
+        let admitted = self.auth.admit(&matched, field, [10, 0, 0, 1].into(), now).await;
+        admitted.map(drop).map_err(|refusal| refusal.denied)
+    }
+}
+
+#[tokio::test]
+async fn whoever_shares_an_agents_address_cannot_silence_it() {
+    let front = Front::new();
+    let now = Instant::now();
+    front.watches.see(&["node-1", "bare pod-1"]);
+    front.server.set(|state| state.authenticates = false);
+    for number in 0..WRONG_BURST {
+        let refused = front.ask("stranger", number, now).await.unwrap_err();
+        assert_eq!(refused, Denied::Unfit(Unfit::Unauthenticated));
+    }
+    let asked = front.server.asked();
+    let too_many = |refused| matches!(refused, Err(Denied::TooMany { .. }));
+    assert!(too_many(front.ask("stranger", 50, now).await));
+    assert_eq!(front.server.asked(), asked, "strangers ask the API server nothing more");
+    front.server.set(|state| state.authenticates = true);
+    front.ask("pod-1", 100, now).await.unwrap();
+    front.ask("pod-1", 100, now).await.unwrap();
+    assert_eq!(front.server.asked(), asked + 1, "the agent's new token is reviewed, once");
+    assert!(too_many(front.ask("pod-2", 101, now).await), "a pod that nobody sees");
+    // Whoever only claims to be of that pod gets a few questions, not as many as they like.
+    front.server.set(|state| state.authenticates = false);
+    for number in 200..220 {
+        assert!(front.ask("pod-1", number, now).await.is_err());
+    }
+    let burst = usize::try_from(LIVING_BURST).unwrap();
+    assert_eq!(front.server.asked(), asked + burst);
+    assert!(front.ask("pod-1", 100, now).await.is_ok(), "what is known is answered at once");
+    front.server.set(|state| state.authenticates = true);
+    // Strangers go on as fast as they can.
+    let later = now + LIVING_GAIN;
+    front.server.set(|state| state.authenticates = false);
+    for number in 300..310 {
+        assert!(front.ask("stranger", number, later).await.is_err());
+    }
+    front.server.set(|state| state.authenticates = true);
+    front.ask("pod-1", 400, later).await.unwrap();
 }
