@@ -42,7 +42,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections whose peer has not made an accepted request yet.
     pub unproven: usize,
-    /// The same, of one address (of one /64 for IPv6).
+    /// The same, of one address. All of one /64 of IPv6 may have half of all, so that one host
+    /// with many addresses blocks its neighbours at most.
     pub unproven_per_address: usize,
     /// Uploads being unpacked, checked and stored at once: each may hold 4 MiB and its parsed
     /// form. More than the engine asks for at once, so that late ones do not meet a closed door.
@@ -108,7 +109,8 @@ impl Default for Limits {
     }
 }
 
-/// Addresses that are counted as one: a whole /64 for IPv6, because that is what one host is given.
+/// Addresses whose rates are counted as one: a whole /64 for IPv6, because that is what one host may
+/// be given. It may be many hosts' as well, so nothing that an agent needs hangs on it alone.
 #[must_use]
 pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -130,7 +132,9 @@ pub struct Connections {
 struct Counts {
     all: usize,
     unproven: usize,
-    unproven_by_source: BTreeMap<IpAddr, usize>,
+    unproven_by_address: BTreeMap<IpAddr, usize>,
+    /// By [`source`].
+    unproven_by_network: BTreeMap<IpAddr, usize>,
 }
 
 /// Why a connection is closed before it says a word.
@@ -142,8 +146,8 @@ pub enum TooMany {
     /// All whose peer is not known yet.
     #[error("too many connections without an accepted request")]
     Unproven,
-    /// Those of one address.
-    #[error("too many connections of one address without an accepted request")]
+    /// Those of one address, or of one /64 of IPv6.
+    #[error("too many connections of one address or network without an accepted request")]
     OfOneAddress,
 }
 
@@ -157,7 +161,7 @@ impl Connections {
         address: IpAddr,
         limits: &Limits,
     ) -> Result<Arc<Place>, TooMany> {
-        let source = source(address);
+        let address = address.to_canonical();
         let mut counts = self.lock();
         if counts.all >= limits.connections {
             return Err(TooMany::InAll);
@@ -165,15 +169,20 @@ impl Connections {
         if counts.unproven >= limits.unproven {
             return Err(TooMany::Unproven);
         }
-        let of_source = counts.unproven_by_source.entry(source).or_default();
-        if *of_source >= limits.unproven_per_address {
+        let Counts { all: _, unproven: _, unproven_by_address, unproven_by_network } = &mut *counts;
+        let of_address = unproven_by_address.get(&address).copied().unwrap_or_default();
+        let network = source(address);
+        let of_network = unproven_by_network.get(&network).copied().unwrap_or_default();
+        let per_network = limits.unproven_per_address.max(limits.unproven / 2);
+        if of_address >= limits.unproven_per_address || of_network >= per_network {
             return Err(TooMany::OfOneAddress);
         }
-        *of_source += 1;
+        unproven_by_address.insert(address, of_address + 1);
+        unproven_by_network.insert(network, of_network + 1);
         counts.all += 1;
         counts.unproven += 1;
         let standing = Mutex::new(Standing::Unproven);
-        Ok(Arc::new(Place { connections: Arc::clone(self), source, standing }))
+        Ok(Arc::new(Place { connections: Arc::clone(self), address, standing }))
     }
 
     /// How many connections are open.
@@ -191,7 +200,7 @@ impl Connections {
 #[derive(Debug)]
 pub struct Place {
     connections: Arc<Connections>,
-    source: IpAddr,
+    address: IpAddr,
     standing: Mutex<Standing>,
 }
 
@@ -213,11 +222,16 @@ impl Place {
 
     fn forget_stranger(&self, counts: &mut Counts) {
         counts.unproven = counts.unproven.saturating_sub(1);
-        if let Some(of_source) = counts.unproven_by_source.get_mut(&self.source) {
-            *of_source = of_source.saturating_sub(1);
-            if *of_source == 0 {
-                counts.unproven_by_source.remove(&self.source);
-            }
+        one_less(&mut counts.unproven_by_address, self.address);
+        one_less(&mut counts.unproven_by_network, source(self.address));
+    }
+}
+
+fn one_less(counts: &mut BTreeMap<IpAddr, usize>, key: IpAddr) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&key);
         }
     }
 }
@@ -328,7 +342,27 @@ mod tests {
         drop((first, second, third, fourth));
         let counts = connections.lock();
         assert_eq!((counts.all, counts.unproven), (0, 0));
-        assert!(counts.unproven_by_source.is_empty());
+        assert!(counts.unproven_by_address.is_empty());
+        assert!(counts.unproven_by_network.is_empty());
+    }
+
+    #[test]
+    fn neighbours_in_one_network_do_not_take_each_others_places_and_leave_some_to_others() {
+        let limits =
+            Limits { connections: 99, unproven: 8, unproven_per_address: 2, ..Limits::default() };
+        let connections = Arc::new(Connections::default());
+        let mut places = Vec::new();
+        let mut admit = |address: &str| {
+            let place = connections.admit(address.parse().unwrap(), &limits);
+            place.map(|place| places.push(place))
+        };
+        assert_eq!((admit("2001:db8::1"), admit("2001:db8::1")), (Ok(()), Ok(())));
+        assert_eq!(admit("2001:db8::1"), Err(TooMany::OfOneAddress));
+        assert_eq!((admit("2001:db8::2"), admit("2001:db8::2")), (Ok(()), Ok(())));
+        assert_eq!(admit("2001:db8::3"), Err(TooMany::OfOneAddress), "half is the network's");
+        assert_eq!(admit("2001:db8:0:1::1"), Ok(()));
+        assert_eq!((admit("10.0.0.1"), admit("::ffff:10.0.0.1")), (Ok(()), Ok(())));
+        assert_eq!(admit("10.0.0.1"), Err(TooMany::OfOneAddress));
     }
 
     #[test]
