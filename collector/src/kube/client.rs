@@ -1,7 +1,8 @@
 //! The ways to the API server: one client that reads, one that acts, one for the Lease.
 //!
 //! ```text
-//! reading   GET, watch; retries 429, 503 and 504 up to 15 times by itself, as kube does
+//! reading   GET, watch; retries 429, 503 and 504 up to 15 times by itself, as kube does; a watch is
+//!           asked to end each minute, so that longer silence is a connection that leads nowhere
 //! acting    everything that changes something, and reviews; never retries, behind the fence
 //! electing  the Lease; never retries, no fence: it is what opens the fence
 //! ```
@@ -39,6 +40,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence on a connection that waits for an answer, for clients that watch nothing: beyond every
 /// call's own timeout, so that it only ends what nobody waits for any more.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the API server is asked to let a watch last. A watch that says nothing for longer is not
+/// quiet but cut off, and what it does not say must not pass for gone.
+pub const WATCH_SECS: u32 = 60;
+
+/// Silence on a connection that reads: beyond a quiet watch, and the little longer that the watcher
+/// itself waits for its end. It also ends the wait for a list, and for a watch to begin.
+const READ_SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The clients. Cheap to clone.
 #[derive(Clone)]
@@ -100,7 +109,7 @@ impl Clients {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let mut named = config.clone();
         named.headers.push((USER_AGENT, HeaderValue::from_static(PRODUCT)));
-        let reading = build(named.clone(), None)?;
+        let reading = build(patient(named.clone()), None)?;
         let quick = |mut config: Config| {
             config.default_retry = false;
             config.read_timeout = Some(SILENCE_TIMEOUT);
@@ -112,6 +121,12 @@ impl Clients {
         let electing = build(quick(named), None)?;
         Ok(Self { reading, acting, electing })
     }
+}
+
+fn patient(mut config: Config) -> Config {
+    config.read_timeout = Some(READ_SILENCE_TIMEOUT);
+    config.reset_reader_on_write = true;
+    config
 }
 
 async fn from_kubeconfig(path: &Path) -> Result<Config, ConnectError> {
@@ -239,6 +254,29 @@ mod tests {
         let fence = Fence::shut(Arc::new(MachineClock));
         let refused = Clients::connect(Some(path), &fence).await.unwrap_err().to_string();
         assert!(refused.contains("/nowhere/kubeconfig"), "{refused}");
+    }
+
+    /// Virtual time moves on its own once everybody waits. The connection is made; then nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_leads_nowhere_ends_a_list_and_a_watch_that_waits() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let holds = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+        let client = build(patient(Config::new(url)), None).unwrap();
+        let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client);
+        let began = tokio::time::Instant::now();
+        nodes.list(&kube::api::ListParams::default()).await.unwrap_err();
+        let watch = kube::api::WatchParams::default();
+        assert!(nodes.watch(&watch, "1").await.is_err());
+        assert!(began.elapsed() >= READ_SILENCE_TIMEOUT, "{:?}", began.elapsed());
+        let watched = Duration::from_secs(u64::from(WATCH_SECS));
+        assert!(watched < READ_SILENCE_TIMEOUT, "a quiet watch is no broken one");
+        holds.abort();
     }
 
     #[test]

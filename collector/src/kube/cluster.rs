@@ -16,6 +16,7 @@ use super::fence::Fence;
 use super::fence::MachineClock;
 use super::nodes;
 use super::nodes::Directory;
+use super::review::ApiReviewer;
 use crate::clock::SystemClock;
 use crate::figures::Figures;
 use crate::settings::KubernetesSettings;
@@ -83,6 +84,13 @@ impl Cluster {
         if let Some(keeper) = self.keeper(Role::Follow) {
             tasks.spawn(keeper.run());
         }
+    }
+
+    /// Who answers questions about tokens and objects.
+    #[must_use]
+    pub fn reviewer(&self) -> ApiReviewer {
+        let KubernetesSettings { namespace, audience, .. } = &self.settings;
+        ApiReviewer::new(self.clients.acting.clone(), namespace.clone(), audience.clone())
     }
 
     /// Who keeps the certificate, unless it comes from files.

@@ -8,7 +8,8 @@
 //!
 //! A watch that breaks off is taken up again where it was, after 410 with a whole new list, always
 //! with a growing pause: an API server that is away costs one attempt in half a minute. Until the
-//! new list is complete nothing counts as gone.
+//! new list is complete nothing counts as gone. A connection that leads nowhere is noticed within a
+//! minute and a half; what a watch does not have is asked for by name before it is retired.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -35,6 +36,7 @@ use tokio::sync::watch;
 
 use super::client::CALL_TIMEOUT;
 use super::client::Clients;
+use super::client::WATCH_SECS;
 use super::client::call;
 use super::directory::AgentPod;
 use super::directory::NodeDirectory;
@@ -263,7 +265,8 @@ pub async fn watch_nodes(clients: Clients, directory: Arc<Directory>) {
     let api: Api<NodeObject> = Api::all(clients.reading);
     let mut labels = Labels::default();
     let take = |event| directory.take_node(event, &mut labels);
-    follow("nodes", api, watcher::Config::default(), take, |view| directory.see_nodes(view)).await;
+    let config = watcher::Config::default().timeout(WATCH_SECS);
+    follow("nodes", api, config, take, |view| directory.see_nodes(view)).await;
 }
 
 /// Watches the pods of our agents' ServiceAccount, whatever their labels, for as long as it is
@@ -275,8 +278,9 @@ pub async fn watch_pods(
     directory: Arc<Directory>,
 ) {
     let api: Api<PartialObjectMeta<Pod>> = Api::namespaced(clients.reading, &namespace);
-    let config =
-        watcher::Config::default().fields(&format!("spec.serviceAccountName={service_account}"));
+    let config = watcher::Config::default()
+        .fields(&format!("spec.serviceAccountName={service_account}"))
+        .timeout(WATCH_SECS);
     let take = |event| directory.take_pod(event);
     follow("pods", api, config, take, |view| directory.see_pods(view)).await;
 }

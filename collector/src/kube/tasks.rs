@@ -19,6 +19,7 @@ pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine) {
     tasks.spawn(nodes::call_the_roll(
         engine.clone(),
         Arc::clone(&cluster.directory),
+        Arc::new(cluster.reviewer()),
         cluster.fence.clone(),
         Arc::clone(&cluster.clock),
         cluster.settings.gone_after,
