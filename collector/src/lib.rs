@@ -12,6 +12,7 @@ pub mod figures;
 pub mod http;
 pub mod judge;
 pub mod kube;
+mod listen;
 pub mod run;
 pub mod settings;
 pub mod snapshot;

@@ -41,6 +41,7 @@ use crate::kube::client::ConnectError;
 use crate::kube::directory::NodeDirectory;
 use crate::kube::review::Account;
 use crate::kube::review::ApiReviewer;
+use crate::listen::listen;
 use crate::settings::KubernetesSettings;
 use crate::settings::Settings;
 use crate::store::Store;
@@ -140,7 +141,7 @@ impl Collector {
         };
         let asked = settings.listen;
         let cannot_listen = |source| RunError::Listen { address: asked, source };
-        let listener = TcpListener::bind(asked).await.map_err(cannot_listen)?;
+        let listener = listen(asked).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
         let auth = Arc::new(match &cluster {

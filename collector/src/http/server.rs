@@ -147,7 +147,8 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            // On a socket of both families an IPv4 peer has an address within IPv6.
+            Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(error) => {
                 // Either that one connection ended early, or we lack something that comes back
                 // when others end; both are no reason to end the loop.
