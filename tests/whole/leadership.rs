@@ -23,6 +23,7 @@ use palisade_tests::process::Collector;
 use palisade_tests::worker;
 use serde_json::Value;
 
+mod answer;
 mod nodes;
 mod takeover;
 
