@@ -12,7 +12,7 @@ use super::render::list;
 use super::render::string;
 
 /// Figures of others.
-const FOREIGN: &[&str] = &["kube_node_info", "up"];
+const FOREIGN: &[&str] = &["up"];
 
 fn rules() -> Vec<Value> {
     let objects = combined("kubeadm", &["monitoring"]);
