@@ -31,6 +31,9 @@ const OWN: [&str; 2] = ["/proc/self", "/proc/loadavg"];
 /// Port of name servers, asked over TCP when an answer is long.
 const NAME_SERVER: u16 = 53;
 
+/// The first version with rules for TCP ports, Linux 6.7.
+const WITH_PORTS: u32 = 4;
+
 /// What a parser may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted<'a> {
@@ -79,6 +82,34 @@ pub fn restrict(granted: &Granted<'_>) -> Result<u32, RestrictError> {
     })
 }
 
+/// What a parser may do because the kernel's interface is older than the newest; `None` if nothing
+/// that counts. UDP has no rule in any version.
+#[must_use]
+pub fn shortfall(version: u32) -> Option<String> {
+    match version {
+        0 => Some("the kernel has no Landlock: the parser may open files".to_owned()),
+        1..WITH_PORTS => Some(format!(
+            "the kernel's Landlock has version {version} and no rules for ports: the parser may \
+             connect to any"
+        )),
+        WITH_PORTS.. => None,
+    }
+}
+
 fn version(abi: ABI) -> u32 {
     u32::try_from(abi as i32).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_shut_off_files_or_ports_says_so() {
+        for (version, said) in [(0, "may open files"), (1, "no rules for ports"), (3, "version 3")]
+        {
+            assert!(shortfall(version).unwrap().contains(said), "{version}");
+        }
+        assert_eq!([4, 6, 7].map(shortfall), [None, None, None]);
+    }
 }

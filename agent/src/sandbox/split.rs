@@ -97,10 +97,7 @@ fn parser(
 ) -> Result<Inspector, SplitError> {
     let landlock = super::confine_parser(granted).map_err(SplitError::Confine)?;
     let rights = super::capability::rights().map_err(SplitError::Rights)?;
-    let mut shortfalls = Vec::new();
-    if landlock == 0 {
-        shortfalls.push("the kernel has no Landlock: the parser may open files".to_owned());
-    }
+    let shortfalls = super::landlock::shortfall(landlock).into_iter().collect();
     let own = Own { rights, landlock, shortfalls };
     let remote = Remote::connect(reader, own, clock::now()).map_err(SplitError::Connect)?;
     Ok(Inspector::over(Box::new(remote), interest))
