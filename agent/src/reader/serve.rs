@@ -12,6 +12,7 @@ use nix::sys::socket::MsgFlags;
 use nix::unistd::alarm;
 use palisade_inspect::Host;
 use palisade_inspect::ReadError;
+use palisade_inspect::host::MAX_PROC;
 use palisade_inspect::reach::Reach;
 use palisade_inspect::reach::Serve;
 use palisade_inspect::screen::screen;
@@ -218,9 +219,9 @@ impl Answering<'_, '_> {
         Ok(Value::Metadata(metadata))
     }
 
-    /// Whether an argument list is that of a kubelet that runs on the host's own files. Only such a
-    /// one is believed about paths: any container may call a process `kubelet`, none is in the mount
-    /// namespace of process 1.
+    /// Whether an argument list is that of a kubelet that runs on the host's own files, as uid 0. Only
+    /// such a one is believed about paths: any container may call a process `kubelet`, none is in the
+    /// mount namespace of process 1, and there any user may.
     fn is_of_the_kubelet(&self, path: &str, arguments: &[u8]) -> bool {
         let program = arguments.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -233,6 +234,17 @@ impl Answering<'_, '_> {
         });
         KUBELETS.contains(&name)
             && matches!((mounts(process), init), (Ok(own), Ok(init)) if own == init)
+            && self.is_of_root(process)
+    }
+
+    /// Whether all user ids of a process are 0. Not by the owner of its directory, which is 0 also of
+    /// those that may not be dumped, see proc_pid(5).
+    fn is_of_root(&self, process: &str) -> bool {
+        let mut status = Vec::new();
+        let read = self.local.read_with(&format!("{process}/status"), MAX_PROC, &mut |piece| {
+            status.extend_from_slice(piece);
+        });
+        read.is_ok() && has_only_uid_0(&status)
     }
 
     fn only(&mut self, path: &str, allowed: bool) -> Result<(), ReadError> {
@@ -246,6 +258,17 @@ impl Answering<'_, '_> {
         }
         Err(ReadError::failed(path, WhyKind::PermissionDenied, REFUSED))
     }
+}
+
+/// Whether the four user ids of a `/proc/PID/status` are 0, see proc_pid_status(5).
+fn has_only_uid_0(status: &[u8]) -> bool {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"));
+    let ids = |line: &[u8]| {
+        let blank = |byte: &u8| byte.is_ascii_whitespace();
+        let ids = line.split(blank).filter(|id| !id.is_empty());
+        ids.map(|id| id == b"0").collect::<Vec<_>>()
+    };
+    line.map(ids).is_some_and(|ids| ids == [true; 4])
 }
 
 /// Packets on their way to the parser.
@@ -285,5 +308,25 @@ impl Out<'_> {
         }
         self.packet.clear();
         self.packet.extend(self.number.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_roots_if_all_of_its_user_ids_are() {
+        for (status, is_of_root) in [
+            ("Name:\tkubelet\nUid:\t0\t0\t0\t0\nGid:\t9\t9\t9\t9\n", true),
+            ("Name:\tkubelet\nUid:\t1000\t0\t0\t0\n", false),
+            ("Name:\tkubelet\nUid:\t0\t0\t1000\t0\n", false),
+            ("Name:\tkubelet\nUid:\t00\t0\t0\t0\n", false),
+            ("Name:\tUid:\t0\t0\t0\t0\nUid:\t7\t7\t7\t7\n", false),
+            ("Uid:\t0\t0\n", false),
+            ("", false),
+        ] {
+            assert_eq!(has_only_uid_0(status.as_bytes()), is_of_root, "{status:?}");
+        }
     }
 }
