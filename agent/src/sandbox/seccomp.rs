@@ -64,6 +64,16 @@ const NAMESPACES: u64 = (libc::CLONE_NEWCGROUP
 const WRITING: u64 =
     (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | 0o20_000_000) as u64;
 
+/// Commands of fcntl(2) that name who is signalled, by what, and upon what.
+const SIGNALLING: [i32; 5] =
+    [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX, libc::F_SETLEASE, libc::F_NOTIFY];
+
+/// `F_SETSIG` of `asm-generic/fcntl.h`.
+const F_SETSIG: i32 = 10;
+
+/// `F_SETOWN_EX` of `asm-generic/fcntl.h`.
+const F_SETOWN_EX: i32 = 15;
+
 /// `NETLINK_SOCK_DIAG` of `linux/netlink.h`.
 const SOCK_DIAG: u64 = 4;
 
@@ -149,6 +159,10 @@ fn conditions(only: Only) -> Result<Vec<Vec<SeccompCondition>>, BackendError> {
                 alternatives.push(vec![equal(0, 1)?, equal(1, number(signal))?]);
             }
             alternatives
+        }
+        Only::Signalless => {
+            let not = |command| argument(1, SeccompCmpOp::Ne, number(command));
+            vec![SIGNALLING.into_iter().map(not).collect::<Result<_, _>>()?]
         }
         Only::SockDiag => vec![vec![equal(0, number(libc::AF_NETLINK))?, equal(2, SOCK_DIAG)?]],
         Only::Tame => {
@@ -246,6 +260,20 @@ mod tests {
                 compile(rules, SeccompAction::Errno(1), SeccompAction::Allow, architecture).is_ok()
             );
         }
+    }
+
+    #[test]
+    fn nobody_has_the_kernel_signal_by_fcntl() {
+        for role in [Role::Keeper, Role::Parser, Role::Reader, Role::Rebooter] {
+            let rows: Vec<Only> =
+                table(role).filter(|it| it.number == libc::SYS_fcntl).map(|it| it.only).collect();
+            assert_eq!(rows, [Only::Signalless], "{role:?}");
+        }
+        let not =
+            |command| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, command);
+        // F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY.
+        let expected: Vec<_> = [8, 10, 15, 1024, 1026].map(|it| not(it).unwrap()).into();
+        assert_eq!(conditions(Only::Signalless).unwrap(), [expected]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) enum Only {
     Reading,
     /// `kill`: process 1, and only to ask whether it may be signalled, or to have it reboot.
     RebootSignal,
+    /// `fcntl`: nothing that has the kernel signal another process.
+    Signalless,
     /// `socket` of sock_diag(7), the only netlink family.
     SockDiag,
     /// `prctl`: names, and what turns rights off.
@@ -97,7 +99,7 @@ pub(super) const COMMON: &[Allowed] = &[
     only(libc::SYS_prctl, ALL, Only::Tame),
     // Files, for reading only. What openat2 opens is bounded by the user: it cannot write either.
     on(libc::SYS_close, ALL),
-    on(libc::SYS_fcntl, ALL),
+    only(libc::SYS_fcntl, ALL, Only::Signalless),
     on(libc::SYS_fstat, ALL),
     on(libc::SYS_getdents64, ALL),
     on(libc::SYS_lseek, ALL),
