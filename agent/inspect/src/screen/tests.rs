@@ -138,8 +138,93 @@ fn tokens_are_known_by_name_and_by_shape() {
 }
 
 #[test]
+fn who_logs_in_by_an_url_is_taken_out() {
+    for (text, out) in [
+        (
+            "deb [signed-by=/k.gpg] https://u:p@h.example/debian stable main\n",
+            "deb [signed-by=/k.gpg] https://REMOVED@h.example/debian stable main\n",
+        ),
+        ("baseurl=https://tok@h:8443/x?a=b@c", "baseurl=https://REMOVED@h:8443/x?a=b@c"),
+        ("proxy\0http://u:p@ss@h\0-v\0", "proxy\0http://REMOVED@h\0-v\0"),
+        ("a://u:p@h b://v:q@i", "a://REMOVED@h b://REMOVED@i"),
+        ("'ftp://u:p@h'", "'ftp://REMOVED@h'"),
+    ] {
+        assert_eq!(screened(text), out);
+    }
+}
+
+#[test]
+fn passwords_of_grub_are_taken_out() {
+    for (text, out) in [
+        (
+            "set superusers=\"root\"\npassword_pbkdf2 root grub.pbkdf2.sha512.10000.AB.CD\nx\n",
+            "set superusers=\"root\"\npassword_pbkdf2 root REMOVED\nx\n",
+        ),
+        ("\tpassword root s3cret", "\tpassword root REMOVED"),
+        ("password  a  b c \n", "password  a  REMOVED \n"),
+    ] {
+        assert_eq!(screened(text), out);
+    }
+}
+
+#[test]
+fn names_of_secrets_are_known_in_every_spelling() {
+    for name in [
+        "secret_key",
+        "secret-key",
+        "aws_secret_access_key",
+        "AWS_SECRET_ACCESS_KEY",
+        "secretAccessKey",
+        "api-key",
+        "api_key",
+        "X-API-Key",
+        "apikey",
+        "apiKey",
+        "pwd",
+        "db_pwd",
+    ] {
+        assert_eq!(screened(&format!("{name}=s3cret\nx=1")), format!("{name}=REMOVED\nx=1"));
+        assert_eq!(screened(&format!("{name}: s3cret\nx: 1")), format!("{name}: REMOVED\nx: 1"));
+        assert_eq!(
+            screened(&format!("--{name}\0s3cret\0-v\0")),
+            format!("--{name}\0REMOVED\0-v\0")
+        );
+    }
+}
+
+#[test]
+fn a_value_may_stand_below_its_name() {
+    for (text, out) in [
+        ("a:\n  password:\n    s3cret\n  b: 1\n", "a:\n  password:\n    REMOVED\n  b: 1\n"),
+        ("password:\r\n  s3cret\r\nb: 1\r\n", "password:\r\n  REMOVED\nb: 1\r\n"),
+        ("password:\n\n  one\n  two\nb: 1\n", "password:\n\n  REMOVED\nb: 1\n"),
+        ("password: # it\n  s3cret\nb: 1\n", "password: # it\n  REMOVED\nb: 1\n"),
+        ("password:\n  # it\n  s3cret\n", "password:\n  REMOVED\n"),
+        ("password: one\n  two\nb: 1\n", "password: REMOVED\nb: 1\n"),
+        ("password: !!str\n  two\nb: 1\n", "password: REMOVED\nb: 1\n"),
+        ("password:\n  'a: b'\nb: 1\n", "password:\n  'REMOVED'\nb: 1\n"),
+        ("{\"token\":\n\"s3cret\", \"b\": 1}", "{\"token\":\n\"REMOVED\", \"b\": 1}"),
+        ("- token: one\n  name: two\n", "- token: REMOVED\n  name: two\n"),
+        ("- secret: |\n    one\n  name: two\n", "- secret: REMOVED\n  name: two\n"),
+    ] {
+        assert_eq!(screened(text), out);
+    }
+}
+
+#[test]
 fn what_is_no_secret_stays_as_it_is() {
     for text in [
+        "volumes:\n- name: a\n  secret:\n    # it\n    secretName: b\n",
+        "volumes:\n- name: a\n  secret:\n    - b\n    - c\n",
+        "secret:\n  \"secretName\": b\n",
+        "password:\nb: 1\n",
+        "password:\n",
+        "password requisite pam_pwquality.so retry=3\n",
+        "password\t[success=1 default=ignore]\tpam_unix.so obscure\n",
+        "password include system-auth\n",
+        "deb https://h.example/debian/@x stable main\n",
+        "mail root@h.example about unix:///run/x.sock\n",
+        "https://@h/\n",
         "volumes:\n- name: a\n  secret:\n    secretName: b\n",
         "--token-auth-file=/etc/tokens\0--authentication-token-webhook=true\0",
         "tokenFile: /var/run/token\nrotateCertificates: true\n",
