@@ -2,10 +2,10 @@
 //!
 //! | process | user | capabilities | system calls | else |
 //! |---|---|---|---|---|
-//! | keeper | 65532 | DAC_READ_SEARCH, SYS_PTRACE | those of the reader, and to start one | reads 0600 parameters first, as uid 0 |
-//! | reader | 65532 | the same two | open, read, ask for sockets; never write, signal, trace, connect | started by the keeper |
+//! | keeper | 61101 | DAC_READ_SEARCH, SYS_PTRACE | those of the reader, and to start one | reads 0600 parameters first, as uid 0 |
+//! | reader | 61101 | the same two | open, read, ask for sockets; never write, signal, trace, connect | started by the keeper |
 //! | rebooter | 0 | none | its socket, record and bus; two signals to process 1 | a container of its own |
-//! | parser | 65533 | none | network, own files | Landlock: token, authorities, resolver; no bind |
+//! | parser | 61102 | none | network, own files | Landlock: token, authorities, resolver; no bind |
 //!
 //! Why a reader must not be uid 0: with SYS_PTRACE the files below `/proc/1/root` and
 //! `/proc/1/mem` open for writing, whatever is mounted read-only, and no filter sees the flags of
@@ -38,11 +38,19 @@ pub use split::inspector;
 use crate::Tree;
 use crate::tree::Way;
 
-/// The reader's and the keeper's user and group.
-pub const READER_ID: u32 = 65532;
+/// The reader's and the keeper's user and group. Nobody else's on a node: with SYS_PTRACE a process
+/// may write the memory of every other process of its user through `/proc/PID/mem`, in whatever pod,
+/// and images that are not root's like to take 65532. Systemd's list of user ids leaves 60706 to
+/// 61183 free, beyond those of people and before those that it hands out to services; Kubernetes
+/// gives user namespaces ids from 65536 on.
+///
+/// Reader and keeper share one, as a keeper that could change its user could become root again. Its
+/// memory stays shut to the reader: it may not be dumped, so that its files in `/proc` are root's.
+pub const READER_ID: u32 = 61101;
 
-/// The parser's user and group.
-pub const PARSER_ID: u32 = 65533;
+/// The parser's user and group, for the same reason nobody else's. `fsGroup` of
+/// `manifests/base/agent.yaml` gives the token to this group.
+pub const PARSER_ID: u32 = 61102;
 
 /// A process could not be confined. At fault: the container's rights, or the kernel.
 #[derive(Debug, thiserror::Error)]

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use palisade_agent::sandbox;
 use palisade_tests::directory::Directory;
 use palisade_tests::process::Agent;
 use palisade_tests::process::Collector;
@@ -19,8 +21,14 @@ use serde_json::Value;
 
 mod name;
 
+/// What a reader may do, and why its user must be nobody else's.
+const OF_THE_SAME_USER: &str = "write memory of the same user";
+
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The user of the collector, and of many an image that is not root's.
+const COLLECTOR_ID: u32 = 65532;
 
 /// The rights of the shipped container, and the user, as arguments of setpriv(1).
 const SHIPPED: [&str; 3] = [
@@ -50,16 +58,37 @@ fn tries(role: &str) -> BTreeMap<String, String> {
     let listener = || TcpListener::bind("127.0.0.1:0").expect("listen");
     let (collector, other) = (listener(), listener());
     let port = |it: &TcpListener| it.local_addr().expect("an address").port().to_string();
+    let sleepers = [sandbox::READER_ID, COLLECTOR_ID].map(Sleeper::start);
     let output = Command::new(env!("CARGO_BIN_EXE_confined"))
         .arg(role)
         .arg(&readable)
         .args([port(&collector), port(&other)])
+        .args(sleepers.iter().map(|it| it.0.id().to_string()))
         .stdin(Stdio::null())
         .output()
         .expect("run confined");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{role}: {} {error}", output.status);
     serde_json::from_slice(&output.stdout).expect("a map of texts")
+}
+
+/// A process of some user, whose memory may be dumped.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start(user: u32) -> Self {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new("sleep");
+        command.arg("600").uid(user).gid(user).stdin(Stdio::null());
+        Self(command.spawn().expect("run sleep"))
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.0.kill().expect("end sleep");
+        self.0.wait().expect("wait for sleep");
+    }
 }
 
 fn open_to_all(path: &Path) {
@@ -78,8 +107,17 @@ fn confined_processes_can_do_nothing_that_they_need_not() {
         assert_eq!(outcome, "ok", "{name}: {free:#?}");
     }
     let may = BTreeMap::from([
-        ("keeper", vec!["execute", "read the granted file", "read the password file", "thread"]),
-        ("reader", vec!["read the granted file", "read the password file"]),
+        (
+            "keeper",
+            vec![
+                "execute",
+                OF_THE_SAME_USER,
+                "read the granted file",
+                "read the password file",
+                "thread",
+            ],
+        ),
+        ("reader", vec![OF_THE_SAME_USER, "read the granted file", "read the password file"]),
         ("parser", vec!["connect to the collector", "read the granted file", "thread"]),
     ]);
     for (role, may) in may {
@@ -191,9 +229,9 @@ fn with_the_shipped_rights_nearly_everything_is_told_and_the_rest_says_why() {
     assert_eq!(confinement["mode"], "split", "{confinement:#}");
     assert_eq!(confinement["refused"].as_u64().unwrap_or(0), 0, "{confinement:#}");
     let process = |name: &str| &confinement["processes"][name];
-    assert_eq!(process("parser")["uid"], 65533);
+    assert_eq!(process("parser")["uid"], sandbox::PARSER_ID);
     assert_eq!(process("parser")["capabilities"], serde_json::json!([]));
-    assert_eq!(process("reader")["uid"], 65532);
+    assert_eq!(process("reader")["uid"], sandbox::READER_ID);
     let two = serde_json::json!(["DAC_READ_SEARCH", "SYS_PTRACE"]);
     assert_eq!(process("reader")["capabilities"], two);
     for name in ["parser", "reader"] {

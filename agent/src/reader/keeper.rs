@@ -5,7 +5,7 @@
 //! parameters that nobody else may read; then it gives that up for good.
 //!
 //! ```text
-//! uid 0: read 0600 parameters ─> uid 65532, two capabilities, filter ─┬─> start reader ─> wait ─┐
+//! uid 0: read 0600 parameters ─> uid 61101, two capabilities, filter ─┬─> start reader ─> wait ─┐
 //!                                                                     └── back off, say so <────┘
 //! ```
 

@@ -34,6 +34,9 @@ pub enum RightsError {
         /// What the kernel said.
         source: CapsError,
     },
+    /// Keeping others of the same user out of its memory.
+    #[error("failed to shut the own memory to others")]
+    Dumpable(#[source] Errno),
     /// The groups; needs SETGID.
     #[error("failed to change the groups")]
     Groups(#[source] Errno),
@@ -75,7 +78,9 @@ fn change_user(id: u32) -> Result<(), RightsError> {
     let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
     nix::unistd::setgroups(&[]).map_err(RightsError::Groups)?;
     nix::unistd::setresgid(group, group, group).map_err(RightsError::Groups)?;
-    nix::unistd::setresuid(user, user, user).map_err(RightsError::User)
+    nix::unistd::setresuid(user, user, user).map_err(RightsError::User)?;
+    // So it is already, unless fs.suid_dumpable says otherwise: files in /proc are root's.
+    nix::sys::prctl::set_dumpable(false).map_err(RightsError::Dumpable)
 }
 
 /// What this process holds now.
@@ -127,13 +132,13 @@ pub fn costs(rights: &ProcessRights) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
 
-    const STATUS: &str = "Name:\tx\nUid:\t0\t65532\t0\t0\nCapEff:\t0000000000080004\n\
+    const STATUS: &str = "Name:\tx\nUid:\t0\t61101\t0\t0\nCapEff:\t0000000000080004\n\
         NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
 
     #[test]
     fn rights_are_read_from_the_status() {
         let rights = parse_rights(STATUS).unwrap();
-        assert_eq!(rights.uid, 65532);
+        assert_eq!(rights.uid, 61101);
         assert_eq!(
             rights.capabilities.iter().map(String::as_str).collect::<Vec<_>>(),
             ["DAC_READ_SEARCH", "SYS_PTRACE"]

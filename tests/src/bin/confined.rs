@@ -3,7 +3,8 @@
 //!
 //! Without a role only what does no harm is tried, to show that it would work.
 //!
-//! `confined none|keeper|reader|parser READABLE PORT OTHER_PORT`
+//! `confined none|keeper|reader|parser READABLE PORT OTHER_PORT SAME OTHER`, the last two processes of
+//! the reader's user and of another.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,6 +18,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
+use nix::fcntl::OFlag;
+use nix::fcntl::OpenHow;
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::ptrace;
@@ -30,7 +33,9 @@ use palisade_agent::sandbox::Granted;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [role, readable, port, other] = arguments.as_slice() else { panic!("four arguments") };
+    let [role, readable, port, other, same_user, other_user] = arguments.as_slice() else {
+        panic!("six arguments")
+    };
     let readable = Path::new(readable);
     let parent = readable.parent().expect("a file in a directory");
     let [port, other] = [port, other].map(|it| it.parse::<u16>().expect("a port"));
@@ -48,6 +53,13 @@ fn main() {
         other => panic!("no role {other}"),
     }
     let mut tries = harmless(readable, parent, port, other);
+    for (name, process) in [
+        ("write memory of another user", other_user.as_str()),
+        ("write memory of the same user", same_user),
+        ("write the own memory", "self"),
+    ] {
+        tries.insert(name, said(open_memory(process)));
+    }
     if role != "none" {
         tries.extend(harmful(readable, parent));
     }
@@ -78,6 +90,13 @@ fn harmless(readable: &Path, parent: &Path, port: u16, other: u16) -> Tries {
 
 fn write(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).open(path).map(drop)
+}
+
+/// Not by openat(2), whose flags the filter sees: what stands in the way is the user.
+fn open_memory(process: &str) -> io::Result<()> {
+    let how = OpenHow::new().flags(OFlag::O_WRONLY);
+    let memory = format!("/proc/{process}/mem");
+    nix(nix::fcntl::openat2(nix::fcntl::AT_FDCWD, memory.as_str(), how).map(drop))
 }
 
 fn nix(outcome: nix::Result<()>) -> io::Result<()> {

@@ -121,6 +121,8 @@ fn the_agent_runs_on_every_node_that_a_host_is_behind() {
         assert_eq!(agent["tolerations"], serde_json::json!([{ "operator": "Exists" }]), "{name}");
         assert_eq!(agent["priorityClassName"], "system-node-critical", "{name}");
         assert_eq!(agent["automountServiceAccountToken"], false, "{name}");
+        let group = palisade_agent::sandbox::PARSER_ID;
+        assert_eq!(agent["securityContext"]["fsGroup"], group, "{name}: who reads the token");
         let terms = &agent["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
             ["nodeSelectorTerms"];
         for expression in list(terms).iter().flat_map(|term| list(&term["matchExpressions"])) {
