@@ -5,24 +5,21 @@
 //! ```text
 //! snapshot ──wanted()──> ┐
 //!                        ├─ due() ──> Event (deterministic name) ──> patch of nodes/status
-//! what the nodes have ──> ┘              a crash in between repeats both, to no effect
+//! watch of the nodes ────┘              a crash in between repeats both, to no effect
 //! ```
 //!
-//! What the nodes have is listed once in each term and followed by our own writes; a node that was
-//! made anew is known by its UID. What should be is decided in [`wanted`], what an Event says in
-//! [`super::events`], what a report holds in [`super::open_reports`].
+//! What the nodes have is what the watch says, and between two of its words what we wrote: what
+//! somebody takes away or alters comes back, at the pace of the budget. What should be is decided in
+//! [`wanted`], what an Event says in [`super::events`], what a report holds in
+//! [`super::open_reports`]; what the API server does not take is the matter of [`outlet`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node as NodeObject;
-use k8s_openapi::api::core::v1::NodeCondition;
 use kube::Api;
-use kube::ResourceExt as _;
-use kube::api::ListParams;
 use kube::api::Patch;
 use kube::api::PatchParams;
 use palisade_report::Moment;
@@ -34,13 +31,14 @@ use super::client::CALL_TIMEOUT;
 use super::client::CallError;
 use super::client::Clients;
 use super::client::call;
-use super::directory::NodeDirectory;
-use super::directory::Sighting;
 use super::events::Events;
 use super::fence::Fence;
+use super::fence::NotLeader;
 use super::lease::Epoch;
+use super::nodes::Directory;
+use super::nodes::Worn;
 use super::open_reports::OpenReports;
-use crate::chain::Chain;
+use super::open_reports::Published;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::figures::Figures;
@@ -52,12 +50,14 @@ use crate::snapshot::Judged;
 use crate::snapshot::Node;
 use crate::snapshot::NodeState;
 
+pub mod outlet;
 pub mod wanted;
 
+use outlet::AFTER_REFUSAL;
+use outlet::Outlet;
+use outlet::Scope;
 use wanted::Due;
-use wanted::Kind;
 use wanted::Present;
-use wanted::Status;
 use wanted::Wanted;
 
 /// Who wrote it, in `managedFields` and as the reporting controller.
@@ -75,41 +75,88 @@ const FLEET_GAIN: Duration = Duration::from_millis(100);
 const NODE_BURST: u32 = 4;
 const NODE_GAIN: Duration = Duration::from_secs(60);
 
-/// Nodes in one page of the list at the start of a term.
-const PAGE: u32 = 500;
+/// How long a new leader leaves conditions alone that speak of a node of which it has no report yet:
+/// its store may be empty, and the agent is about to say it all again.
+const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Pages of a list: as many as there may be nodes.
-const MAX_PAGES: usize = 300;
+/// What is missing if conditions are refused.
+const CONDITIONS_NEED: &str = "ClusterRole palisade-collector-node-conditions of manifests/base";
 
-/// After a request that failed.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// What is missing if Events are refused.
+const EVENTS_NEED: &str = "Role palisade-collector-events in namespace default of manifests/base";
+
+/// What is missing if reports are refused.
+const REPORTS_NEED: &str =
+    "the CRD clusterreports.openreports.io, and manifests/components/open-reports for the rights";
 
 /// Everything that is written for others to see.
 pub struct Publisher {
     nodes: Api<NodeObject>,
-    reading: Api<NodeObject>,
     events: Option<Events>,
     open_reports: Option<OpenReports>,
     outputs: Outputs,
+    outlets: Outlets,
     fence: Fence,
-    directory: Arc<dyn NodeDirectory>,
+    directory: Arc<Directory>,
     engine: Engine,
     clock: Arc<dyn Clock>,
     figures: Arc<Figures>,
     fleet: Buckets<()>,
     each: Buckets<NodeName>,
-    term: Option<Epoch>,
+    term: Option<Term>,
     known: BTreeMap<NodeName, Known>,
-    complaint: Option<String>,
+    /// Where the next walk begins: behind the node that stopped the last one.
+    behind: Option<NodeName>,
+}
+
+#[derive(Debug)]
+struct Outlets {
+    conditions: Outlet,
+    events: Outlet,
+    open_reports: Outlet,
+}
+
+/// The term in which something was learned.
+#[derive(Debug)]
+struct Term {
+    epoch: Epoch,
+    began_at: Instant,
 }
 
 /// What is known of one node object.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    uid: Option<NodeUid>,
+    /// What the watch said last.
+    seen: Worn,
+    /// What the object has: what the watch said, or what we wrote after that.
     present: Vec<Present>,
-    /// What the present conditions follow from; `None`: something is still due.
+    /// What we last wanted it to have.
+    ours: Vec<Present>,
+    /// What conditions and Events follow from; `None`: something is still due.
     settled: Option<Basis>,
+    /// What the report follows from, likewise.
+    reported: Option<Basis>,
+    /// The API server refused this very object.
+    not_before: Option<Instant>,
+}
+
+impl Known {
+    fn new(seen: Worn) -> Self {
+        let present = seen.conditions.to_vec();
+        let ours = present.clone();
+        Self { seen, present, ours, settled: None, reported: None, not_before: None }
+    }
+
+    /// Takes in what the watch says, if that is news.
+    fn see(&mut self, worn: Worn) {
+        if self.seen.uid != worn.uid {
+            *self = Self::new(worn);
+        } else if !Arc::ptr_eq(&self.seen.conditions, &worn.conditions) {
+            self.present = worn.conditions.to_vec();
+            self.settled = None;
+            self.seen = worn;
+        }
+    }
 }
 
 /// What the conditions of a node follow from, by identity: equal means that nothing is due.
@@ -151,7 +198,7 @@ pub struct Ground {
     /// Whether this collector leads.
     pub fence: Fence,
     /// Which nodes exist.
-    pub directory: Arc<dyn NodeDirectory>,
+    pub directory: Arc<Directory>,
     /// What is known of them.
     pub engine: Engine,
     /// Name of this collector.
@@ -173,11 +220,15 @@ impl Publisher {
         let events = outputs.events.then(|| Events::new(&clients, &identity));
         let open_reports = outputs.open_reports.then(|| OpenReports::new(&clients, profile));
         Self {
-            nodes: Api::all(clients.acting.clone()),
-            reading: Api::all(clients.reading),
+            nodes: Api::all(clients.acting),
             events,
             open_reports,
             outputs,
+            outlets: Outlets {
+                conditions: Outlet::new("conditions", CONDITIONS_NEED),
+                events: Outlet::new("events", EVENTS_NEED),
+                open_reports: Outlet::new("reports", REPORTS_NEED),
+            },
             fence,
             directory,
             engine,
@@ -187,7 +238,7 @@ impl Publisher {
             each: Buckets::new(NODE_BURST, NODE_GAIN, MAX_NODES),
             term: None,
             known: BTreeMap::new(),
-            complaint: None,
+            behind: None,
         }
     }
 
@@ -198,111 +249,158 @@ impl Publisher {
             return;
         }
         loop {
-            let pause = match self.round().await {
-                Ok(()) => {
-                    self.complaint = None;
-                    LOOK_EVERY
-                }
-                // What was learned in a term is worth nothing in the next one.
-                Err(CallError::NotLeader) => {
-                    self.term = None;
-                    LOOK_EVERY
-                }
-                Err(error) => {
-                    self.complain(&error);
-                    AFTER_FAILURE
-                }
-            };
-            tokio::time::sleep(pause).await;
+            // The only failure of a walk as a whole: what was learned in a term is worth nothing in
+            // the next one.
+            if self.round().await.is_err() {
+                self.term = None;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     /// One walk over the fleet.
-    async fn round(&mut self) -> Result<(), CallError> {
-        let epoch = self.fence.check().map_err(|_| CallError::NotLeader)?;
-        if self.term != Some(epoch) {
+    async fn round(&mut self) -> Result<(), NotLeader> {
+        let epoch = self.fence.check()?;
+        if self.term.as_ref().is_none_or(|term| term.epoch != epoch) {
             self.known = BTreeMap::new();
-            if self.outputs.conditions {
-                self.learn().await?;
-            }
             if let Some(open_reports) = &mut self.open_reports {
-                open_reports.learn().await?;
+                open_reports.forget();
             }
-            self.term = Some(epoch);
+            self.term = Some(Term { epoch, began_at: Instant::now() });
         }
+        self.learn_reports().await?;
         let snapshot = self.engine.snapshot();
         self.known.retain(|name, _| snapshot.node(name.as_str()).is_some());
-        for node in snapshot.nodes.iter().filter(|node| node.state != NodeState::Gone) {
-            if self.known.get(&node.name).is_some_and(|known| {
-                known.settled.as_ref().is_some_and(|settled| settled.is_of(node))
-            }) {
-                continue;
-            }
+        let behind = self.behind.take();
+        let behind = behind.as_ref().map_or("", NodeName::as_str);
+        let rest = snapshot.nodes.iter().take_while(|node| node.name.as_str() <= behind);
+        let nodes = snapshot.nodes.after(behind).chain(rest);
+        for node in nodes.filter(|node| node.state != NodeState::Gone) {
             // A node that is not watched yet, or is gone, has no object to write to.
-            let Sighting::Known(uid) = self.directory.uid_of(&node.name) else { continue };
-            match self.publish(node, &uid).await {
-                Ok(()) => {}
-                // Deleted, or made anew, since the watch has seen it: the watch will say.
-                Err(error) if error.is(404) || error.is(409) => {
-                    self.known.remove(&node.name);
+            let Some(worn) = self.directory.worn(&node.name) else { continue };
+            let mut known = match self.known.remove(&node.name) {
+                Some(mut known) => {
+                    known.see(worn);
+                    known
                 }
-                Err(error) => return Err(error),
-            }
+                None => Known::new(worn),
+            };
+            let done = self.publish(node, &mut known).await;
+            self.known.insert(node.name.clone(), known);
+            done?;
         }
         Ok(())
     }
 
-    /// Reads which of our conditions the nodes have.
-    async fn learn(&mut self) -> Result<(), CallError> {
-        let mut parameters = ListParams::default().limit(PAGE);
-        for _ in 0..MAX_PAGES {
-            let page = call(CALL_TIMEOUT, self.reading.list(&parameters)).await?;
-            for node in page.items {
-                let Ok(name) = node.name_any().parse() else { continue };
-                let uid = node.uid().and_then(|uid| uid.parse().ok());
-                let present = present(&node);
-                self.known.insert(name, Known { uid, present, settled: None });
-            }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters = parameters.continue_token(&token),
-                None => break,
+    /// Reads which reports there are, once in a term.
+    async fn learn_reports(&mut self) -> Result<(), NotLeader> {
+        let at = Instant::now();
+        let Some(open_reports) = &mut self.open_reports else { return Ok(()) };
+        if open_reports.is_learned() || !self.outlets.open_reports.is_open(at) {
+            return Ok(());
+        }
+        match open_reports.learn().await {
+            Ok(()) => self.outlets.open_reports.went(),
+            Err(CallError::NotLeader) => return Err(NotLeader),
+            Err(error) => {
+                self.figures.count_output(Output::Failed);
+                self.outlets.open_reports.failed(&error, at);
             }
         }
         Ok(())
     }
 
     /// Writes what is due for one node.
-    async fn publish(&mut self, node: &Node, uid: &NodeUid) -> Result<(), CallError> {
-        let now = self.clock.now();
-        let mut known = self.known.remove(&node.name).unwrap_or_default();
-        if known.uid.as_ref() != Some(uid) {
-            known = Known { uid: Some(uid.clone()), ..Known::default() };
+    async fn publish(&mut self, node: &Node, known: &mut Known) -> Result<(), NotLeader> {
+        let is_of = |basis: &Option<Basis>| basis.as_ref().is_some_and(|basis| basis.is_of(node));
+        if !is_of(&known.reported) {
+            let reported = self.report(node, &known.seen.uid).await?;
+            known.reported = (reported == Settled::Yes).then(|| Basis::of(node));
         }
-        let wanted = wanted::wanted(node);
-        let due = wanted::due(&wanted, &known.present, now);
-        let reported = match &mut self.open_reports {
-            Some(open_reports) => open_reports.publish(node, uid, now, &self.figures).await?,
-            None => Settled::Yes,
-        };
-        let may_write = due.is_empty() || self.each.take(&node.name, Instant::now()).is_ok();
-        if !may_write {
-            self.figures.count_output(Output::ConditionDeferred);
+        if !is_of(&known.settled) {
+            let settled = self.tell(node, known).await?;
+            known.settled = (settled == Settled::Yes).then(|| Basis::of(node));
         }
-        if may_write && !due.is_empty() {
-            if let Some(events) = &self.events {
-                for due in &due {
-                    events.tell(node, uid, due, now, &self.figures).await?;
-                }
-            }
-            if self.outputs.conditions {
-                self.patch(&node.name, uid, &due, now).await?;
-            }
-            take_over(&mut known.present, &due);
-        }
-        let settled = may_write && reported == Settled::Yes;
-        known.settled = settled.then(|| Basis::of(node));
-        self.known.insert(node.name.clone(), known);
         Ok(())
+    }
+
+    async fn report(&mut self, node: &Node, uid: &NodeUid) -> Result<Settled, NotLeader> {
+        let at = Instant::now();
+        let Some(open_reports) = &mut self.open_reports else { return Ok(Settled::Yes) };
+        if !open_reports.is_learned() || !self.outlets.open_reports.is_open(at) {
+            return Ok(Settled::No);
+        }
+        match open_reports.publish(node, uid, self.clock.now(), &self.figures).await {
+            Ok(Published::Written) => self.outlets.open_reports.went(),
+            Ok(Published::Unchanged) => {}
+            Ok(Published::Later) => return Ok(Settled::No),
+            Err(CallError::NotLeader) => return Err(NotLeader),
+            Err(error) => {
+                if self.outlets.open_reports.failed(&error, at) == Scope::All {
+                    self.behind = Some(node.name.clone());
+                }
+                return Ok(Settled::No);
+            }
+        }
+        Ok(Settled::Yes)
+    }
+
+    /// Conditions, and Events about their turns.
+    async fn tell(&mut self, node: &Node, known: &mut Known) -> Result<Settled, NotLeader> {
+        let Outputs { conditions, events, open_reports: _ } = self.outputs;
+        if !conditions && !events {
+            return Ok(Settled::Yes);
+        }
+        let at = Instant::now();
+        let is_new_here =
+            self.term.as_ref().is_some_and(|term| at.duration_since(term.began_at) < PATIENCE);
+        if node.report.is_none() && is_new_here && !known.ours.is_empty() {
+            return Ok(Settled::No);
+        }
+        let now = self.clock.now();
+        let wanted = wanted::wanted(node);
+        let turns = wanted::due(&wanted, &known.ours, &[], now);
+        let mut ours = known.ours.clone();
+        take_over(&mut ours, &turns);
+        let due =
+            if conditions { wanted::due(&wanted, &known.present, &ours, now) } else { Vec::new() };
+        let is_waiting = known.not_before.is_some_and(|until| at < until);
+        let may_patch = !due.is_empty() && !is_waiting && self.outlets.conditions.is_open(at);
+        if turns.is_empty() && !may_patch {
+            return Ok(if due.is_empty() { Settled::Yes } else { Settled::No });
+        }
+        if self.each.take(&node.name, at).is_err() {
+            self.figures.count_output(Output::ConditionDeferred);
+            return Ok(Settled::No);
+        }
+        let uid = known.seen.uid.clone();
+        if let Some(events) = &self.events {
+            for turn in &turns {
+                let outlet = &mut self.outlets.events;
+                events.tell(node, &uid, turn, now, outlet, &self.figures).await?;
+            }
+        }
+        known.ours = ours;
+        if may_patch {
+            match self.patch(&node.name, &uid, &due, now).await {
+                Ok(()) => {
+                    self.outlets.conditions.went();
+                    known.not_before = None;
+                    take_over(&mut known.present, &due);
+                    return Ok(Settled::Yes);
+                }
+                Err(CallError::NotLeader) => return Err(NotLeader),
+                // Deleted, or made anew, since the watch has seen it: the watch will say.
+                Err(error) if error.is(404) || error.is(409) => {
+                    known.not_before = at.checked_add(AFTER_REFUSAL);
+                }
+                Err(error) => match self.outlets.conditions.failed(&error, at) {
+                    Scope::All => self.behind = Some(node.name.clone()),
+                    Scope::One => known.not_before = at.checked_add(AFTER_REFUSAL),
+                },
+            }
+        }
+        Ok(if due.is_empty() { Settled::Yes } else { Settled::No })
     }
 
     async fn patch(
@@ -330,19 +428,11 @@ impl Publisher {
             }
         }
     }
-
-    fn complain(&mut self, error: &CallError) {
-        let complaint = Chain(error).to_string();
-        if self.complaint.as_ref() != Some(&complaint) {
-            tracing::warn!(cause = %complaint, "conditions, events or reports cannot be written");
-            self.complaint = Some(complaint);
-        }
-    }
 }
 
 /// Whether everything that a node should have is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+enum Settled {
     /// Something has to wait for the budget.
     No,
     /// It is.
@@ -367,38 +457,6 @@ fn body(uid: &NodeUid, due: &[Due], now: Moment) -> serde_json::Value {
         })
         .collect();
     json!({ "metadata": { "uid": uid.as_str() }, "status": { "conditions": conditions } })
-}
-
-/// Our conditions of a node object.
-fn present(node: &NodeObject) -> Vec<Present> {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.filter_map(present_one).collect()
-}
-
-fn present_one(condition: &NodeCondition) -> Option<Present> {
-    let NodeCondition {
-        last_heartbeat_time: _,
-        last_transition_time,
-        message,
-        reason,
-        status,
-        type_,
-    } = condition;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == type_)?;
-    let status = [Status::False, Status::True, Status::Unknown]
-        .into_iter()
-        .find(|word| word.as_str() == status);
-    Some(Present {
-        kind,
-        status,
-        reason: reason.clone().unwrap_or_default(),
-        message: message.clone().unwrap_or_default(),
-        since: last_transition_time.as_ref().map(|time| moment(time.0)),
-    })
-}
-
-fn moment(time: Timestamp) -> Moment {
-    Moment::from_unix(time.as_second())
 }
 
 /// What was written is what is there.

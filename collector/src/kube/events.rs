@@ -26,10 +26,12 @@ use super::client::CallError;
 use super::client::Clients;
 use super::client::call;
 use super::conditions::MANAGER;
+use super::conditions::outlet::Outlet;
 use super::conditions::wanted::Due;
 use super::conditions::wanted::Kind;
 use super::conditions::wanted::Status;
 use super::conditions::wanted::Transition;
+use super::fence::NotLeader;
 use crate::figures::Figures;
 use crate::figures::Output;
 use crate::http::limits::Buckets;
@@ -79,33 +81,41 @@ impl Events {
         }
     }
 
-    /// Tells of what is due, if it is a turn.
+    /// Tells of what is due, if it is a turn. One that cannot be told now is not told later.
     ///
     /// # Errors
-    /// [`CallError`]; telling again does no harm.
+    /// [`NotLeader`]; telling again does no harm.
     pub async fn tell(
         &self,
         node: &Node,
         uid: &NodeUid,
         due: &Due,
         now: Moment,
+        outlet: &mut Outlet,
         figures: &Figures,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), NotLeader> {
         let Some(event) = event(&node.name, uid, due, &self.identity, now) else { return Ok(()) };
         let at = Instant::now();
-        if self.each.take(&node.name, at).and_then(|()| self.fleet.take(&(), at)).is_err() {
+        let budget = || self.each.take(&node.name, at).and_then(|()| self.fleet.take(&(), at));
+        if !outlet.is_open(at) || budget().is_err() {
             figures.count_output(Output::EventDropped);
             return Ok(());
         }
         let parameters =
             PostParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
         match call(CALL_TIMEOUT, self.api.create(&parameters, &event)).await {
-            Ok(_) => figures.count_output(Output::EventWritten),
+            Ok(_) => {
+                outlet.went();
+                figures.count_output(Output::EventWritten);
+            }
             // It was told before: by us, before a crash or an answer that was lost.
             Err(error) if error.is(409) => {}
             // No Event is worth holding a condition up, unless we may not act at all.
-            Err(CallError::NotLeader) => return Err(CallError::NotLeader),
-            Err(_) => figures.count_output(Output::Failed),
+            Err(CallError::NotLeader) => return Err(NotLeader),
+            Err(error) => {
+                outlet.failed(&error, at);
+                figures.count_output(Output::Failed);
+            }
         }
         Ok(())
     }

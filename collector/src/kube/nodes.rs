@@ -50,6 +50,7 @@ mod roll;
 mod tests;
 
 pub use object::NodeObject;
+pub use object::Worn;
 pub use roll::call_the_roll;
 
 /// Quiet after which a watch that broke off is taken to go on if the API server answers: longer than
@@ -63,6 +64,8 @@ pub type Members = Arc<BTreeMap<NodeName, Arc<ClusterNode>>>;
 pub struct Directory {
     nodes: RwLock<Watched<NodeName, Arc<ClusterNode>>>,
     pods: RwLock<Watched<PodUid, ()>>,
+    /// Apart from the nodes: our own writes are no news of a node.
+    worn: RwLock<BTreeMap<NodeName, Worn>>,
     /// Grows with every change of the nodes.
     changed: watch::Sender<u64>,
 }
@@ -76,7 +79,12 @@ impl fmt::Debug for Directory {
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { nodes: RwLock::default(), pods: RwLock::default(), changed: watch::Sender::new(0) }
+        Self {
+            nodes: RwLock::default(),
+            pods: RwLock::default(),
+            worn: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -207,6 +215,12 @@ impl Directory {
         (Arc::clone(&nodes.known), nodes.view)
     }
 
+    /// The conditions of ours that a node has; `None` if there is no such node, as far as is known.
+    #[must_use]
+    pub fn worn(&self, node: &NodeName) -> Option<Worn> {
+        read(&self.worn).get(node).cloned()
+    }
+
     /// Grows with every change of the nodes.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
@@ -214,13 +228,37 @@ impl Directory {
     }
 
     fn take_node(&self, event: Event<NodeObject>, labels: &mut Labels) {
+        let is_listed = matches!(event, Event::InitDone);
+        self.take_worn(&event);
         let event = convert(event, |object| object.member(&mut labels.0));
         if matches!(event, Event::Init) {
             labels.0.clear();
         }
         let difference = write(&self.nodes).take(event);
+        if is_listed {
+            let (members, _) = self.members();
+            write(&self.worn).retain(|name, _| members.contains_key(name));
+        }
         if difference == Difference::Some {
             self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    fn take_worn(&self, event: &Event<NodeObject>) {
+        match event {
+            Event::Apply(object) | Event::InitApply(object) => {
+                let Some((name, worn)) = object.worn() else { return };
+                let mut all = write(&self.worn);
+                if all.get(&name) != Some(&worn) {
+                    all.insert(name, worn);
+                }
+            }
+            Event::Delete(object) => {
+                if let Some((name, _)) = object.worn() {
+                    write(&self.worn).remove(&name);
+                }
+            }
+            Event::Init | Event::InitDone => {}
         }
     }
 

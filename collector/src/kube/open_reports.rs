@@ -32,7 +32,6 @@ use super::client::CallError;
 use super::client::Clients;
 use super::client::call;
 use super::conditions::MANAGER;
-use super::conditions::Settled;
 use crate::figures::Figures;
 use crate::figures::Output;
 use crate::http::limits::Buckets;
@@ -68,6 +67,17 @@ const PAGE: u32 = 500;
 /// Pages of a list: as many as there may be nodes.
 const MAX_PAGES: usize = 300;
 
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Published {
+    /// It has to wait for the budget.
+    Later,
+    /// It is there already, or there is nothing to say yet.
+    Unchanged,
+    /// It was written.
+    Written,
+}
+
 /// Writes reports.
 pub struct OpenReports {
     acting: Api<DynamicObject>,
@@ -75,8 +85,8 @@ pub struct OpenReports {
     profile: String,
     fleet: Buckets<()>,
     each: Buckets<NodeName>,
-    /// Digests of what is written, by the name of the report.
-    written: BTreeMap<String, String>,
+    /// Digests of what is written, by the name of the report; `None`: not read in this term.
+    written: Option<BTreeMap<String, String>>,
 }
 
 impl std::fmt::Debug for OpenReports {
@@ -99,8 +109,19 @@ impl OpenReports {
             profile,
             fleet: Buckets::new(FLEET_BURST, FLEET_GAIN, 1),
             each: Buckets::new(NODE_BURST, NODE_GAIN, MAX_NODES),
-            written: BTreeMap::new(),
+            written: None,
         }
+    }
+
+    /// Whether it is known what was written in earlier terms.
+    #[must_use]
+    pub const fn is_learned(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// A new term begins.
+    pub fn forget(&mut self) {
+        self.written = None;
     }
 
     /// Reads what was written in earlier terms.
@@ -108,14 +129,14 @@ impl OpenReports {
     /// # Errors
     /// [`CallError`]; 404 if the CRD is not installed.
     pub async fn learn(&mut self) -> Result<(), CallError> {
-        self.written = BTreeMap::new();
+        let mut written = BTreeMap::new();
         let label = format!("{MANAGED_BY}={MANAGER}");
         let mut parameters = ListParams::default().labels(&label).limit(PAGE);
         for _ in 0..MAX_PAGES {
             let page = call(CALL_TIMEOUT, self.reading.list_metadata(&parameters)).await?;
             for report in page.items {
                 if let Some(digest) = report.annotations().get(DIGEST) {
-                    self.written.insert(report.name_any(), digest.clone());
+                    written.insert(report.name_any(), digest.clone());
                 }
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -123,6 +144,7 @@ impl OpenReports {
                 None => break,
             }
         }
+        self.written = Some(written);
         Ok(())
     }
 
@@ -136,17 +158,18 @@ impl OpenReports {
         uid: &NodeUid,
         now: Moment,
         figures: &Figures,
-    ) -> Result<Settled, CallError> {
+    ) -> Result<Published, CallError> {
         if node.report.is_none() {
-            return Ok(Settled::Yes);
+            return Ok(Published::Unchanged);
         }
         let (name, mut object) = report(node, uid, &self.profile);
         let digest = Digest::of(object.to_string().as_bytes()).to_string();
-        if self.written.get(&name) == Some(&digest) {
-            return Ok(Settled::Yes);
+        let written = self.written.get_or_insert_default();
+        if written.get(&name) == Some(&digest) {
+            return Ok(Published::Unchanged);
         }
         if self.each.take(&node.name, Instant::now()).is_err() {
-            return Ok(Settled::No);
+            return Ok(Published::Later);
         }
         while let Err(wait) = self.fleet.take(&(), Instant::now()) {
             tokio::time::sleep(wait).await;
@@ -162,8 +185,8 @@ impl OpenReports {
         {
             Ok(_) => {
                 figures.count_output(Output::ReportWritten);
-                self.written.insert(name, digest);
-                Ok(Settled::Yes)
+                written.insert(name, digest);
+                Ok(Published::Written)
             }
             Err(error) => {
                 figures.count_output(Output::Failed);

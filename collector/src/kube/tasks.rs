@@ -31,7 +31,7 @@ pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine) {
     let ground = Ground {
         clients: cluster.clients.clone(),
         fence: cluster.fence.clone(),
-        directory: Arc::clone(&cluster.directory) as _,
+        directory: Arc::clone(&cluster.directory),
         engine: engine.clone(),
         identity: cluster.settings.identity.clone(),
         profile,

@@ -23,7 +23,7 @@ use crate::snapshot::Node;
 use crate::snapshot::NodeState;
 
 /// Bytes of a message: some lines of `kubectl describe node`.
-const MAX_MESSAGE: usize = 512;
+pub const MAX_MESSAGE: usize = 512;
 
 /// Rules or files that a message names.
 const MAX_NAMED: usize = 4;
@@ -154,22 +154,27 @@ pub fn wanted(node: &Node) -> [Wanted; 3] {
     })
 }
 
-/// Those that differ from what the node object has.
+/// Those that differ from what the node object has. `ours` is what we last wanted there: a status that
+/// has not changed since then keeps its time, whatever others did to the object.
 #[must_use]
-pub fn due(wanted: &[Wanted], present: &[Present], now: Moment) -> Vec<Due> {
+pub fn due(wanted: &[Wanted], present: &[Present], ours: &[Present], now: Moment) -> Vec<Due> {
+    let of = |list: &[Present], wanted: &Wanted| {
+        let with_it = list.iter().find(|it| it.kind == wanted.kind);
+        with_it.filter(|it| it.status == Some(wanted.status)).and_then(|it| it.since)
+    };
     let due = wanted.iter().filter_map(|wanted| {
-        let old = present.iter().find(|it| it.kind == wanted.kind);
-        let Some(old) = old else {
-            let transition = Some(Transition { from: None, from_since: None });
-            return Some(Due { wanted: wanted.clone(), since: now, transition });
+        let since = of(ours, wanted).or_else(|| of(present, wanted)).unwrap_or(now);
+        let due = |transition| Some(Due { wanted: wanted.clone(), since, transition });
+        let Some(old) = present.iter().find(|it| it.kind == wanted.kind) else {
+            return due(Some(Transition { from: None, from_since: None }));
         };
         if old.status != Some(wanted.status) {
-            let transition = Some(Transition { from: old.status, from_since: old.since });
-            return Some(Due { wanted: wanted.clone(), since: now, transition });
+            return due(Some(Transition { from: old.status, from_since: old.since }));
         }
-        let same = old.reason == wanted.reason && old.message == wanted.message;
-        let since = old.since.unwrap_or(now);
-        (!same).then(|| Due { wanted: wanted.clone(), since, transition: None })
+        let same = old.reason == wanted.reason
+            && old.message == wanted.message
+            && old.since == Some(since);
+        if same { None } else { due(None) }
     });
     due.collect()
 }

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::Resource;
 use kube::api::ObjectMeta;
+use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
 use palisade_report::bound::clean;
@@ -16,6 +18,10 @@ use palisade_report::wire::PREFIX;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::kube::conditions::wanted::Kind;
+use crate::kube::conditions::wanted::MAX_MESSAGE;
+use crate::kube::conditions::wanted::Present;
+use crate::kube::conditions::wanted::Status as Word;
 use crate::snapshot::ClusterNode;
 use crate::snapshot::Ready;
 use crate::snapshot::Scheduling;
@@ -71,10 +77,26 @@ struct Status {
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Condition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    last_transition_time: Option<String>,
+}
+
+/// The conditions of ours that a node object has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worn {
+    /// `metadata.uid`.
+    pub uid: NodeUid,
+    /// Kept as long as they are the same, so that comparing pointers tells a change.
+    pub conditions: Arc<[Present]>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -118,6 +140,14 @@ impl Resource for NodeObject {
 }
 
 impl NodeObject {
+    /// Which conditions of ours it has, whoever wrote them last; `None` as with [`Self::member`].
+    pub(super) fn worn(&self) -> Option<(NodeName, Worn)> {
+        let name: NodeName = self.metadata.name.as_ref()?.parse().ok()?;
+        let uid: NodeUid = self.metadata.uid.as_ref()?.parse().ok()?;
+        let conditions = self.status.conditions.iter().filter_map(present).collect();
+        Some((name, Worn { uid, conditions }))
+    }
+
     /// What is kept of it; sets of labels that are in `shared` are not kept twice. `None` if it has
     /// no usable name or UID, which no API server lets happen.
     pub(super) fn member(
@@ -171,6 +201,23 @@ impl NodeObject {
         };
         Some((name, Arc::new(member)))
     }
+}
+
+fn present(condition: &Condition) -> Option<Present> {
+    let Condition { kind, status, reason, message, last_transition_time } = condition;
+    // One that is longer than ours can be stays different from ours when it is cut.
+    let cut = |text: &str| text.chars().take(MAX_MESSAGE + 1).collect();
+    let kind = Kind::ALL.into_iter().find(|it| it.as_str() == kind)?;
+    let since = last_transition_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
+    Some(Present {
+        kind,
+        status: [Word::False, Word::True, Word::Unknown]
+            .into_iter()
+            .find(|word| word.as_str() == status),
+        reason: cut(reason),
+        message: cut(message),
+        since: since.map(|time| Moment::from_unix(time.as_second())),
+    })
 }
 
 fn word(text: &str) -> Option<Arc<str>> {

@@ -130,7 +130,7 @@ fn only_what_differs_is_due_and_time_stands_still_with_the_status() {
         finding("file.shadow", Verdict::Pass, Severity::High, ""),
     ]);
     let wanted = wanted(&node);
-    let first = due(&wanted, &[], NOW);
+    let first = due(&wanted, &[], &[], NOW);
     assert_eq!(first.len(), 3);
     assert!(first.iter().all(|it| it.transition.is_some_and(|it| it.from.is_none())));
     let present: Vec<Present> = wanted
@@ -143,21 +143,35 @@ fn only_what_differs_is_due_and_time_stands_still_with_the_status() {
             since: Some(NOW),
         })
         .collect();
-    assert_eq!(due(&wanted, &present, NOW.plus(60)), []);
+    assert_eq!(due(&wanted, &present, &[], NOW.plus(60)), []);
 
     // Another message: written, and since when stays.
     let mut other = present.clone();
     other[0].message = "older words".to_owned();
     let later = NOW.plus(60);
-    let words = due(&wanted, &other, later);
+    let words = due(&wanted, &other, &[], later);
     assert_eq!(words, [Due { wanted: wanted[0].clone(), since: NOW, transition: None }]);
 
     // Another status, also one that nobody knows: a transition.
     for status in [Some(Status::False), Some(Status::Unknown), None] {
         let mut other = present.clone();
         other[0].status = status;
-        let turned = due(&wanted, &other, later);
+        let turned = due(&wanted, &other, &[], later);
         let transition = Some(Transition { from: status, from_since: Some(NOW) });
         assert_eq!(turned, [Due { wanted: wanted[0].clone(), since: later, transition }]);
+    }
+
+    // Taken away, turned or dated otherwise by somebody: since when is what it was.
+    let ours = present.clone();
+    let back = Due { wanted: wanted[0].clone(), since: NOW, transition: None };
+    let mut turned = present.clone();
+    turned[0].status = Some(Status::False);
+    turned[0].since = Some(later);
+    let mut dated = present.clone();
+    dated[0].since = Some(later);
+    for altered in [&present[1..], &turned, &dated] {
+        let due = due(&wanted, altered, &ours, later);
+        let due: Vec<_> = due.into_iter().map(|it| Due { transition: None, ..it }).collect();
+        assert_eq!(due, std::slice::from_ref(&back));
     }
 }
