@@ -2,6 +2,7 @@
 
 mod captured;
 mod cluster;
+mod conditions;
 mod deployed;
 mod durable;
 mod faults;

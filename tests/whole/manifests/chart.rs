@@ -18,7 +18,7 @@ use super::render::overlay;
 const GENERATED: &str = "# Written by `make golden` from the kustomize tree; edit that.\n";
 
 /// Components that add objects, or a part that the chart's template puts in.
-const ADDING: &[&str] = &["durable-store", "monitoring", "node-conditions", "open-reports"];
+const ADDING: &[&str] = &["durable-store", "monitoring", "open-reports"];
 
 /// A digest of an image, for its shape.
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -172,17 +172,21 @@ fn the_chart_renders_what_kustomize_renders() {
         ("durable-store", "store.persistent=true"),
         ("external-certificate", "externalCertificate=true"),
         ("monitoring", "monitoring=true"),
-        ("node-conditions", "nodeConditions=true"),
         ("open-reports", "openReports=true"),
         ("reboot", "reboot=true"),
         ("selinux", "selinux=true"),
         ("standby", "standby=true"),
+        ("without-node-conditions", "nodeConditions=false"),
     ] {
         same(component, &chart(&[value]), &combined("kubeadm", &[component]));
     }
     // Two that change the same list.
-    let both = chart(&["nodeConditions=true", "openReports=true"]);
-    same("both outputs", &both, &combined("kubeadm", &["node-conditions", "open-reports"]));
+    let both = chart(&["nodeConditions=false", "openReports=true"]);
+    same(
+        "other outputs",
+        &both,
+        &combined("kubeadm", &["open-reports", "without-node-conditions"]),
+    );
 }
 
 #[test]

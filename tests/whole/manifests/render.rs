@@ -21,11 +21,11 @@ pub(super) const COMPONENTS: &[&str] = &[
     "durable-store",
     "external-certificate",
     "monitoring",
-    "node-conditions",
     "open-reports",
     "reboot",
     "selinux",
     "standby",
+    "without-node-conditions",
 ];
 
 /// Objects by `Kind/name`.

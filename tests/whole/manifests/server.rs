@@ -61,11 +61,14 @@ fn takes_everything(cluster: &ControlPlane) {
             ]
         })
         .collect();
-    let outputs = ["monitoring", "node-conditions", "open-reports", "selinux"];
+    let outputs = ["monitoring", "open-reports", "selinux"];
     for (name, components) in [
         ("outputs and a standby", [outputs.as_slice(), &["standby"]].concat()),
         ("outputs and a volume", [outputs.as_slice(), &["durable-store"]].concat()),
-        ("another's certificate and a rebooter", vec!["external-certificate", "reboot"]),
+        (
+            "another's certificate and a rebooter",
+            vec!["external-certificate", "reboot", "without-node-conditions"],
+        ),
     ] {
         renderings.push((name.to_owned(), render::combined_text("kubeadm", &components)));
     }
