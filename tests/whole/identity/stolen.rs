@@ -123,6 +123,18 @@ fn a_stolen_node_token_is_good_for_its_own_node_and_nothing_else() {
             let ask = async || bench.beat(&tokens[at], node).await;
             bench.until("what is gone is refused, though it was known", ask, gone(status)).await;
         }
+        // That is said faster than the rest follows, which would pass for a change of an attack.
+        let remade = bench.cluster.get("/api/v1/nodes/worker-4")["metadata"]["uid"].clone();
+        let ask = async || bench.get(&viewer, "/v1/nodes").await;
+        let settled = |heard: &Heard| {
+            let nodes = heard.json();
+            let find = |name: &str| {
+                let nodes = nodes["nodes"].as_array().into_iter().flatten();
+                nodes.cloned().find(|node| node["name"] == name).unwrap_or_default()
+            };
+            find("worker-3")["cluster"].is_null() && find("worker-4")["uid"] == remade
+        };
+        bench.until("what was deleted is seen", ask, settled).await;
         // What follows changes nothing that people see.
         let before = picture(&bench, &viewer).await;
         let mut table = table(&bench, &victims);
