@@ -1,5 +1,5 @@
 //! Thousands of nodes in a cluster: enrolment, what quiet costs the API server, another leader, and a
-//! tenth of the nodes that goes. `make test` takes a thousand, `make scale` five thousand.
+//! tenth of the nodes that goes. `make test` takes three hundred, `make scale` five thousand.
 //!
 //! Nodes are KWOK's, agents are simulated and each has a token of its own, bound to its pod.
 
@@ -27,9 +27,9 @@ use serde_json::json;
 
 const CONFIGURATIONS: usize = 5;
 
-/// As many as `PALISADE_NODES` says, else a thousand: a tenth of them goes at the end.
+/// As many as `PALISADE_NODES` says, else three hundred: a tenth of them goes at the end.
 fn fleet_size() -> usize {
-    std::env::var("PALISADE_NODES").map_or(1_000, |number| number.parse().expect("PALISADE_NODES"))
+    std::env::var("PALISADE_NODES").map_or(300, |number| number.parse().expect("PALISADE_NODES"))
 }
 
 /// Rounds of talk until a collector that paces its uploads has everything.
