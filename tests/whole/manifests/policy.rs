@@ -102,6 +102,13 @@ fn confines_node_writes(cluster: &ControlPlane) {
                 { "key": "evil", "effect": "NoExecute" },
             ] } }),
         ),
+        (
+            "a taint of its own that evicts past budgets",
+            json!({ "spec": { "taints": [
+                { "key": "foreign", "effect": "NoSchedule" },
+                { "key": "palisade.dev/pending", "effect": "NoExecute" },
+            ] } }),
+        ),
         ("another machine", json!({ "spec": { "providerID": "x" } })),
         (
             "cordon with a label",
