@@ -65,6 +65,8 @@ pub fn definition() -> CustomResourceDefinition {
 #[x_kube(
     validation = Rule::new("!has(self.approval) || self.approval.digest == self.digest")
         .message("an approval is for the reasons that were approved: other reasons need another"),
+    validation = Rule::new("!has(self.override) || self.override.digest == self.digest")
+        .message("an override is for the reasons that it was given for: other reasons need another"),
     validation = Rule::new("self.reasons == oldSelf.reasons || self.digest != oldSelf.digest")
         .message("other reasons have another digest"),
 )]
@@ -171,6 +173,11 @@ pub struct Override {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub gates: Vec<String>,
+    /// The digest of the reasons that it was given for.
+    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"), length(max = 71))]
+    pub digest: String,
+    /// After this it passes no gate any more.
+    pub until: Time,
 }
 
 /// Whether a request goes on.

@@ -84,14 +84,17 @@ fn a_reboot_is_asked_for_by_one_and_approved_by_another() {
     let stale = format!("sha256:{}", "1".repeat(64));
     says(&anna, Call::merge(&one, &approval("anna", &stale)), 422, "other reasons need another");
     anna.must(Call::merge(&one, &approval("anna", &digest)));
-    let gates =
-        json!({ "by": "anna", "at": "2026-01-01T00:00:00Z", "reason": "x", "gates": ["window"] });
-    refused(
-        &anna,
-        "an override",
-        Call::merge(&one, &json!({ "spec": { "override": gates } })),
-        policy,
-    );
+    let gates = |digest: &str| {
+        let at = "2026-01-01T00:00:00Z";
+        let gates = ["window"];
+        json!({ "spec": { "override": {
+            "by": "anna", "at": at, "until": at, "reason": "x", "gates": gates, "digest": digest,
+        } } })
+    };
+    refused(&anna, "an override", Call::merge(&one, &gates(&digest)), policy);
+    let admin = cluster.api();
+    let other = "for the reasons that it was given for";
+    says(admin, Call::merge(&one, &gates(&stale)), 422, other);
     let reasons = json!([{ "source": "request", "kind": "manual", "subject": "else" }]);
     says(
         &olga,
