@@ -223,6 +223,9 @@ fn values_reach_the_objects() {
     let pod = &objects["Deployment/palisade-collector"]["spec"]["template"]["spec"];
     let collector = &pod["containers"][0]["image"];
     assert_eq!(*collector, format!("registry.example/team/palisade-collector@{DIGEST}"));
+    let admitted = &objects["PodTemplate/palisade-images"]["template"]["spec"]["containers"];
+    assert_eq!(admitted[0]["image"], "registry.example/team/palisade-agent:v9");
+    assert_eq!(admitted[1]["image"], *collector);
     assert_eq!(pod["nodeSelector"]["role"], "infra");
     assert!(pod.to_string().contains(r#"{"name":"PALISADE_INTERVAL","value":"30"}"#), "{pod}");
     let claim = &objects["PersistentVolumeClaim/palisade-collector"]["spec"];

@@ -174,6 +174,22 @@ fn images_are_those_of_this_version() {
 }
 
 #[test]
+fn the_images_that_are_admitted_are_those_that_run() {
+    let mirrored = render::keyed(&render::mirrored_text("kubeadm", "m.example/x", "sha256:0"));
+    let all = render::everything().iter().map(|(name, objects)| (name.as_str(), objects));
+    for (name, objects) in all.chain([("mirrored", &mirrored)]) {
+        let template = &objects["PodTemplate/palisade-images"]["template"]["spec"];
+        let admitted: Vec<_> =
+            list(&template["containers"]).iter().map(|it| string(&it["image"])).collect();
+        for (pod, admitted) in pods(objects).iter().zip(admitted) {
+            for container in list(&pod["containers"]) {
+                assert_eq!(container["image"], admitted, "{name}: {}", container["name"]);
+            }
+        }
+    }
+}
+
+#[test]
 fn the_binaries_understand_their_arguments() {
     use palisade_collector::settings::Raw;
     use palisade_collector::settings::Settings;

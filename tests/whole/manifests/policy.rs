@@ -191,6 +191,11 @@ const WRONG_AGENTS: &[(&str, Change)] = &[
         host["readOnly"] = false.into();
         host["recursiveReadOnly"] = "Disabled".into();
     }),
+    ("a host with mounts that stay writable", |pod| {
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().expect("mounts");
+        let host = mounts.iter_mut().find(|mount| mount["name"] == "host").expect("the host");
+        host.as_object_mut().expect("a mount").remove("recursiveReadOnly");
+    }),
     ("a host in the rebooter", |pod| {
         let mounts = pod["spec"]["containers"][1]["volumeMounts"].as_array_mut();
         let mount = json!({ "name": "host", "mountPath": "/host", "readOnly": true });
@@ -206,6 +211,9 @@ const WRONG_AGENTS: &[(&str, Change)] = &[
     ("another verb", |pod| pod["spec"]["containers"][0]["args"][0] = "scan".into()),
     ("no verb", |pod| pod["spec"]["containers"][0]["args"] = json!([])),
     ("another image", |pod| pod["spec"]["containers"][0]["image"] = "busybox".into()),
+    ("another registry's image", |pod| {
+        pod["spec"]["containers"][0]["image"] = "evil.example/palisade-agent:0.1.0".into();
+    }),
     ("an image that ends alike", |pod| {
         pod["spec"]["containers"][0]["image"] = "evil/not-palisade-agent:1".into();
     }),
@@ -277,10 +285,7 @@ fn admits_only_its_own_pods(cluster: &ControlPlane) {
             change(&mut pod);
             refused(api, what, Call::post(PODS, &pod), "palisade-pod-shapes");
         }
-        let mut mirrored = right.clone();
-        mirrored["spec"]["containers"][0]["image"] =
-            format!("registry.example:5000/team/{name}@sha256:{}", "0".repeat(64)).into();
-        api.must(Call::post(PODS, &mirrored));
+        refused(api, "a mirror", Call::post(PODS, &mirrored(right, name)), "palisade-pod-shapes");
     }
     // Nothing is added to a pod that runs, and nobody gets into it.
     let mut running = pod(cluster, "daemonset", "palisade-agent");
@@ -297,10 +302,57 @@ fn admits_only_its_own_pods(cluster: &ControlPlane) {
     }
 }
 
+const MIRROR: &str = "registry.example:5000/team";
+
+/// The pod with its images of a mirror.
+fn mirrored(mut pod: Value, name: &str) -> Value {
+    let image = format!("{MIRROR}/{name}@sha256:{}", "0".repeat(64));
+    for container in pod["spec"]["containers"].as_array_mut().expect("containers") {
+        container["image"] = image.clone().into();
+    }
+    pod
+}
+
+/// Whoever names a mirror for the images of both workloads names it for the policy.
+fn mirror_admits_its_images(cluster: &ControlPlane) {
+    let api = cluster.api();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let right = ["agent", "collector"].map(|it| format!("palisade-{it}"));
+    let mut pods = Vec::new();
+    for (name, resource) in right.iter().zip(["daemonset", "deployment"]) {
+        let mut pod = pod(cluster, resource, name);
+        // Another of its name runs already.
+        pod["metadata"]["name"] = "mirrored".into();
+        pods.push((name, pod));
+    }
+    let before = render::overlay_text("kubeadm");
+    cluster.apply(&render::mirrored_text("kubeadm", MIRROR, &digest));
+    for (name, before) in &pods {
+        let call = || Call::post(PODS, &mirrored(before.clone(), name));
+        wait::until("the policy follows its parameter", IN_FORCE_WITHIN, || {
+            let answer = api.send(call()).map_err(|error| error.to_string())?;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            if answer.status.is_success() { Ok(()) } else { Err(text) }
+        });
+        refused(api, "no mirror", Call::post(PODS, before), "palisade-pod-shapes");
+    }
+    cluster.apply(&before);
+    wait::until("the policy follows its parameter back", IN_FORCE_WITHIN, || {
+        let answers = pods.iter().map(|(_, pod)| api.send(Call::post(PODS, pod)));
+        let answers = answers.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        if answers.iter().all(|it| it.status.is_success()) {
+            Ok(())
+        } else {
+            Err("not yet".to_owned())
+        }
+    });
+}
+
 fn guards(cluster: &ControlPlane) {
     guarded(cluster);
     confines_node_writes(cluster);
     admits_only_its_own_pods(cluster);
+    mirror_admits_its_images(cluster);
 }
 
 #[test]

@@ -61,15 +61,19 @@ pub(super) fn combined(platform: &str, components: &[&str]) -> Objects {
 
 /// The same as text.
 pub(super) fn combined_text(platform: &str, components: &[&str]) -> String {
+    let list: String = components.iter().map(|it| format!("  - ../components/{it}\n")).collect();
+    let list = if list.is_empty() { String::new() } else { format!("components:\n{list}") };
+    on_top(&format!("resources:\n  - ../overlays/{platform}\n{list}"))
+}
+
+/// What a kustomization beside the overlays renders.
+fn on_top(text: &str) -> String {
     // kustomize takes relative paths only, and no directory above another's.
     let directory = Directory::new("kustomization");
     let copy = directory.path().join("manifests");
     copy_tree(&manifests(), &copy);
     let top = copy.join("top");
     fs::create_dir(&top).expect("make the top directory");
-    let list: String = components.iter().map(|it| format!("  - ../components/{it}\n")).collect();
-    let list = if list.is_empty() { String::new() } else { format!("components:\n{list}") };
-    let text = format!("resources:\n  - ../overlays/{platform}\n{list}");
     fs::write(top.join("kustomization.yaml"), text).expect("write a kustomization");
     kustomize(&top)
 }
@@ -86,6 +90,16 @@ pub(super) fn everything() -> &'static [(String, Objects)] {
         all
     });
     &ALL
+}
+
+/// A platform with images of a mirror, as a person would write it.
+pub(super) fn mirrored_text(platform: &str, registry: &str, digest: &str) -> String {
+    let images: String = ["palisade-agent", "palisade-collector"]
+        .map(|name| {
+            format!("  - name: {name}\n    newName: {registry}/{name}\n    digest: {digest}\n")
+        })
+        .concat();
+    on_top(&format!("resources:\n  - ../overlays/{platform}\nimages:\n{images}"))
 }
 
 fn copy_tree(from: &Path, to: &Path) {
