@@ -129,8 +129,8 @@ fn a_stolen_node_token_is_good_for_its_own_node_and_nothing_else() {
         let settled = |heard: &Heard| {
             let nodes = heard.json();
             let find = |name: &str| {
-                let nodes = nodes["nodes"].as_array().into_iter().flatten();
-                nodes.cloned().find(|node| node["name"] == name).unwrap_or_default()
+                let mut nodes = nodes["nodes"].as_array().into_iter().flatten();
+                nodes.find(|node| node["name"] == name).cloned().unwrap_or_default()
             };
             find("worker-3")["cluster"].is_null() && find("worker-4")["uid"] == remade
         };
