@@ -35,12 +35,13 @@ const LEADS_WITHIN: Duration = Duration::from_secs(120);
 const LAST_LINES: usize = 10;
 
 /// Kinds that tell what is allowed and what exists; workloads and their network are left out.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "ClusterRole",
     "ClusterRoleBinding",
     "ConfigMap",
     "CustomResourceDefinition",
     "Namespace",
+    "PodTemplate",
     "Role",
     "RoleBinding",
     "Secret",
