@@ -27,7 +27,7 @@ built := target/$(host_target)
 static := $(built)/agent/palisade-agent
 # PROFILE=dev takes the collector that the tests use; without it, the one that is shipped.
 static_collector := $(built)/$(if $(filter dev,$(PROFILE)),debug,release)/palisade-collector
-pure := palisade-report palisade-rules palisade-inspect
+pure := palisade-report palisade-rules palisade-inspect palisade-plan
 
 help: ## Show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -15,11 +15,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rules", &["palisade-report"]),
     ("agent/inspect", &["palisade-report"]),
     ("agent", &["palisade-report", "palisade-rules", "palisade-inspect"]),
+    ("collector/plan", &["palisade-report"]),
     ("collector", &["palisade-report", "palisade-rules"]),
 ];
 
 /// Crates that see no I/O and no clock.
-const PURE: &[&str] = &["report", "rules", "agent/inspect"];
+const PURE: &[&str] = &["report", "rules", "agent/inspect", "collector/plan"];
 
 /// What a pure crate must not depend on.
 const IMPURE: &[&str] =

@@ -1,0 +1,108 @@
+//! What is seen of one node while its request is carried out: the second input of a step.
+//!
+//! Everything here is a fact that the shell read since the step before, or that it could not read
+//! it. A fact that is missing holds the request where it is.
+
+use palisade_report::Moment;
+use palisade_report::grant::GrantId;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::fleet::Known;
+use crate::fleet::Node;
+use crate::gate::Blocker;
+use crate::request::Answer;
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// The node of this UID. `Known(None)`: it was deleted, or its name belongs to another UID.
+    pub node: Known<Option<Node>>,
+    /// What is left of the drain; only read while one goes on or just before a grant.
+    pub drain: Known<DrainSeen>,
+    /// The Lease of the node that tools share.
+    pub lease: Known<LeaseSeen>,
+    /// What the node said of a grant, newest last.
+    pub answers: Vec<GrantAnswer>,
+    /// Whether a count of all requests, made after the claim was written, allows the claim; only read
+    /// in state Claimed.
+    pub count: Known<Count>,
+    /// Gates that would be shut for a grant of this very node right now, by the same policy as plans.
+    pub gates: Vec<Blocker>,
+    /// How long the phases of its pool take, as learned.
+    pub usual: Usual,
+    /// Whether what comes from the API server, and the leadership, are young enough to act upon.
+    pub fresh: bool,
+    /// Epoch of this leader.
+    pub epoch: u64,
+    /// A fresh random id for the next grant, should one be given.
+    pub next_grant: GrantId,
+}
+
+/// What is left of a drain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainSeen {
+    /// Pods that must go and are still there, in words with their cause: `default/web-1: budget
+    /// default/web allows 0`. Empty: nothing that a drain takes is left.
+    pub left: Vec<String>,
+    /// Persistent volumes that pods which must go use.
+    pub volumes: Vec<String>,
+    /// Volumes of the record that are still attached.
+    pub attached: Vec<String>,
+    /// The disruption budget or pod that stops it altogether, in words: an eviction that the API
+    /// server refused for good, or a dry run that failed.
+    pub stuck: Vec<String>,
+}
+
+/// The Lease of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeaseSeen {
+    /// Nobody holds it, or its holder's time is over.
+    Free,
+    /// We hold it.
+    Ours,
+    /// Somebody else does.
+    Other {
+        /// `spec.holderIdentity`.
+        holder: String,
+    },
+    /// This cluster shares none.
+    Unused,
+}
+
+/// A word of the node about a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantAnswer {
+    /// Which grant.
+    pub id: GrantId,
+    /// What of it.
+    pub answer: Answer,
+    /// When it arrived.
+    pub at: Moment,
+}
+
+/// What a count of all requests says of a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Count {
+    /// No cap is exceeded.
+    Within,
+    /// This cap is: whoever finds that withdraws.
+    Above(Blocker),
+}
+
+/// How long the phases of a pool usually take, in seconds; what is not known yet is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usual {
+    /// 95th percentile of drains.
+    pub drain_p95: Option<u32>,
+    /// 95th percentile from grant to the first word of the new boot.
+    pub reboot_p95: Option<u32>,
+    /// 99th percentile of the same.
+    pub reboot_p99: Option<u32>,
+}
