@@ -9,6 +9,7 @@ pub mod chain;
 pub mod clock;
 pub mod engine;
 pub mod figures;
+pub mod grants;
 pub mod http;
 pub mod judge;
 pub mod kube;

@@ -132,6 +132,7 @@ impl Collector {
                 let own = kube::Own {
                     tls: tls.clone(),
                     figures: Arc::clone(&app.figures),
+                    offers: Arc::clone(&app.offers),
                     clock: SystemClock::start(),
                     profile: judge.rules().name().to_owned(),
                 };

@@ -41,6 +41,7 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::figures::Figures;
+use crate::grants::OfferBook;
 use crate::http::Call;
 use crate::http::limits::Buckets;
 use crate::http::limits::Connections;
@@ -63,6 +64,8 @@ use intake::Sender;
 pub struct App {
     /// Counts of the HTTP side.
     pub figures: Arc<Figures>,
+    /// Grants that may be handed out, and what nodes said of them.
+    pub offers: Arc<OfferBook>,
     /// Bounds.
     pub limits: Limits,
     service: RwLock<Service>,
@@ -118,6 +121,7 @@ impl App {
     pub fn new(limits: Limits) -> Self {
         Self {
             figures: Arc::default(),
+            offers: Arc::default(),
             service: RwLock::new(Service::Loading),
             standing: RwLock::new(None),
             watchers: Arc::new(Semaphore::new(limits.watchers)),

@@ -19,6 +19,7 @@ use super::nodes::Directory;
 use super::review::ApiReviewer;
 use crate::clock::SystemClock;
 use crate::figures::Figures;
+use crate::grants::OfferBook;
 use crate::settings::KubernetesSettings;
 use crate::tls::Tls;
 
@@ -46,6 +47,8 @@ pub struct Own {
     pub tls: Option<Arc<Tls>>,
     /// What it counts.
     pub figures: Arc<Figures>,
+    /// Grants that may be handed out.
+    pub offers: Arc<OfferBook>,
     /// Wall time.
     pub clock: SystemClock,
     /// Name of the profile by which it judges.
@@ -96,7 +99,7 @@ impl Cluster {
     /// Who keeps the certificate, unless it comes from files.
     #[must_use]
     pub fn keeper(&self, role: Role) -> Option<Keeper> {
-        let Own { tls, figures, clock, profile: _ } = self.own.clone();
+        let Own { tls, figures, offers: _, clock, profile: _ } = self.own.clone();
         let (places, tls) = (Places::of(&self.settings)?, tls?);
         let client = self.clients.acting.clone();
         Some(Keeper::new(client, places, tls, figures, Arc::new(clock), role))

@@ -27,7 +27,7 @@ pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine) {
     if let Some(keeper) = cluster.keeper(Role::Lead(engine.clone())) {
         tasks.spawn(keeper.run());
     }
-    let Own { tls: _, figures, clock, profile } = cluster.own.clone();
+    let Own { tls: _, figures, offers: _, clock, profile } = cluster.own.clone();
     let ground = Ground {
         clients: cluster.clients.clone(),
         fence: cluster.fence.clone(),
