@@ -14,7 +14,9 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, reason = "pure: data in, data out")]
 
+pub mod drain;
 pub mod fleet;
 pub mod gate;
+pub mod plan;
 pub mod request;
 pub mod seen;
