@@ -20,3 +20,4 @@ pub mod gate;
 pub mod plan;
 pub mod request;
 pub mod seen;
+pub mod step;

@@ -58,6 +58,9 @@ pub struct Wish {
     pub overriding: Option<Override>,
     /// Whether it goes on.
     pub intent: Intent,
+    /// That a person has looked at what waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
 }
 
 /// One reason for a reboot.
@@ -116,6 +119,19 @@ pub enum Intent {
     Cancel,
 }
 
+/// The word of a person that ends a wait for a person: a quarantine, a node that did not return, a
+/// back-off. In a cluster `spec.release`, standalone a call of the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When. It counts only for a state that was entered before: nothing is released in advance.
+    pub at: Moment,
+}
+
 /// How far a request has come; written only by the collector that leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -132,8 +148,14 @@ pub struct Progress {
     pub placement: Placement,
     /// What it waits for, most important first.
     pub blockers: Vec<Blocker>,
+    /// The boot that ran when the node was claimed: another one without a grant is nobody's plan.
+    #[serde(default)]
+    pub boot_at_claim: Option<BootId>,
     /// Whether the node took pods before our cordon; `None` until that was looked at.
     pub before: Option<Schedulability>,
+    /// The marker of a request that is gone, whose cordon this one found and undoes.
+    #[serde(default)]
+    pub adopts: Option<String>,
     /// The drain.
     pub drain: Drain,
     /// The last permission that was given, and what became of it.
@@ -144,6 +166,9 @@ pub struct Progress {
     pub proofs: BTreeMap<Proof, String>,
     /// Since when all proofs hold; the soak time counts from here.
     pub sound_since: Option<Moment>,
+    /// How often all proofs held and then one did not any more.
+    #[serde(default)]
+    pub relapses: u32,
     /// How often a drain was rolled back.
     pub rollbacks: u32,
     /// Where a roll-back leads when everything is restored.
@@ -213,6 +238,8 @@ pub struct GrantRecord {
     pub id: GrantId,
     /// The boot that it may end.
     pub boot: BootId,
+    /// The report that the decision was based on.
+    pub report: Digest,
     /// The kernel that should run afterwards, where that could be told.
     pub expected_kernel: Option<String>,
     /// When it was decided.
@@ -222,6 +249,9 @@ pub struct GrantRecord {
     pub void_after: Moment,
     /// What the node said of it.
     pub answer: Option<Answer>,
+    /// When that arrived.
+    #[serde(default)]
+    pub answered_at: Option<Moment>,
 }
 
 /// What a node said of a grant.
@@ -279,7 +309,9 @@ pub enum AfterRollback {
     /// It is tried again later.
     #[default]
     Backoff,
-    /// It ends, because somebody wanted that.
+    /// It is looked at anew: nothing failed, but what the claim was based on is no longer so.
+    Reconsider,
+    /// It ends, because somebody wanted that, or because nothing asks for the reboot any more.
     Cancelled,
 }
 
@@ -297,8 +329,20 @@ pub struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
+    /// The claim was withdrawn: a cap, a gate or another tool.
+    Withdrawn,
+    /// The cordon could not be set in time.
+    CordonFailed,
     /// The drain did not end in time.
     DrainFailed,
+    /// The window ended before the drain.
+    Overrun,
+    /// What the claim was based on changed: other reasons, another boot.
+    Changed,
+    /// Nothing asks for the reboot any more.
+    ReasonGone,
+    /// It was called off after the permission was given, which is too late.
+    TooLateToCancel,
     /// The node was not ready in time after its boot.
     NotReadyAfterBoot,
     /// The boot did not end the reasons.
@@ -307,6 +351,8 @@ pub enum FaultKind {
     KernelOlder,
     /// The proofs come and go.
     Flapping,
+    /// Whether the boot brought what it should could not be told in time.
+    Unproven,
     /// The node said that it acts, and kept running.
     RebootCommandFailed,
     /// Somebody uncordoned the node again and again.

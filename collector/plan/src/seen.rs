@@ -3,6 +3,7 @@
 //! Everything here is a fact that the shell read since the step before, or that it could not read
 //! it. A fact that is missing holds the request where it is.
 
+use palisade_report::BootId;
 use palisade_report::Moment;
 use palisade_report::grant::GrantId;
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use crate::fleet::Known;
 use crate::fleet::Node;
 use crate::gate::Blocker;
 use crate::request::Answer;
+use crate::request::Schedulability;
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +32,25 @@ pub struct Seen {
     pub count: Known<Count>,
     /// Gates that would be shut for a grant of this very node right now, by the same policy as plans.
     pub gates: Vec<Blocker>,
+    /// What the kubelet says of its boot.
+    pub kubelet: Known<Kubelet>,
+    /// Who wrote `spec.unschedulable` of the node last, where `managedFields` tells and it was not us.
+    pub unschedulable_by: Option<String>,
+    /// What is written beside our marker about the time before the cordon; for a marker whose request
+    /// is gone.
+    pub marked_before: Option<Schedulability>,
+    /// Seconds that the shutdown of this node may take by itself: the grace period of its kubelet,
+    /// or the longest delay that logind grants; 0 where neither is known.
+    pub shutdown_grace_secs: u32,
     /// How long the phases of its pool take, as learned.
     pub usual: Usual,
     /// Whether what comes from the API server, and the leadership, are young enough to act upon.
     pub fresh: bool,
     /// Epoch of this leader.
     pub epoch: u64,
+    /// Since when this process leads, on the same clock as `now`, which does not jump meanwhile: a
+    /// leader knows only for its own time what was handed out and who kept silent.
+    pub leading_since: Moment,
     /// A fresh random id for the next grant, should one be given.
     pub next_grant: GrantId,
 }
@@ -71,6 +86,17 @@ pub enum LeaseSeen {
     },
     /// This cluster shares none.
     Unused,
+}
+
+/// The kubelet of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kubelet {
+    /// There is none: palisade runs without a cluster.
+    Unused,
+    /// The boot that it last reported (`status.nodeInfo.bootID`), which it does after it and the
+    /// container runtime have started; `None` as long as it names none.
+    Speaks(Option<BootId>),
 }
 
 /// A word of the node about a grant.
