@@ -18,6 +18,8 @@ pub mod drain;
 pub mod fleet;
 pub mod gate;
 pub mod plan;
+pub mod policy;
 pub mod request;
 pub mod seen;
 pub mod step;
+pub mod window;
