@@ -10,8 +10,38 @@
 //! Nothing is evicted here. A pod is its UID: a namesake or a replacement is another pod. Nothing is ever
 //! deleted by force, because that may run a pod of a StatefulSet twice.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::Serialize;
+
+pub use self::answer::Answer;
+pub use self::answer::Reply;
+pub use self::answer::Status;
+pub use self::answer::interpret;
+pub use self::budget::Batch;
+pub use self::budget::Outlook;
+pub use self::budget::impossible_budgets;
+pub use self::budget::is_impossible;
+pub use self::budget::simulate;
+pub use self::capacity::homeless;
+pub use self::class::WISH_BLOCK;
+pub use self::class::WISH_EVICT;
+pub use self::class::WISH_SKIP;
+pub use self::class::WISH_WAIT;
+pub use self::class::classify;
+pub use self::evict::Draining;
+pub use self::evict::Round;
+pub use self::evict::next_evictions;
+pub use self::left::Returns;
+pub use self::left::left;
+
+mod answer;
+mod budget;
+mod capacity;
+mod class;
+mod evict;
+mod left;
 
 /// What a drain does with a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,4 +109,27 @@ pub struct Eviction {
     pub uid: String,
     /// `deleteOptions.gracePeriodSeconds`; the pod's own without it.
     pub grace_secs: Option<i64>,
+}
+
+impl fmt::Display for Awaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Terminating => "terminating",
+            Self::Protected => "protected, waited for until it ends",
+            Self::Wish => "waited for until it ends, as its owner wants",
+        })
+    }
+}
+
+impl fmt::Display for Blocking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unmanaged => f.write_str("no controller would start it elsewhere"),
+            Self::EmptyDir => f.write_str("its emptyDir would be lost"),
+            Self::OwnerUnknown(why) => {
+                write!(f, "whether its DaemonSet exists cannot be told: {why}")
+            }
+            Self::Wish(word) => write!(f, "its annotation says {word:?}"),
+        }
+    }
 }
