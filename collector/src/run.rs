@@ -304,8 +304,11 @@ fn load(settings: &Settings, judge: Arc<ProfileJudge>) -> Result<(Running, Loade
     let epoch =
         store.epoch().map_err(|error| RunError::Engine(crate::engine::StartError::Load(error)))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let engine_settings =
-        EngineSettings { interval: settings.interval, ..EngineSettings::default() };
+    let engine_settings = EngineSettings {
+        interval: settings.interval,
+        silent_after: settings.silent_after,
+        ..EngineSettings::default()
+    };
     let profile = Arc::clone(judge.rules());
     let (engine, thread) = Engine::start(store, engine_settings, judge, Arc::clone(&clock))
         .map_err(RunError::Engine)?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use palisade_report::wire::DEFAULT_INTERVAL_SECS;
 
+use crate::engine::DEFAULT_SILENT_AFTER_SECS;
 use crate::http::limits::Limits;
 
 mod kubernetes;
@@ -30,6 +31,9 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 
 /// Seconds that an interval may have: below it a fleet floods, above it silence is noticed late.
 const INTERVAL_BOUNDS: std::ops::RangeInclusive<u64> = 1..=3600;
+
+/// Seconds after which a node may be called silent: beyond a day, nobody would learn of it.
+const SILENT_AFTER_BOUNDS: std::ops::RangeInclusive<u64> = 1..=86_400;
 
 /// How often token and certificate files are looked at again.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
@@ -73,6 +77,10 @@ pub struct Raw {
     /// Seconds between two heartbeats of an agent [default: 60]
     #[arg(long, env = "PALISADE_INTERVAL", value_name = "SECONDS")]
     pub interval: Option<u64>,
+    /// Seconds without a heartbeat after which a node is silent, never before the third that is
+    /// missing [default: 300]
+    #[arg(long, env = "PALISADE_SILENT_AFTER", value_name = "SECONDS")]
+    pub silent_after: Option<u64>,
     /// Connections in all [default: 10000]
     #[arg(long, env = "PALISADE_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
@@ -104,6 +112,8 @@ pub struct Settings {
     pub waivers: Option<PathBuf>,
     /// Between two heartbeats of one agent.
     pub interval: Duration,
+    /// Without a heartbeat for so long, and for three intervals, a node is silent.
+    pub silent_after: Duration,
     /// Bounds on everything from the network.
     pub limits: Limits,
     /// How often token and certificate files are looked at again.
@@ -187,6 +197,12 @@ pub enum InvalidSettings {
         /// What was given, in seconds.
         got: u64,
     },
+    /// Outside of what makes sense.
+    #[error("--silent-after must be between 1 and 86400 seconds, got {got}")]
+    SilentAfter {
+        /// What was given, in seconds.
+        got: u64,
+    },
     /// A limit of zero would refuse everything.
     #[error("{flag} must be at least 1")]
     ZeroLimit {
@@ -207,6 +223,7 @@ impl Settings {
             profile: None,
             waivers: None,
             interval: Duration::from_secs(DEFAULT_INTERVAL_SECS),
+            silent_after: Duration::from_secs(DEFAULT_SILENT_AFTER_SECS),
             limits: Limits::default(),
             reload_every: RELOAD_EVERY,
             kubernetes: None,
@@ -229,6 +246,7 @@ impl TryFrom<Raw> for Settings {
             profile,
             waivers,
             interval,
+            silent_after,
             max_connections,
             max_unproven_per_address,
             queries_per_second,
@@ -248,6 +266,10 @@ impl TryFrom<Raw> for Settings {
         if !INTERVAL_BOUNDS.contains(&interval) {
             return Err(InvalidSettings::Interval { got: interval });
         }
+        let silent_after = silent_after.unwrap_or(DEFAULT_SILENT_AFTER_SECS);
+        if !SILENT_AFTER_BOUNDS.contains(&silent_after) {
+            return Err(InvalidSettings::SilentAfter { got: silent_after });
+        }
         let mut limits = Limits::default();
         set(&mut limits.connections, max_connections, 0, "--max-connections")?;
         let flag = "--max-unproven-per-address";
@@ -262,6 +284,7 @@ impl TryFrom<Raw> for Settings {
             profile,
             waivers,
             interval: Duration::from_secs(interval),
+            silent_after: Duration::from_secs(silent_after),
             limits,
             ..Self::new(listen, state_dir.ok_or(InvalidSettings::StateDir)?)
         })
@@ -343,5 +366,12 @@ mod tests {
         assert!(Settings::try_from(Raw::default()).is_err());
         assert!(Settings::try_from(Raw { interval: Some(0), ..raw() }).is_err());
         assert!(Settings::try_from(Raw { max_connections: Some(0), ..raw() }).is_err());
+        for secs in [0, 86_401] {
+            let refused = Settings::try_from(Raw { silent_after: Some(secs), ..raw() });
+            assert_eq!(refused.unwrap_err(), InvalidSettings::SilentAfter { got: secs });
+        }
+        let short = Settings::try_from(Raw { silent_after: Some(10), ..raw() }).unwrap();
+        assert_eq!(short.silent_after, Duration::from_secs(10));
+        assert_eq!(Settings::try_from(raw()).unwrap().silent_after, Duration::from_secs(300));
     }
 }

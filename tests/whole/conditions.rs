@@ -74,10 +74,15 @@ impl Bench {
     }
 
     fn collector(&self, state: &str, more: &[&str]) -> Collector {
+        self.collector_every("60", state, more)
+    }
+
+    /// The same with another interval, in seconds.
+    fn collector_every(&self, interval: &str, state: &str, more: &[&str]) -> Collector {
         let path = |name: &str| self.files.path().join(name);
         let profile = path("profile.yaml");
         let profile = profile.to_str().expect("UTF-8");
-        let own = ["--interval", "60", "--lease-seconds", "6", "--profile", profile];
+        let own = ["--interval", interval, "--lease-seconds", "6", "--profile", profile];
         let collector =
             self.cluster.collector("collector-0", &path(state), &[&own[..], more].concat());
         assert_eq!(self.cluster.leading(&[&collector]), collector.address);
@@ -111,10 +116,15 @@ impl Bench {
         found.cloned().unwrap_or(Value::Null)
     }
 
+    /// What a node is said to be: reboot, certificate and drift.
+    fn conditions(&self, node: &str) -> [Value; 3] {
+        [REBOOT, CERTIFICATE, DRIFT].map(|kind| self.condition(node, kind))
+    }
+
     /// Waits until a node has these statuses of reboot, certificate and drift, and returns them.
     fn until(&self, what: &str, node: &str, statuses: [&str; 3]) -> [Value; 3] {
         wait::until(what, WITHIN, || {
-            let is = [REBOOT, CERTIFICATE, DRIFT].map(|kind| self.condition(node, kind));
+            let is = self.conditions(node);
             let fits = is.iter().zip(statuses).all(|(is, status)| is["status"] == status);
             if fits { Ok(is) } else { Err(is) }
         })

@@ -22,6 +22,9 @@ use crate::snapshot::NodeState;
 pub struct EngineSettings {
     /// Time between two heartbeats of a node.
     pub interval: Duration,
+    /// Time without a word after which a node is called silent, however short its interval; three
+    /// intervals at least.
+    pub silent_after: Duration,
     /// Nodes that may be known at once, gone ones not counted.
     pub max_nodes: usize,
     /// Sections never seen before that one node may bring within an hour.
@@ -35,10 +38,15 @@ pub struct EngineSettings {
     pub max_audit: i64,
 }
 
+/// A node is never called silent before so many seconds unless told otherwise: a drained machine
+/// that reboots is back within them.
+pub const DEFAULT_SILENT_AFTER_SECS: u64 = 300;
+
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(palisade_report::wire::DEFAULT_INTERVAL_SECS),
+            silent_after: Duration::from_secs(DEFAULT_SILENT_AFTER_SECS),
             max_nodes: 120_000,
             max_new_sections_per_hour: 64,
             max_uploads: 20,

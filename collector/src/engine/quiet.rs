@@ -1,6 +1,7 @@
 //! Fresh, late, silent: what the passing of time means for a node, and what is done each turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_report::NodeName;
 
@@ -13,10 +14,6 @@ use crate::snapshot::Node;
 use crate::snapshot::NodeState;
 use crate::snapshot::Readiness;
 use crate::store::Write;
-
-/// A node is never called silent before so much time, however short its interval: a drained
-/// machine that reboots is back within it.
-const SILENT_AFTER_MS: i64 = 300_000;
 
 /// Time between two writes of when nodes were heard. Lost without harm.
 const FLUSH_SEEN_EVERY_MS: i64 = 30_000;
@@ -77,9 +74,10 @@ impl Core {
         if !state.is_live() {
             return;
         }
-        let interval_ms = i64::try_from(self.settings.interval.as_millis()).unwrap_or(i64::MAX);
+        let in_ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let interval_ms = in_ms(self.settings.interval);
         let late_ms = interval_ms.saturating_mul(2);
-        let silent_ms = interval_ms.saturating_mul(3).max(SILENT_AFTER_MS);
+        let silent_ms = interval_ms.saturating_mul(3).max(in_ms(self.settings.silent_after));
         // After a restart nobody can be blamed for what this process has not listened to.
         let judged_from_ms = self.started_ms.saturating_add(late_ms);
         let quiet_ms = now.ms.saturating_sub(known.seen_ms);

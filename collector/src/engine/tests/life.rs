@@ -108,6 +108,24 @@ fn quiet_nodes_become_late_then_silent_and_come_back() {
 }
 
 #[test]
+fn a_node_may_be_called_silent_earlier_and_never_before_three_intervals() {
+    for (interval, silent_after, at) in [(60, 240, 240), (60, 10, 180), (5, 20, 20)] {
+        let scratch = Scratch::new();
+        let settings = EngineSettings {
+            interval: std::time::Duration::from_secs(interval),
+            silent_after: std::time::Duration::from_secs(silent_after),
+            ..EngineSettings::default()
+        };
+        let mut bench = Bench::with(&scratch, clock(), settings, "rule");
+        bench.report(&mut TestNode::new("a", &bad("k")));
+        bench.advance(at - 1);
+        assert_eq!(bench.node("a").state, NodeState::Late, "{interval} {silent_after}");
+        bench.advance(1);
+        assert_eq!(bench.node("a").state, NodeState::Silent, "{interval} {silent_after}");
+    }
+}
+
+#[test]
 fn the_history_keeps_its_newest_entries() {
     let scratch = Scratch::new();
     let settings = EngineSettings { max_history: 5, ..EngineSettings::default() };
