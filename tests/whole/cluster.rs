@@ -14,7 +14,7 @@ use palisade_tests::cluster::api::Call;
 use palisade_tests::wait;
 
 /// Set in the process that is going to be killed.
-const TO_BE_KILLED: &str = "PALISADE_TO_BE_KILLED";
+pub(crate) const TO_BE_KILLED: &str = "PALISADE_TO_BE_KILLED";
 
 /// Far more than anything here takes.
 const WITHIN: Duration = Duration::from_secs(120);

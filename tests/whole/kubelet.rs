@@ -19,6 +19,8 @@ use palisade_tests::image;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::cluster::TO_BE_KILLED;
+
 /// Where the collector of these tests is in the cluster; kube-proxy leads from here to its pod.
 const SERVICE: &str = "10.96.7.43";
 /// What a person shows.
@@ -196,10 +198,8 @@ fn the_shipped_images_run_as_pods_and_report_this_host() {
     assert!(unknown.is_empty(), "sections that could not be read: {unknown:#?}");
 }
 
-/// Run by the test below in a process of its own, which is then killed.
-#[test]
-#[ignore = "leaves everything behind; started and killed by the test that cleans up"]
-fn leave_a_running_pod_behind() {
+/// Leaves a running pod behind, once this process is killed.
+fn leave_a_running_pod_behind() -> ! {
     let control_plane = ControlPlane::start();
     let kubelet = node(&control_plane, "kubelet-killed");
     let pod = json!({
@@ -218,17 +218,24 @@ fn leave_a_running_pod_behind() {
 
 #[test]
 fn a_killed_run_poisons_neither_the_next_nor_the_machine() {
+    if std::env::var_os(TO_BE_KILLED).is_some() {
+        leave_a_running_pod_behind();
+    }
     let _alone = alone();
-    let mut killed = Command::new(std::env::current_exe().expect("the path of this test"))
-        .args(["--exact", "kubelet::leave_a_running_pod_behind", "--ignored", "--nocapture"])
+    let mut killed = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "--nocapture", "--test-threads=1"])
+        .arg("kubelet::a_killed_run_poisons_neither_the_next_nor_the_machine")
+        .env(TO_BE_KILLED, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("start a test of this binary");
+        .expect("run this test again");
     let stdout = BufReader::new(killed.stdout.take().expect("a piped stdout"));
-    let ready = stdout.lines().map_while(Result::ok).any(|line| line == "a pod is left behind");
-    killed.kill().expect("kill a test");
-    killed.wait().expect("wait for a test");
+    // The harness may have begun the line with the test's name.
+    let ready =
+        stdout.lines().map_while(Result::ok).any(|line| line.ends_with("a pod is left behind"));
+    killed.kill().expect("kill the other test");
+    killed.wait().expect("wait for the other test");
     assert!(ready, "it ended before its pod ran");
     assert!(!leftovers().is_empty(), "the killed test left nothing, so this one shows nothing");
 
