@@ -10,9 +10,7 @@ use palisade_report::Why;
 use palisade_report::WhyKind;
 use palisade_tests::cluster::ControlPlane;
 use palisade_tests::cluster::api::Call;
-use palisade_tests::cluster::installation::AGENT;
 use palisade_tests::cluster::installation::COLLECTOR;
-use palisade_tests::cluster::installation::NAMESPACE;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet;
 use palisade_tests::fleet::Node;
@@ -92,15 +90,10 @@ impl Bench {
     /// Agents on nodes of their own, each with its report and the token of its pod.
     fn agents(&self, reports: &[Report]) -> Vec<Node> {
         let mut agents = fleet::nodes(reports, reports.len());
-        for agent in &mut agents {
+        for agent in &agents {
             self.cluster.node(&agent.name);
-            let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
-            let made = self.cluster.api().must(Call::post(pods, &pod(&agent.name)));
-            let uid = made["metadata"]["uid"].as_str().expect("a UID").to_owned();
-            let pod = palisade_tests::cluster::BoundPod { name: agent.name.clone(), uid };
-            let token = self.cluster.token(NAMESPACE, AGENT, "palisade", 7200, Some(&pod));
-            agent.token = Some(token);
         }
+        self.cluster.equip(&mut agents);
         agents
     }
 
@@ -181,30 +174,6 @@ impl Bench {
             if renewals >= goal { Ok(()) } else { Err(renewals) }
         });
     }
-}
-
-/// As much of an agent's pod as the admission policy of the manifests wants to see.
-fn pod(node: &str) -> Value {
-    json!({
-        "metadata": { "name": node, "labels": { "app.kubernetes.io/name": AGENT } },
-        "spec": {
-            "nodeName": node,
-            "serviceAccountName": AGENT,
-            "automountServiceAccountToken": false,
-            "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } },
-            "tolerations": [{ "operator": "Exists" }],
-            "containers": [{
-                "name": "inspect",
-                "image": "palisade-agent:0.1.0",
-                "args": ["run"],
-                "securityContext": {
-                    "allowPrivilegeEscalation": false,
-                    "readOnlyRootFilesystem": true,
-                    "capabilities": { "drop": ["ALL"] },
-                },
-            }],
-        },
-    })
 }
 
 /// What an agent reports of such a machine.

@@ -10,10 +10,7 @@ use std::time::Instant;
 use hyper::StatusCode;
 use palisade_report::Digest;
 use palisade_tests::cluster::ControlPlane;
-use palisade_tests::cluster::api::Call;
-use palisade_tests::cluster::installation::AGENT;
 use palisade_tests::cluster::installation::COLLECTOR;
-use palisade_tests::cluster::installation::NAMESPACE;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet;
 use palisade_tests::fleet::Node;
@@ -23,7 +20,6 @@ use palisade_tests::http::Client;
 use palisade_tests::wait;
 use palisade_tests::worker;
 use serde_json::Value;
-use serde_json::json;
 
 const CONFIGURATIONS: usize = 5;
 
@@ -76,30 +72,8 @@ impl Scene {
         for (agent, name) in agents.iter_mut().zip(names) {
             agent.name.clone_from(name);
         }
-        let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
-        let calls: Vec<_> = names.iter().map(|node| Call::post(&pods, &pod(node))).collect();
-        let uids: Vec<_> =
-            self.all(&calls).iter().map(|made| text(&made["metadata"]["uid"])).collect();
-        let tokens = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{AGENT}/token");
-        let calls: Vec<_> = names
-            .iter()
-            .zip(&uids)
-            .map(|(node, uid)| Call::post(&tokens, &token_request(node, uid)))
-            .collect();
-        for (agent, made) in agents.iter_mut().zip(self.all(&calls)) {
-            agent.token = Some(text(&made["status"]["token"]));
-        }
+        self.cluster.equip(&mut agents);
         agents
-    }
-
-    /// Sends them all; each must succeed.
-    fn all(&self, calls: &[Call]) -> Vec<Value> {
-        let answers = self.cluster.api().send_all(calls);
-        let checked = answers.into_iter().map(|answer| {
-            assert!(answer.status.is_success(), "{} {}", answer.status, answer.text());
-            answer.json()
-        });
-        checked.collect()
     }
 
     fn settle(&self, server: &Server, agents: Vec<Node>) -> (Vec<Node>, Talk) {
@@ -145,35 +119,6 @@ impl Scene {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
-}
-
-fn pod(node: &str) -> Value {
-    json!({
-        "metadata": { "name": node, "labels": { "app.kubernetes.io/name": AGENT } },
-        "spec": {
-            "nodeName": node,
-            "serviceAccountName": AGENT,
-            "automountServiceAccountToken": false,
-            "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } },
-            "tolerations": [{ "operator": "Exists" }],
-            // As much of the manifests' shape as their admission policy wants to see.
-            "containers": [{
-                "name": "inspect",
-                "image": "palisade-agent:0.1.0",
-                "args": ["run"],
-                "securityContext": {
-                    "allowPrivilegeEscalation": false,
-                    "readOnlyRootFilesystem": true,
-                    "capabilities": { "drop": ["ALL"] },
-                },
-            }],
-        },
-    })
-}
-
-fn token_request(pod: &str, uid: &str) -> Value {
-    let bound = json!({ "apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid });
-    json!({ "spec": { "audiences": ["palisade"], "expirationSeconds": 3600, "boundObjectRef": bound } })
 }
 
 fn expected(agents: &[Node]) -> BTreeMap<String, String> {

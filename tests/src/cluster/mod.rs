@@ -14,6 +14,7 @@ pub mod api;
 mod base64;
 pub mod components;
 pub mod control_plane;
+mod equipped;
 pub mod forward;
 pub mod installation;
 mod kubeconfig;

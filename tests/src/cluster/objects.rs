@@ -159,7 +159,7 @@ fn token(request: &Value) -> String {
     request["status"]["token"].as_str().expect("a token").to_owned()
 }
 
-fn bound(pod: &Value) -> BoundPod {
+pub(super) fn bound(pod: &Value) -> BoundPod {
     let name = pod["metadata"]["name"].as_str().expect("a name").to_owned();
     BoundPod { name, uid: uid(pod) }
 }
