@@ -7,6 +7,8 @@ use std::fmt;
 use std::time::Instant;
 
 use palisade_inspect::Host;
+use palisade_inspect::ReadError;
+use palisade_report::WhyKind;
 
 /// What an inspection reads under one deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +68,18 @@ impl Area {
             Self::Certificates => "certificates",
             Self::Files => "files",
         }
+    }
+}
+
+/// Fails once the deadline of an area has passed.
+pub(crate) fn in_time(deadline: Option<Instant>, path: &str) -> Result<(), ReadError> {
+    match deadline {
+        Some(deadline) if Instant::now() >= deadline => Err(ReadError::failed(
+            path,
+            WhyKind::OutOfTime,
+            "the area's time was used up before this could be read",
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -32,12 +32,13 @@ use palisade_inspect::Metadata;
 use palisade_inspect::Nature;
 use palisade_inspect::ReadError;
 use palisade_inspect::host::Entry;
-use palisade_report::WhyKind;
 use palisade_report::section::sockets::Protocol;
 
 pub use identity::Identity;
 use kernel_fs::KernelFs;
 pub use locate::Way;
+
+use crate::subject;
 
 /// A host below one directory.
 ///
@@ -134,14 +135,7 @@ impl Tree {
 
     /// Fails once the deadline has passed.
     fn in_time(&self, path: &str) -> Result<(), ReadError> {
-        match self.deadline.get() {
-            Some(deadline) if Instant::now() >= deadline => Err(ReadError::failed(
-                path,
-                WhyKind::OutOfTime,
-                "the area's time was used up before this could be read",
-            )),
-            Some(_) | None => Ok(()),
-        }
+        subject::in_time(self.deadline.get(), path)
     }
 }
 

@@ -45,6 +45,7 @@ use super::wire::Questions;
 use super::wire::Record;
 use super::wire::kind;
 use crate::memo::Ask;
+use crate::subject;
 use crate::subject::Area;
 use crate::subject::Subject;
 
@@ -426,14 +427,7 @@ impl Remote {
     }
 
     fn in_time(&self, path: &str) -> Result<(), ReadError> {
-        match self.deadline.get() {
-            Some(deadline) if Instant::now() >= deadline => Err(ReadError::failed(
-                path,
-                WhyKind::OutOfTime,
-                "the area's time was used up before this could be read",
-            )),
-            Some(_) | None => Ok(()),
-        }
+        subject::in_time(self.deadline.get(), path)
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use nix::sys::stat::SFlag;
 use palisade_inspect::FileKind;
 use palisade_inspect::host::EntryKind;
+use palisade_report::WhyKind;
 
 use super::*;
 
