@@ -148,6 +148,9 @@ pub struct Progress {
     pub placement: Placement,
     /// What it waits for, most important first.
     pub blockers: Vec<Blocker>,
+    /// When those were written last: their words may change with every look, a record may not.
+    #[serde(default)]
+    pub blockers_at: Option<Moment>,
     /// The boot that ran when the node was claimed: another one without a grant is nobody's plan.
     #[serde(default)]
     pub boot_at_claim: Option<BootId>,

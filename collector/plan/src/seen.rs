@@ -21,7 +21,8 @@ use crate::request::Schedulability;
 pub struct Seen {
     /// The node of this UID. `Known(None)`: it was deleted, or its name belongs to another UID.
     pub node: Known<Option<Node>>,
-    /// What is left of the drain; only read while one goes on or just before a grant.
+    /// What is left of the drain; only read in states Draining and Granted, where nothing is handed
+    /// out without it.
     pub drain: Known<DrainSeen>,
     /// The Lease of the node that tools share.
     pub lease: Known<LeaseSeen>,

@@ -11,17 +11,46 @@
 //! any state whose node is gone ──> NodeGone
 //! ```
 //!
-//! `step` is called again and again with what is persisted and what is seen. It answers with one of
+//! [`step`] is called again and again with what is persisted and what is seen. It answers with one of
 //! two things, never both: a next record to be persisted, or effects of the record that is persisted.
 //! So an effect never comes before its record, a repeated effect is the same effect, and whoever stops
 //! in between is followed by somebody who comes to the same answer.
 
+mod boot;
+mod claim;
+mod cordon;
+mod deadline;
+mod draining;
+mod grant;
+mod restore;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod verify;
+mod waiting;
+
 use palisade_report::Moment;
 use palisade_report::grant::GrantId;
 
+pub use self::claim::ClaimError;
+pub use self::claim::claim;
+pub use self::claim::judged;
+pub use self::claim::refreshed;
+pub use self::claim::requested;
+pub use self::deadline::alert_of;
+pub use self::grant::MARGIN_SECS;
+pub use self::grant::OFFER_SECS;
+pub use self::grant::SILENT_SECS;
+pub use self::turn::REQUESTED;
+use self::turn::Turn;
+use self::turn::act;
+use crate::fleet::Known;
+use crate::policy::Pool;
 use crate::request::GrantRecord;
 use crate::request::Request;
 use crate::request::Schedulability;
+use crate::request::State;
+use crate::seen::Seen;
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,4 +107,55 @@ pub enum Effect {
     Forget(GrantId),
     /// Write the end into the audit, then take the finalizer away and delete the record.
     Delete,
+}
+
+/// What comes next for `request`, when this is what is seen of its node.
+pub fn step(request: &Request, seen: &Seen, pool: &Pool, now: Moment) -> Step {
+    let turn = Turn { request, seen, pool, now };
+    let progress = &request.progress;
+    // Who may be mistaken about the cluster, or leads no more, hands nothing out and touches nothing.
+    if !seen.fresh || progress.epoch > seen.epoch {
+        return act(progress.grant.as_ref().map(|grant| Effect::Forget(grant.id)));
+    }
+    let next = decide(turn);
+    match next {
+        Step::Persist(_) => next,
+        Step::Do(_) | Step::Wait => {
+            let alerts = deadline::alerts(request, pool, now);
+            if alerts == progress.alerts { next } else { turn.record(|_| {}) }
+        }
+    }
+}
+
+fn decide(turn: Turn<'_>) -> Step {
+    let state = turn.progress().state;
+    if state.is_terminal() {
+        return restore::ended(turn);
+    }
+    let node = match &turn.seen.node {
+        Known::Known(Some(node)) if node.uid == turn.request.uid => node,
+        Known::Known(None) => return turn.enter(State::NodeGone, |_| {}),
+        // Another node says nothing about this one, and one that cannot be read neither.
+        Known::Known(Some(_)) | Known::Unknown(_) => return Step::Wait,
+    };
+    // Whoever led before must find the record changed before it is acted upon.
+    if state.holds_slot() && turn.progress().epoch < turn.seen.epoch {
+        return turn.record(|_| {});
+    }
+    match state {
+        State::Needed | State::Blocked | State::Ready => waiting::waiting(turn, node),
+        State::Claimed => claim::claimed(turn, node),
+        State::Cordoning => cordon::cordoning(turn, node),
+        State::Draining => draining::draining(turn, node),
+        State::Granted => grant::granted(turn, node),
+        State::Rebooting => boot::rebooting(turn, node),
+        State::Booted => boot::booted(turn, node),
+        State::Verifying => verify::verifying(turn, node),
+        State::Uncordoning => restore::uncordoning(turn, node),
+        State::RollingBack => restore::rolling_back(turn, node),
+        State::Backoff => waiting::backoff(turn, node),
+        State::NotReturned => boot::not_returned(turn, node),
+        State::Quarantined => restore::quarantined(turn),
+        State::Done | State::NodeGone | State::Cancelled => restore::ended(turn),
+    }
 }

@@ -1,0 +1,91 @@
+//! Uncordoning, RollingBack and what has ended: the node first, then its Lease, then the place.
+
+use crate::fleet::Known;
+use crate::fleet::Node;
+use crate::request::AfterRollback;
+use crate::request::Schedulability;
+use crate::request::State;
+use crate::seen::LeaseSeen;
+use crate::step::Effect;
+use crate::step::Step;
+use crate::step::turn::Turn;
+use crate::step::turn::act;
+
+/// Uncordoning.
+pub(super) fn uncordoning(turn: Turn<'_>, node: &Node) -> Step {
+    if let Some(step) = own_traces(turn, node) {
+        return step;
+    }
+    turn.enter(State::Done, |progress| {
+        progress.failure = None;
+        progress.rollbacks = 0;
+    })
+}
+
+/// RollingBack. It is only entered when no grant can be in use.
+pub(super) fn rolling_back(turn: Turn<'_>, node: &Node) -> Step {
+    if let Some(step) = own_traces(turn, node) {
+        return step;
+    }
+    let blockers = turn.progress().blockers.clone();
+    match turn.progress().then {
+        AfterRollback::Backoff => turn.enter(State::Backoff, |progress| {
+            progress.rollbacks = progress.rollbacks.saturating_add(1);
+            progress.blockers = blockers;
+        }),
+        AfterRollback::Reconsider => turn.enter(State::Needed, |progress| {
+            progress.blockers = blockers;
+        }),
+        AfterRollback::Cancelled => turn.enter(State::Cancelled, |_| {}),
+    }
+}
+
+/// Takes back what is ours on the node, then the Lease; `None` when nothing of it is left. What bears
+/// no marker of ours is not ours, whoever may have set it.
+fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
+    let grant = turn.progress().grant.as_ref().filter(|_| turn.progress().boot.is_none());
+    let forget = grant.map(|grant| Effect::Forget(grant.id));
+    if let Some(marker) = turn.marker(&node.cordon) {
+        // Without a record of it, it stays as it is found: cordoned.
+        let before = turn.progress().before.or(turn.seen.marked_before);
+        let restore = before.unwrap_or(Schedulability::Unschedulable);
+        // A person who cordoned it after us wants it cordoned.
+        let restore = match turn.seen.unschedulable_by {
+            Some(_) => Schedulability::Unschedulable,
+            None => restore,
+        };
+        let uncordon = Effect::Uncordon { marker: marker.to_owned(), restore };
+        return Some(turn.hold(forget.into_iter().chain([uncordon])));
+    }
+    match &turn.seen.lease {
+        Known::Known(LeaseSeen::Ours) => {
+            Some(act(forget.into_iter().chain([Effect::ReleaseLease])))
+        }
+        Known::Known(LeaseSeen::Free | LeaseSeen::Other { .. } | LeaseSeen::Unused) => None,
+        Known::Unknown(_) => Some(act(forget)),
+    }
+}
+
+/// Quarantined: place and cordon stay until a person releases them.
+pub(super) fn quarantined(turn: Turn<'_>) -> Step {
+    if turn.is_released() {
+        return turn.enter(State::RollingBack, |progress| progress.then = AfterRollback::Cancelled);
+    }
+    turn.hold([])
+}
+
+/// Done, Cancelled and NodeGone: the record may go when nothing of ours is left.
+pub(super) fn ended(turn: Turn<'_>) -> Step {
+    let node = turn.seen.node.known().and_then(Option::as_ref);
+    let node = node.filter(|node| node.uid == turn.request.uid);
+    // Late, from a write that had been given up: undone like any other.
+    if let Some(marker) = node.and_then(|node| turn.marker(&node.cordon)) {
+        let restore = turn.progress().before.unwrap_or(Schedulability::Unschedulable);
+        return act([Effect::Uncordon { marker: marker.to_owned(), restore }]);
+    }
+    let release = match turn.seen.lease.known() {
+        Some(LeaseSeen::Ours) | None => Some(Effect::ReleaseLease),
+        Some(LeaseSeen::Free | LeaseSeen::Other { .. } | LeaseSeen::Unused) => None,
+    };
+    act(release.into_iter().chain([Effect::Delete]))
+}
