@@ -19,10 +19,41 @@ use palisade_report::Moment;
 use palisade_report::NodeUid;
 use serde::Serialize;
 
+use crate::fleet::Fleet;
 use crate::fleet::Role;
 use crate::gate::Blocker;
 use crate::gate::Gate;
+use crate::policy::Policy;
 use crate::request::State;
+
+pub use self::check::count;
+pub use self::check::grant_gates;
+pub use self::explain::explain;
+pub use self::gates::AGENT_SILENT_SECS;
+pub use self::learned::usual;
+pub use self::pass::is_single;
+
+use self::census::Census;
+use self::choose::Choice;
+use self::choose::choose;
+use self::eta::foresee;
+use self::need::Wants;
+use self::pass::Candidate;
+use self::pass::Pass;
+use self::pool::shut;
+
+mod census;
+mod check;
+mod choose;
+mod control_plane;
+mod eta;
+mod explain;
+mod gates;
+mod learned;
+mod need;
+mod pass;
+mod pool;
+mod wave;
 
 /// What may happen at one moment.
 #[must_use]
@@ -108,4 +139,92 @@ pub struct GateView {
     /// When it may open by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_check: Option<Moment>,
+}
+
+/// What may happen now.
+///
+/// A node is started only if every gate is open and its pods are known; one whose turn it is and whose
+/// pods nobody has read is in [`Plan::ask`].
+pub fn plan(fleet: &Fleet, policy: &Policy, now: Moment) -> Plan {
+    let mut pass = Pass::of(fleet, policy, now);
+    choose(&mut pass);
+    foresee(&mut pass);
+    let digest = digest(&pass);
+    let chosen = |choice| {
+        let those = pass.candidates.iter().filter(move |candidate| candidate.choice == choice);
+        those.map(|candidate| candidate.member.uid.clone()).collect()
+    };
+    let (start, ask) = (chosen(Choice::Start), chosen(Choice::Ask));
+    let order = pass.candidates.iter().map(|candidate| candidate.member.uid.clone()).collect();
+    let places = places(pass);
+    Plan { at: now, policy: policy.digest, places, order, start, ask, digest }
+}
+
+/// The place of each node.
+fn places(pass: Pass<'_>) -> BTreeMap<NodeUid, Place> {
+    let Pass { census, pools, candidates, now, .. } = pass;
+    let mut places = quiet_places(&census, &pools, now);
+    for (position, candidate) in candidates.into_iter().enumerate() {
+        let Candidate { member, shut, choice, eta, .. } = candidate;
+        let Some(place) = places.get_mut(member.uid) else { continue };
+        place.verdict = match choice {
+            Choice::Start => Verdict::Start,
+            Choice::Ask | Choice::Waits => Verdict::Waits,
+        };
+        place.blockers = shut.blockers;
+        place.blockers.truncate(MAX_BLOCKERS);
+        place.position = u32::try_from(position).ok();
+        place.eta = eta;
+    }
+    places
+}
+
+/// Places of nodes as if none of them wanted to go.
+fn quiet_places(
+    census: &Census<'_>,
+    pools: &[pool::PoolView<'_>],
+    now: Moment,
+) -> BTreeMap<NodeUid, Place> {
+    let mut zones: BTreeMap<&str, Arc<str>> = BTreeMap::new();
+    let mut places = Vec::with_capacity(census.members.len());
+    for member in &census.members {
+        let Some(view) = pools.get(member.pool) else { continue };
+        let zone = zones.entry(member.zone).or_insert_with(|| Arc::from(member.zone));
+        let (verdict, blockers) = match (member.flight, Wants::of(member, view.pool, now)) {
+            (Some(state), _) => {
+                let request = member.request.map(|request| request.progress.blockers.clone());
+                (Verdict::InFlight(state), request.unwrap_or_default())
+            }
+            (None, Wants::Unknown(why)) => {
+                let blocker = shut(Gate::NeedUnknown, why.to_owned(), now, None);
+                (Verdict::Unknown, vec![blocker])
+            }
+            (None, Wants::Nothing | Wants::Reboot(_)) => (Verdict::NotNeeded, Vec::new()),
+        };
+        let place = Place {
+            pool: Arc::clone(&view.name),
+            zone: Arc::clone(zone),
+            role: member.role,
+            verdict,
+            blockers,
+            position: None,
+            eta: None,
+        };
+        places.push((member.uid.clone(), place));
+    }
+    // Sorted already, so that this builds the tree in one go.
+    places.into_iter().collect()
+}
+
+/// What a plan is recognised by.
+fn digest(pass: &Pass<'_>) -> Digest {
+    let mut bytes = Vec::from(*pass.policy.digest.as_bytes());
+    for candidate in &pass.candidates {
+        bytes.extend_from_slice(candidate.member.uid.as_str().as_bytes());
+        // No UID contains a zero byte, so two different lists never give the same bytes.
+        bytes.push(0);
+        bytes.extend_from_slice(candidate.wanted.digest.as_bytes());
+        bytes.push(u8::from(candidate.choice == Choice::Start));
+    }
+    Digest::of(&bytes)
 }
