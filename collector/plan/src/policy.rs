@@ -29,6 +29,9 @@ pub use self::gates::Comparison;
 pub use self::gates::PendingAlerts;
 pub use self::gates::PodGate;
 pub use self::gates::PodScope;
+pub use self::language::API_VERSION;
+pub use self::language::KIND;
+pub use self::language::PolicyError;
 pub use self::pool::Assumed;
 pub use self::pool::Backoff;
 pub use self::pool::Canary;
@@ -40,19 +43,29 @@ pub use self::pool::Pool;
 pub use self::pool::RebootMethod;
 pub use self::pool::TopologyCap;
 pub use self::pool::Waves;
+pub use self::section::Problem;
 pub use self::selector::Operator;
 pub use self::selector::Requirement;
 pub use self::selector::Selector;
+pub use self::tree::MAX_POLICY;
 
 mod amount;
 mod cluster;
 mod drain;
 mod gates;
+mod language;
 mod pool;
+pub mod schema;
+mod section;
 mod selector;
+mod tree;
 
 /// The name of the pool of nodes that no pool of a policy selects. No other pool may have it.
 pub const UNMATCHED: &str = "default";
+
+/// The policy that is in force without another, with every field and what it means: what people
+/// copy. It reboots nothing.
+pub const DEFAULT_TEXT: &str = include_str!("../data/default.yaml");
 
 /// A policy in full: every default is filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

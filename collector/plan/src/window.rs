@@ -156,6 +156,15 @@ impl Windows {
         }
     }
 
+    /// The longest stretch for which the windows of one zone are open without a break, on a day on
+    /// which clocks are left alone; `None` if they never shut, or if there are none.
+    #[must_use]
+    pub fn longest_secs(&self) -> Option<i64> {
+        let longest: Option<Vec<i64>> =
+            self.weeks.iter().map(|(_, week)| week.longest_secs()).collect();
+        longest?.into_iter().max()
+    }
+
     /// Windows that clocks skip altogether between `from` and `until`, oldest first.
     #[must_use]
     pub fn skipped(&self, from: Moment, until: Moment) -> Vec<Skipped> {

@@ -73,6 +73,19 @@ impl Week {
         }
     }
 
+    /// The longest part, over the end of the week too; `None` if that is all of it.
+    pub(super) fn longest_secs(&self) -> Option<i64> {
+        let length = |part: &Part| part.end - part.start;
+        let longest = self.0.iter().map(length).max().unwrap_or_default();
+        let around = match (self.0.first(), self.0.last()) {
+            (Some(first), Some(last)) if first.start == 0 && last.end == WEEK_SECS => {
+                length(first) + length(last)
+            }
+            (Some(_) | None, Some(_) | None) => 0,
+        };
+        (longest < WEEK_SECS).then_some(longest.max(around))
+    }
+
     /// Whether wall time is inside at this moment.
     pub(super) fn is_open(&self, zone: &Zone, at: Moment) -> bool {
         let Some(offset) = zone.offset(at) else { return false };
