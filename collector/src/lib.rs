@@ -14,6 +14,7 @@ pub mod http;
 pub mod judge;
 pub mod kube;
 mod listen;
+pub mod planned;
 pub mod run;
 pub mod settings;
 pub mod snapshot;

@@ -49,6 +49,7 @@ use crate::http::limits::Limits;
 use crate::http::limits::gain;
 use crate::http::route::RouteName;
 use crate::kube::Standing;
+use crate::planned::Planned;
 use crate::snapshot::Readiness;
 use crate::store::CertificateFilter;
 use crate::store::ReadError;
@@ -66,6 +67,8 @@ pub struct App {
     pub figures: Arc<Figures>,
     /// Grants that may be handed out, and what nodes said of them.
     pub offers: Arc<OfferBook>,
+    /// What the coordinator of reboots plans, and where it is asked for something.
+    pub planned: Arc<Planned>,
     /// Bounds.
     pub limits: Limits,
     service: RwLock<Service>,
@@ -122,6 +125,7 @@ impl App {
         Self {
             figures: Arc::default(),
             offers: Arc::default(),
+            planned: Arc::default(),
             service: RwLock::new(Service::Loading),
             standing: RwLock::new(None),
             watchers: Arc::new(Semaphore::new(limits.watchers)),

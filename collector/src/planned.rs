@@ -1,0 +1,188 @@
+//! Where the coordinator shows what it plans, and hears what people want of it.
+//!
+//! ```text
+//! coordinator ──publish──> Planned ──view()──> API: plan, reboots, explain
+//!             <──errands──         <──ask()─── API: reboot this node, approve, cancel, release
+//! ```
+//!
+//! Nothing is decided or kept here. While no coordinator runs there is no view, and nothing can be
+//! asked of it: the API says so instead of showing an old plan.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_plan::fleet::Fleet;
+use palisade_plan::plan::Plan;
+use palisade_plan::policy::Policy;
+use palisade_plan::request::State;
+use palisade_report::Digest;
+use palisade_report::Moment;
+use palisade_report::NodeName;
+use tokio::sync::Mutex;
+use tokio::sync::MutexGuard;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+/// Errands that wait for the coordinator. A person makes one at a time; a script that makes more is
+/// told to come back.
+const MAX_ERRANDS: usize = 64;
+
+/// How long an errand may take: a few calls to the API server, each bounded itself.
+const ERRAND_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the coordinator saw and decided in one pass.
+#[derive(Debug)]
+pub struct View {
+    /// What it saw.
+    pub fleet: Fleet,
+    /// The policy that it follows.
+    pub policy: Arc<Policy>,
+    /// Why a newer policy is not followed, with line and reason; `None`: the newest is.
+    pub refused_policy: Option<String>,
+    /// What it decided.
+    pub plan: Plan,
+}
+
+/// What somebody wants of the coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// That these reasons may be acted upon.
+    Approve {
+        /// The digest of the reasons that the person has seen; `None`: those of now.
+        digest: Option<Digest>,
+        /// Until when.
+        until: Moment,
+    },
+    /// That a request ends, and what was done is undone.
+    Cancel,
+    /// That a quarantined node, or one that did not return, is let go: its place becomes free.
+    Release,
+    /// That a node reboots, under the policy like any other.
+    Reboot {
+        /// Why, for others.
+        note: Option<String>,
+        /// When it should have happened.
+        must_by: Option<Moment>,
+    },
+}
+
+/// One wish about one node.
+#[derive(Debug)]
+pub struct Errand {
+    /// Which node.
+    pub node: NodeName,
+    /// What.
+    pub wanted: Wanted,
+    /// Who wants it, as the API server knows them.
+    pub by: String,
+    /// Where the outcome goes.
+    pub reply: oneshot::Sender<Result<State, Declined>>,
+}
+
+/// Why a wish is not carried out. At fault: whoever wants it, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Declined {
+    /// Nobody: too many wait.
+    #[error("too many wishes wait for the coordinator")]
+    Busy,
+    /// The API server, or the store: it could not be written. In words, with the cause.
+    #[error("{0}")]
+    Failed(String),
+    /// No node of that name exists.
+    #[error("no node of that name exists in the cluster")]
+    NoNode,
+    /// Nothing is asked of this node.
+    #[error("there is no reboot request for this node")]
+    NoRequest,
+    /// Nobody: no coordinator runs here.
+    #[error("no reboots are coordinated: the collector runs without a reboot policy")]
+    NotCoordinating,
+    /// What was approved is not what is asked now.
+    #[error("the reasons have changed: look at them again before approving them")]
+    OtherReasons,
+    /// It cannot be done in this state.
+    #[error("not while the request is {0:?}")]
+    WrongState(State),
+}
+
+/// What the coordinator shows and hears; one for each process.
+pub struct Planned {
+    view: watch::Sender<Option<Arc<View>>>,
+    errands: mpsc::Sender<Errand>,
+    inbox: Mutex<mpsc::Receiver<Errand>>,
+}
+
+impl fmt::Debug for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Planned")
+    }
+}
+
+impl Default for Planned {
+    fn default() -> Self {
+        let (errands, inbox) = mpsc::channel(MAX_ERRANDS);
+        Self { view: watch::Sender::new(None), errands, inbox: Mutex::new(inbox) }
+    }
+}
+
+impl Planned {
+    /// Shows what was seen and decided.
+    pub fn publish(&self, view: Arc<View>) {
+        self.view.send_replace(Some(view));
+    }
+
+    /// Shows nothing any more: this process does not coordinate.
+    pub fn withdraw(&self) {
+        self.view.send_replace(None);
+    }
+
+    /// What the coordinator saw and decided last; `None` while none runs.
+    #[must_use]
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.view.borrow().clone()
+    }
+
+    /// The errands, for the one coordinator that runs; given back when it ends.
+    pub async fn inbox(&self) -> MutexGuard<'_, mpsc::Receiver<Errand>> {
+        self.inbox.lock().await
+    }
+
+    /// Has the coordinator do something. Returns the state that the request is in afterwards.
+    ///
+    /// # Errors
+    /// [`Declined`].
+    pub async fn ask(&self, node: NodeName, wanted: Wanted, by: String) -> Result<State, Declined> {
+        if self.view().is_none() {
+            return Err(Declined::NotCoordinating);
+        }
+        let (reply, outcome) = oneshot::channel();
+        let errand = Errand { node, wanted, by, reply };
+        self.errands.try_send(errand).map_err(|_| Declined::Busy)?;
+        match tokio::time::timeout(ERRAND_WITHIN, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Declined::NotCoordinating),
+            Err(_) => {
+                let words = "the coordinator did not answer in time; look at the request before \
+                             asking again";
+                Err(Declined::Failed(words.to_owned()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_coordinator_nothing_is_promised() {
+        let planned = Planned::default();
+        let node: NodeName = "worker-1".parse().unwrap();
+        let outcome = planned.ask(node, Wanted::Cancel, "anna".to_owned()).await;
+        assert_eq!(outcome, Err(Declined::NotCoordinating));
+        assert!(planned.view().is_none());
+        assert!(planned.inbox().await.try_recv().is_err(), "nothing waits for a later coordinator");
+    }
+}
