@@ -48,10 +48,12 @@ mod object;
 mod roll;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 
 pub use object::NodeObject;
 pub use object::Worn;
 pub use roll::call_the_roll;
+pub use upkeep::Upkeep;
 
 /// Quiet after which a watch that broke off is taken to go on if the API server answers: longer than
 /// the longest pause between two attempts, which is 30 s and jitter.
@@ -66,6 +68,10 @@ pub struct Directory {
     pods: RwLock<Watched<PodUid, ()>>,
     /// Apart from the nodes: our own writes are no news of a node.
     worn: RwLock<BTreeMap<NodeName, Worn>>,
+    /// Apart for the same reason.
+    upkeep: RwLock<BTreeMap<NodeName, Arc<Upkeep>>>,
+    /// Grows with every change of it.
+    kept_up: watch::Sender<u64>,
     /// Grows with every change of the nodes.
     changed: watch::Sender<u64>,
 }
@@ -83,6 +89,8 @@ impl Default for Directory {
             nodes: RwLock::default(),
             pods: RwLock::default(),
             worn: RwLock::default(),
+            upkeep: RwLock::default(),
+            kept_up: watch::Sender::new(0),
             changed: watch::Sender::new(0),
         }
     }
@@ -221,6 +229,19 @@ impl Directory {
         read(&self.worn).get(node).cloned()
     }
 
+    /// What of all nodes a reboot goes by; of a node that [`Self::members`] does not have, nothing
+    /// counts.
+    #[must_use]
+    pub fn upkeep(&self) -> BTreeMap<NodeName, Arc<Upkeep>> {
+        read(&self.upkeep).clone()
+    }
+
+    /// Grows with every change of that.
+    #[must_use]
+    pub fn kept_up(&self) -> watch::Receiver<u64> {
+        self.kept_up.subscribe()
+    }
+
     /// Grows with every change of the nodes.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
@@ -230,6 +251,7 @@ impl Directory {
     fn take_node(&self, event: Event<NodeObject>, labels: &mut Labels) {
         let is_listed = matches!(event, Event::InitDone);
         self.take_worn(&event);
+        self.take_upkeep(&event);
         let event = convert(event, |object| object.member(&mut labels.0));
         if matches!(event, Event::Init) {
             labels.0.clear();
@@ -238,6 +260,7 @@ impl Directory {
         if is_listed {
             let (members, _) = self.members();
             write(&self.worn).retain(|name, _| members.contains_key(name));
+            write(&self.upkeep).retain(|name, _| members.contains_key(name));
         }
         if difference == Difference::Some {
             self.changed.send_modify(|count| *count = count.wrapping_add(1));
@@ -259,6 +282,27 @@ impl Directory {
                 }
             }
             Event::Init | Event::InitDone => {}
+        }
+    }
+
+    fn take_upkeep(&self, event: &Event<NodeObject>) {
+        let is_news = match event {
+            Event::Apply(object) | Event::InitApply(object) => {
+                let Some((name, upkeep)) = object.upkeep() else { return };
+                let mut all = write(&self.upkeep);
+                let is_news = all.get(&name).is_none_or(|known| **known != upkeep);
+                if is_news {
+                    all.insert(name, Arc::new(upkeep));
+                }
+                is_news
+            }
+            Event::Delete(object) => {
+                object.upkeep().is_some_and(|(name, _)| write(&self.upkeep).remove(&name).is_some())
+            }
+            Event::Init | Event::InitDone => false,
+        };
+        if is_news {
+            self.kept_up.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
@@ -325,7 +369,7 @@ pub async fn watch_pods(
 
 /// Follows one watch. What breaks off goes on without a word when nothing has happened meanwhile;
 /// so after a quiet while one question tells that it does.
-async fn follow<K>(
+pub(super) async fn follow<K>(
     what: &'static str,
     api: Api<K>,
     config: watcher::Config,

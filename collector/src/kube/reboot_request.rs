@@ -16,7 +16,6 @@
 #![expect(unreachable_pub, reason = "KubeSchema repeats its type within a function, `pub` and all")]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use kube::CustomResourceExt;
@@ -24,6 +23,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
+
+mod status;
+
+pub use status::*;
 
 /// The definition that `manifests/crd/` holds.
 #[must_use]
@@ -105,6 +108,12 @@ pub struct RebootRequestSpec {
     /// Whether it goes on.
     #[serde(default)]
     pub intent: Intent,
+    /// Since when these reasons are there; without it, since the request was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// That a person has looked at what waits for one, and lets it go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
 }
 
 /// Which node: by name for people, by UID for everything else.
@@ -180,6 +189,20 @@ pub struct Override {
     pub until: Time,
 }
 
+/// The word of a person that ends a wait for a person.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Who.
+    #[schemars(length(min = 1, max = 256))]
+    pub by: String,
+    /// Why; it ends up in the audit.
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    /// When. It counts only for a state that was entered before.
+    pub at: Time,
+}
+
 /// Whether a request goes on.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, JsonSchema,
@@ -190,200 +213,6 @@ pub enum Intent {
     /// It goes on.
     #[default]
     Reboot,
-}
-
-/// How far a request has come; written by the collector that leads, and by nobody else.
-#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct RebootRequestStatus {
-    /// The state.
-    #[x_kube(
-        validation = Rule::new(
-            "!(oldSelf in ['Cancelled', 'Done', 'NodeGone']) || self == oldSelf",
-        )
-        .message("what has ended stays ended"),
-    )]
-    pub state: State,
-    /// When the state was entered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Time>,
-    /// When the state should have been left; later is an alert.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Time>,
-    /// The epoch of the collector that wrote this; agents and API refuse an older one.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    #[x_kube(
-        validation = Rule::new("self >= oldSelf").message("a leader of the past writes nothing"),
-    )]
-    pub epoch: i64,
-    /// The generation of the spec that was acted upon.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub observed_generation: Option<i64>,
-    /// Where the node counts, as when it was claimed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub placement: Option<Placement>,
-    /// What it waits for, most important first; cut at 20.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
-    pub blockers: Vec<Blocker>,
-    /// What the cordon found, so that the end restores it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before_cordon: Option<Schedulability>,
-    /// The permission to reboot that was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<GrantRecord>,
-    /// What was seen after the boot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot: Option<BootRecord>,
-    /// How often a drain was rolled back.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1000))]
-    pub rollbacks: i32,
-    /// Why a person is needed, or what the last attempt failed at.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub message: Option<String>,
-    /// The same for tools.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 16),
-        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
-    )]
-    pub conditions: Vec<Condition>,
-}
-
-/// The states of a request.
-#[derive(
-    Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, JsonSchema,
-)]
-pub enum State {
-    /// A drain was rolled back; it is tried again later.
-    Backoff,
-    /// A gate is shut.
-    Blocked,
-    /// The node runs under another boot id.
-    Booted,
-    /// It was called off before a reboot was granted, and everything restored.
-    Cancelled,
-    /// It has a place in the budget.
-    Claimed,
-    /// The node is being cordoned.
-    Cordoning,
-    /// The node rebooted, was verified and takes pods as before.
-    Done,
-    /// Its pods are being evicted.
-    Draining,
-    /// The node was given the permission to reboot.
-    Granted,
-    /// Asked for; nothing has been decided.
-    #[default]
-    Needed,
-    /// The node was deleted.
-    NodeGone,
-    /// The node did not come back in time; its place stays taken.
-    NotReturned,
-    /// The boot did not bring what it should have; a person is needed.
-    Quarantined,
-    /// All gates are open and others are first.
-    Ready,
-    /// The node used its permission.
-    Rebooting,
-    /// What was done is being undone.
-    RollingBack,
-    /// The cordon is being taken back.
-    Uncordoning,
-    /// Whether the boot brought what it should is being looked at.
-    Verifying,
-}
-
-/// Where a node counts.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Placement {
-    /// Its pool.
-    #[schemars(length(max = 63))]
-    pub pool: String,
-    /// Its zone; empty without one.
-    #[schemars(length(max = 63))]
-    pub zone: String,
-    /// What it is for the cluster.
-    pub role: Role,
-}
-
-/// What a node is for its cluster.
-#[derive(
-    Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, JsonSchema,
-)]
-pub enum Role {
-    /// It runs the API server, or etcd.
-    ControlPlane,
-    /// It runs pods.
-    #[default]
-    Worker,
-}
-
-/// Whether a node took pods.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, JsonSchema,
-)]
-pub enum Schedulability {
-    /// It took pods.
-    Schedulable,
-    /// Somebody had cordoned it.
-    Unschedulable,
-}
-
-/// A gate that is shut.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Blocker {
-    /// Its name.
-    #[schemars(length(min = 1, max = 64))]
-    pub gate: String,
-    /// What it saw: the pod, the budget, the window.
-    #[schemars(length(max = 1024))]
-    pub value: String,
-    /// Since when it is shut.
-    pub since: Time,
-    /// When it is looked at again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_check: Option<Time>,
-}
-
-/// A permission to reboot once; the permission itself is nowhere but in the reply to the agent.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GrantRecord {
-    /// Its id.
-    #[schemars(length(min = 1, max = 64))]
-    pub id: String,
-    /// The boot that it is for: `/proc/sys/kernel/random/boot_id` of the node.
-    #[schemars(length(min = 36, max = 36))]
-    pub boot_id: String,
-    /// The kernel release that should run afterwards, where that could be told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub expected_kernel: Option<String>,
-    /// When it was given.
-    pub at: Time,
-    /// From when on the collector knows that it can no longer be used.
-    pub void_after: Time,
-}
-
-/// A boot after a grant.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BootRecord {
-    /// The new boot id, other than the grant's: the only proof of a reboot.
-    #[schemars(length(min = 36, max = 36))]
-    pub boot_id: String,
-    /// The kernel release that runs.
-    #[schemars(length(max = 256))]
-    pub kernel: String,
-    /// When the first report of this boot arrived.
-    pub seen_at: Time,
 }
 
 #[cfg(test)]

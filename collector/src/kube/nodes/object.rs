@@ -18,6 +18,8 @@ use palisade_report::wire::PREFIX;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::upkeep::Parts;
+use super::upkeep::Upkeep;
 use crate::kube::conditions::wanted::Kind;
 use crate::kube::conditions::wanted::MAX_MESSAGE;
 use crate::kube::conditions::wanted::Present;
@@ -146,6 +148,20 @@ impl NodeObject {
         let uid: NodeUid = self.metadata.uid.as_ref()?.parse().ok()?;
         let conditions = self.status.conditions.iter().filter_map(present).collect();
         Some((name, Worn { uid, conditions }))
+    }
+
+    /// What of it a reboot goes by; `None` as with [`Self::member`].
+    pub(in crate::kube) fn upkeep(&self) -> Option<(NodeName, Upkeep)> {
+        let name: NodeName = self.metadata.name.as_ref()?.parse().ok()?;
+        let ready = self.status.conditions.iter().find(|condition| condition.kind == "Ready");
+        let parts = Parts {
+            metadata: &self.metadata,
+            is_unschedulable: self.spec.unschedulable,
+            taints: self.spec.taints.iter().map(|taint| taint.key.as_str()).collect(),
+            ready: ready.map(|it| (it.status.as_str(), it.last_transition_time.as_deref())),
+            boot: &self.status.node_info.boot_id,
+        };
+        Some((name, Upkeep::of(&parts)?))
     }
 
     /// What is kept of it; sets of labels that are in `shared` are not kept twice. `None` if it has

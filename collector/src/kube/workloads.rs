@@ -1,0 +1,236 @@
+//! What runs on nodes that are to reboot, read from the quorum when it is asked for: pods, disruption
+//! budgets, DaemonSets, volumes. What it means for a drain is decided in `palisade_plan::drain`.
+//!
+//! ```text
+//! pods of one node (spec.nodeName) ─┐
+//! PodDisruptionBudgets, selectors ──┼─> plan's Pod and DisruptionBudget
+//! DaemonSets (who still exists) ────┤
+//! PersistentVolumeClaims ───────────┘        VolumeAttachments ─> what is still attached
+//! ```
+//!
+//! Nothing is watched: only nodes in flight and the next ones are asked for, page by page, and a list
+//! that ends early is no list.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use kube::Api;
+use kube::Client;
+use kube::Resource;
+use kube::api::ListParams;
+use kube::api::PartialObjectMeta;
+use palisade_plan::fleet;
+use palisade_plan::fleet::DisruptionBudget;
+use palisade_report::NodeName;
+use serde::de::DeserializeOwned;
+
+use super::client::CALL_TIMEOUT;
+use super::client::CallError;
+use super::client::Clients;
+use super::client::call;
+
+mod convert;
+
+pub use convert::Selector;
+
+/// Objects of one page.
+const PAGE: u32 = 500;
+
+/// Pages of one list: 100,000 objects, which is more budgets, DaemonSets or attachments than a cluster
+/// of the largest supported size has.
+const MAX_PAGES: usize = 200;
+
+/// Annotation by which kured says that it reboots a node, or is about to: on its own DaemonSet.
+const KURED_LOCK: &str = "weave.works/kured-node-lock";
+
+/// Why a list is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// The API server did not answer, or refused.
+    #[error("failed to list {what}")]
+    Call {
+        /// Of what.
+        what: &'static str,
+        /// Why.
+        source: CallError,
+    },
+    /// There are more than there can be. At fault: whoever made them.
+    #[error("failed to list {what}: there are more than {}", MAX_PAGES.saturating_mul(PAGE as usize))]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+    },
+}
+
+/// A budget and the pods that it is for.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Which pods.
+    pub selector: Selector,
+    /// What its controller last saw.
+    pub state: DisruptionBudget,
+}
+
+/// The DaemonSets that exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DaemonSets {
+    /// Their UIDs.
+    pub uids: BTreeSet<String>,
+    /// A kured that holds its lock: `namespace/name` and the lock's value.
+    pub kured: Option<(String, String)>,
+}
+
+/// What a cluster says around its pods.
+#[derive(Clone, Debug)]
+pub struct Around {
+    /// All budgets.
+    pub budgets: Vec<Budget>,
+    /// All DaemonSets; an owner that is not among them is gone.
+    pub daemon_sets: DaemonSets,
+}
+
+/// Reads workloads.
+#[derive(Clone)]
+pub struct Workloads {
+    client: Client,
+}
+
+impl std::fmt::Debug for Workloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Workloads")
+    }
+}
+
+impl Workloads {
+    /// By these clients; by the one that repeats nothing, as a coordinator comes back by itself.
+    #[must_use]
+    pub fn new(clients: &Clients) -> Self {
+        Self { client: clients.acting.clone() }
+    }
+
+    /// Budgets and DaemonSets of the whole cluster.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn around(&self) -> Result<Around, ListError> {
+        let budgets: Vec<PodDisruptionBudget> =
+            self.list("disruption budgets", &ListParams::default()).await?;
+        Ok(Around {
+            budgets: budgets.iter().filter_map(convert::budget).collect(),
+            daemon_sets: self.daemon_sets().await?,
+        })
+    }
+
+    /// The DaemonSets, by their metadata alone.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn daemon_sets(&self) -> Result<DaemonSets, ListError> {
+        const WHAT: &str = "DaemonSets";
+        let api: Api<DaemonSet> = Api::all(self.client.clone());
+        let mut found = DaemonSets::default();
+        let mut parameters = ListParams::default().limit(PAGE);
+        for _ in 0..MAX_PAGES {
+            let page = call(CALL_TIMEOUT, api.list_metadata(&parameters)).await;
+            let page = page.map_err(|source| ListError::Call { what: WHAT, source })?;
+            for PartialObjectMeta { metadata, .. } in page.items {
+                found.uids.extend(metadata.uid);
+                let lock = metadata.annotations.as_ref().and_then(|all| all.get(KURED_LOCK));
+                if let Some(lock) = lock.filter(|it| !it.is_empty()) {
+                    let name = format!(
+                        "{}/{}",
+                        metadata.namespace.unwrap_or_default(),
+                        metadata.name.unwrap_or_default()
+                    );
+                    let lock = palisade_report::bound::clean_text(lock);
+                    found.kured.get_or_insert((name, lock));
+                }
+            }
+            match page.metadata.continue_ {
+                Some(next) if !next.is_empty() => parameters.continue_token = Some(next),
+                Some(_) | None => return Ok(found),
+            }
+        }
+        Err(ListError::TooMany { what: WHAT })
+    }
+
+    /// The pods of one node, with the budgets that select them and the volumes that they use.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn pods_of(
+        &self,
+        node: &NodeName,
+        around: &Around,
+    ) -> Result<Vec<fleet::Pod>, ListError> {
+        let parameters = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        let pods: Vec<Pod> = self.list("pods", &parameters).await?;
+        let mut volumes = BTreeMap::new();
+        for namespace in convert::namespaces_with_claims(&pods) {
+            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
+            let claims = self.pages("volume claims", &api, &ListParams::default()).await?;
+            volumes.extend(claims.iter().filter_map(convert::volume_of));
+        }
+        Ok(pods.iter().filter_map(|pod| convert::pod(pod, around, &volumes)).collect())
+    }
+
+    /// Names of the persistent volumes that are attached, or being attached or detached, by node.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn attached(&self) -> Result<BTreeMap<String, BTreeSet<String>>, ListError> {
+        let all: Vec<VolumeAttachment> =
+            self.list("volume attachments", &ListParams::default()).await?;
+        let mut by_node: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for attachment in all {
+            let spec = attachment.spec;
+            let volume = spec.source.persistent_volume_name;
+            by_node.entry(spec.node_name).or_default().extend(volume);
+        }
+        Ok(by_node)
+    }
+
+    async fn list<K>(
+        &self,
+        what: &'static str,
+        parameters: &ListParams,
+    ) -> Result<Vec<K>, ListError>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        self.pages(what, &api, parameters).await
+    }
+
+    async fn pages<K>(
+        &self,
+        what: &'static str,
+        api: &Api<K>,
+        parameters: &ListParams,
+    ) -> Result<Vec<K>, ListError>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let mut all = Vec::new();
+        let mut parameters = parameters.clone().limit(PAGE);
+        for _ in 0..MAX_PAGES {
+            let page = call(CALL_TIMEOUT, api.list(&parameters)).await;
+            let page = page.map_err(|source| ListError::Call { what, source })?;
+            all.extend(page.items);
+            match page.metadata.continue_ {
+                Some(next) if !next.is_empty() => parameters.continue_token = Some(next),
+                Some(_) | None => return Ok(all),
+            }
+        }
+        Err(ListError::TooMany { what })
+    }
+}
