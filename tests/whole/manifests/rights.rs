@@ -14,6 +14,7 @@ use super::render::strings;
 /// All that the collector may do everywhere: group, resources, verbs.
 const CLUSTER: &[(&str, &str, &str)] = &[
     ("", "nodes", "get list patch watch"),
+    ("", "persistentvolumeclaims", "list"),
     ("", "pods", "get list watch"),
     ("", "pods/eviction", "create"),
     ("", "replicationcontrollers", "list watch"),
