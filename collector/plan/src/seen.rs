@@ -37,6 +37,9 @@ pub struct Seen {
     pub kubelet: Known<Kubelet>,
     /// Who wrote `spec.unschedulable` of the node last, where `managedFields` tells and it was not us.
     pub unschedulable_by: Option<String>,
+    /// Our marker on the node, whether it is cordoned or not: it stays when somebody else uncordons.
+    #[serde(default)]
+    pub marker: Option<String>,
     /// What is written beside our marker about the time before the cordon; for a marker whose request
     /// is gone.
     pub marked_before: Option<Schedulability>,

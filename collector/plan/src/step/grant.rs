@@ -290,7 +290,9 @@ pub(super) fn is_over(turn: Turn<'_>, node: &Node, grant: &GrantRecord) -> bool 
         return false;
     }
     let heard_at = node.agent.heard_at.filter(|_| node.agent.boot.as_ref() == Some(&grant.boot));
-    is_void(turn, grant) && heard_at.is_some_and(|at| at > void_at(turn, grant))
+    // Its word that it acts may be lost, and a slow shutdown is still heard for a while.
+    let certain_at = void_at(turn, grant).plus(i64::from(turn.seen.shutdown_grace_secs));
+    heard_at.is_some_and(|at| at > certain_at)
 }
 
 /// Whether the grant can start nothing any more; perhaps it did.

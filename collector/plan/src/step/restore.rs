@@ -57,6 +57,11 @@ fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
         let uncordon = Effect::Uncordon { marker: marker.to_owned(), restore };
         return Some(turn.hold(forget.into_iter().chain([uncordon])));
     }
+    if let Some(marker) = turn.leftover(&node.cordon) {
+        let restore = Schedulability::Schedulable;
+        let clean = Effect::Uncordon { marker: marker.to_owned(), restore };
+        return Some(turn.hold(forget.into_iter().chain([clean])));
+    }
     match &turn.seen.lease {
         Known::Known(LeaseSeen::Ours) => {
             Some(act(forget.into_iter().chain([Effect::ReleaseLease])))

@@ -170,13 +170,20 @@ impl<'a> Turn<'a> {
     /// Whether this cordon is ours to keep and to take back.
     pub(super) fn marker<'c>(&self, cordon: &'c Cordon) -> Option<&'c str> {
         match cordon {
-            Cordon::Ours { request } => {
-                let is_own = !request.is_empty() && *request == self.request.id;
-                let is_adopted = self.progress().adopts.as_ref() == Some(request);
-                (is_own || is_adopted).then_some(request.as_str())
-            }
+            Cordon::Ours { request } => self.is_own(request).then_some(request.as_str()),
             Cordon::Schedulable | Cordon::Foreign { .. } => None,
         }
+    }
+
+    /// A marker of ours on a node that takes pods: somebody else uncordoned it.
+    pub(super) fn leftover(&self, cordon: &Cordon) -> Option<&'a str> {
+        let marker = self.seen.marker.as_deref().filter(|marker| self.is_own(marker));
+        marker.filter(|_| *cordon == Cordon::Schedulable)
+    }
+
+    fn is_own(&self, marker: &str) -> bool {
+        let is_named = !marker.is_empty() && marker == self.request.id;
+        is_named || self.progress().adopts.as_deref() == Some(marker)
     }
 
     /// A person released this very state.

@@ -34,7 +34,7 @@ pub(super) fn backoff(turn: Turn<'_>, node: &Node) -> Step {
 
 /// A cordon that came late, from a write that had been given up.
 fn traces(turn: Turn<'_>, node: &Node, then: AfterRollback) -> Option<Step> {
-    turn.marker(&node.cordon)?;
+    turn.marker(&node.cordon).or_else(|| turn.leftover(&node.cordon))?;
     Some(turn.enter(State::RollingBack, |progress| progress.then = then))
 }
 
