@@ -9,16 +9,18 @@
 //! what is missing can be asked for beforehand ([`Windows::skipped`]).
 //!
 //! Between two changes of a zone's offset wall time runs evenly, so everything is whole numbers on
-//! weeks of wall time ([`week`]); from the zone database come offsets and their changes alone.
+//! weeks of wall time; from the zone database come offsets and their changes alone.
 
 use palisade_report::Moment;
 use serde::Serialize;
 use serde::Serializer;
 
 pub use self::clock::Clock;
+pub use self::clock::MalformedClock;
 pub use self::clock::Weekday;
 pub use self::freeze::Freeze;
 pub use self::freeze::WallTime;
+pub use self::zone::UnknownZone;
 pub use self::zone::Zone;
 
 use self::week::Week;
