@@ -21,6 +21,20 @@ use crate::section::SectionName;
 use crate::time::Moment;
 use crate::trust::TrustId;
 
+mod grant;
+mod rebooter;
+
+pub use grant::GrantReport;
+pub use grant::GrantText;
+pub use grant::GrantWord;
+pub use grant::MAX_CODE;
+pub use grant::MAX_WORDS;
+pub use grant::MalformedGrantText;
+pub use rebooter::CanReboot;
+pub use rebooter::HoldFile;
+pub use rebooter::MalformedRebooterState;
+pub use rebooter::RebooterState;
+
 /// The version of the wire that this crate speaks.
 pub const WIRE_VERSION: u16 = 1;
 
@@ -67,6 +81,13 @@ pub struct Heartbeat {
     /// while its bundle cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<TrustId>,
+    /// The node's `CLOCK_BOOTTIME` when this was made, in ms. What a grant's end is counted from;
+    /// without it there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boottime_ms: Option<u64>,
+    /// Whether the process on the node that could reboot it would; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebooter: Option<RebooterState>,
     /// What the report consists of; only when the collector asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
@@ -83,6 +104,9 @@ pub struct HeartbeatReply {
     /// Digest of the profile by which this node is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Digest>,
+    /// A permission to reboot, good for a minute after this heartbeat was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantText>,
 }
 
 /// What the collector lacks of a report.
@@ -181,9 +205,12 @@ mod tests {
             agent: "100.100.100-rc.100".to_owned(),
             report: Digest::of(b""),
             boot_id: "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap(),
-            sequence: Sequence(u64::MAX),
+            // Both are ms of a boot: 12 digits are 31 years.
+            sequence: Sequence(999_999_999_999),
             sent_at: Moment::from_unix(253_402_300_799),
             trust: Some(TrustId::of(b"")),
+            boottime_ms: Some(999_999_999_999),
+            rebooter: Some(RebooterState { can: CanReboot::NoRecord, hold: HoldFile::Unknown }),
             manifest: None,
         };
         let bytes = serde_json::to_vec(&heartbeat).unwrap();
@@ -195,7 +222,9 @@ mod tests {
     fn newer_peers_may_add_fields() {
         let reply = r#"{"next_in_ms":5,"want":"manifest","moon":"full"}"#;
         let reply: HeartbeatReply = serde_json::from_str(reply).unwrap();
-        assert_eq!(reply, HeartbeatReply { next_in_ms: 5, want: Want::Manifest, profile: None });
+        let want = Want::Manifest;
+        let expected = HeartbeatReply { next_in_ms: 5, want, profile: None, grant: None };
+        assert_eq!(reply, expected);
     }
 
     #[test]
