@@ -1,5 +1,5 @@
 //! One slot's conversation with the collector: heartbeat, manifest if it is asked for, sections if
-//! they are wanted; and what follows from every answer.
+//! they are wanted; a grant handed on if one came; and what follows from every answer.
 //!
 //! ```text
 //! heartbeat ──> want: manifest ──> heartbeat with manifest ──> want: sections ──> uploads
@@ -8,6 +8,7 @@
 //!
 //! Nothing here ends the agent: whatever the collector says becomes a wait.
 
+mod grant;
 mod upload;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use palisade_report::Sealed;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
 use palisade_report::wire::Problem;
+use palisade_report::wire::RebooterState;
 use palisade_report::wire::WIRE_VERSION;
 use palisade_report::wire::Want;
 use ring::rand::SecureRandom;
@@ -72,6 +74,7 @@ pub struct Conversation {
     too_large: BTreeSet<Digest>,
     has_new_mark: bool,
     random: SystemRandom,
+    rebooting: grant::Rebooting,
 }
 
 /// Why a conversation ended before its end.
@@ -106,6 +109,7 @@ impl Conversation {
             too_large: BTreeSet::new(),
             has_new_mark: false,
             random: SystemRandom::new(),
+            rebooting: grant::Rebooting::default(),
         }
     }
 
@@ -145,12 +149,18 @@ impl Conversation {
         boot_id: &BootId,
         occasion: Occasion,
     ) -> Result<Duration, Setback> {
-        let mut reply = self.heartbeat(sealed, boot_id, occasion, None).await?;
+        self.catch_up().await;
+        let state = self.look_at_rebooter().await;
+        let mut reply = self.heartbeat(sealed, boot_id, occasion, state, None).await?;
         if reply.want == Want::Manifest {
             let manifest = Some(sealed.manifest().clone());
-            reply = self.heartbeat(sealed, boot_id, occasion, manifest).await?;
+            reply = self.heartbeat(sealed, boot_id, occasion, state, manifest).await?;
         }
-        let HeartbeatReply { next_in_ms, want, profile: _ } = reply;
+        let HeartbeatReply { next_in_ms, want, profile: _, grant } = reply;
+        // First, because it is good for a minute only.
+        if let Some(grant) = &grant {
+            self.carry(sealed, grant).await;
+        }
         if let Want::Sections(names) = want {
             self.upload(sealed, boot_id, names).await?;
         }
@@ -162,6 +172,7 @@ impl Conversation {
         sealed: &Sealed,
         boot_id: &BootId,
         occasion: Occasion,
+        rebooter: Option<RebooterState>,
         manifest: Option<Manifest>,
     ) -> Result<HeartbeatReply, Setback> {
         let Occasion { now, since_boot } = occasion;
@@ -173,6 +184,8 @@ impl Conversation {
             sequence: self.sequences.next(since_boot),
             sent_at: now,
             trust: self.client.trust(),
+            boottime_ms: u64::try_from(since_boot.as_millis()).ok(),
+            rebooter,
             manifest,
         };
         let body = serde_json::to_vec(&heartbeat)

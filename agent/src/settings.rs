@@ -45,6 +45,10 @@ pub struct RawSettings {
     /// Profile that decides how far readers look; the built-in one if not given
     #[arg(long, value_name = "FILE", env = "PALISADE_PROFILE")]
     pub profile: Option<PathBuf>,
+    /// Socket of the process that can reboot this node; /run/palisade-grants/socket if its directory
+    /// is there when the agent starts
+    #[arg(long, value_name = "SOCKET", env = "PALISADE_REBOOTER")]
+    pub rebooter: Option<PathBuf>,
     /// Whether one process reads the host and another parses what it read
     #[arg(long, value_enum, default_value_t, env = "PALISADE_CONFINE")]
     pub confine: Confine,
@@ -67,6 +71,8 @@ pub struct Settings {
     pub interval: Duration,
     /// The profile's file.
     pub profile: Option<PathBuf>,
+    /// Where the rebooter takes grants; `None`: where it is by default, if anywhere.
+    pub rebooter: Option<PathBuf>,
     /// Whether reading and parsing are split.
     pub confine: Confine,
 }
@@ -105,7 +111,17 @@ impl RawSettings {
     /// # Errors
     /// [`SettingsError`], naming the flag to change.
     pub fn validate(self) -> Result<Settings, SettingsError> {
-        let Self { root, collector, node, token_file, ca_file, interval, profile, confine } = self;
+        let Self {
+            root,
+            collector,
+            node,
+            token_file,
+            ca_file,
+            interval,
+            profile,
+            rebooter,
+            confine,
+        } = self;
         let collector: Endpoint = collector.parse().map_err(SettingsError::Collector)?;
         let node = node.map(|name| name.parse().map_err(SettingsError::Node)).transpose()?;
         let given = interval.unwrap_or(DEFAULT_INTERVAL_SECS);
@@ -119,7 +135,17 @@ impl RawSettings {
             return Err(SettingsError::PlainToken { endpoint: collector });
         }
         let interval = Duration::from_secs(given);
-        Ok(Settings { root, collector, node, token_file, ca_file, interval, profile, confine })
+        Ok(Settings {
+            root,
+            collector,
+            node,
+            token_file,
+            ca_file,
+            interval,
+            profile,
+            rebooter,
+            confine,
+        })
     }
 }
 
@@ -215,6 +241,7 @@ mod tests {
             ca_file: None,
             interval: None,
             profile: None,
+            rebooter: None,
             confine: Confine::Auto,
         }
     }

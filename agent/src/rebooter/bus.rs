@@ -2,10 +2,11 @@
 //! specification 0.43 do not need a library in the process that holds the means to reboot.
 //!
 //! ```text
-//! \0 AUTH EXTERNAL <uid> ─> OK ─> BEGIN ─> Hello ─> return ─> CanReboot | Reboot ─> return | error
+//! \0 AUTH EXTERNAL <uid> ─> OK ─> BEGIN ─> Hello ─> return ─> CanReboot | ListInhibitors | Reboot
+//!     ─> return | error
 //! ```
 //!
-//! Of what comes back only the kind and the first string are read. One call is in flight at a time, so
+//! Of what comes back only the kind and strings are read. One call is in flight at a time, so
 //! the next return or error is its answer; signals are passed over.
 
 use std::io;
@@ -24,6 +25,9 @@ const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Messages to pass over while waiting for an answer. The bus itself sends one, that a name is ours.
 const MAX_MESSAGES: usize = 32;
+
+/// Inhibitors that are told; a host has a handful.
+const MAX_INHIBITORS: usize = 16;
 
 /// Bytes of a line of the authentication.
 const MAX_LINE: usize = 256;
@@ -118,6 +122,12 @@ impl Bus {
         self.call(&LOGIND, "CanReboot", None)
     }
 
+    /// Who wants a shutdown delayed or blocked, each in words.
+    pub(super) fn inhibitors(&mut self) -> Result<Vec<String>, BusError> {
+        let body = self.exchange(&LOGIND, "ListInhibitors", None)?;
+        Ok(inhibitors(&body))
+    }
+
     /// Has logind reboot, without asking a person for a password.
     pub(super) fn reboot(&mut self) -> Result<(), BusError> {
         self.call(&LOGIND, "Reboot", Some(false)).map(drop)
@@ -147,23 +157,33 @@ impl Bus {
         method: &'static str,
         argument: Option<bool>,
     ) -> Result<String, BusError> {
+        self.exchange(callee, method, argument).map(|body| body.first_string())
+    }
+
+    /// Calls and returns the body of the answer.
+    fn exchange(
+        &mut self,
+        callee: &Callee,
+        method: &'static str,
+        argument: Option<bool>,
+    ) -> Result<Body, BusError> {
         self.serial += 1;
         let call = message(self.serial, callee, method, argument);
         let mut exchange = || {
             self.stream.write_all(&call)?;
             for _ in 0..MAX_MESSAGES {
-                let (kind, words) = receive(&mut self.stream)?;
+                let (kind, body) = receive(&mut self.stream)?;
                 if kind == RETURN || kind == ERROR {
-                    return Ok((kind, words));
+                    return Ok((kind, body));
                 }
             }
             Err(io::Error::new(io::ErrorKind::InvalidData, "only other messages"))
         };
-        let (kind, words) = exchange().map_err(|source| BusError::Talk { method, source })?;
+        let (kind, body) = exchange().map_err(|source| BusError::Talk { method, source })?;
         if kind == ERROR {
-            return Err(BusError::Refused { method, words });
+            return Err(BusError::Refused { method, words: body.first_string() });
         }
-        Ok(words)
+        Ok(body)
     }
 }
 
@@ -207,30 +227,75 @@ fn pad(bytes: &mut Vec<u8>, to: usize) {
     bytes.resize(bytes.len().next_multiple_of(to), 0);
 }
 
-/// The kind of the next message and the first string of its body.
-fn receive(stream: &mut impl Read) -> io::Result<(u8, String)> {
+/// The body of a message.
+#[derive(Debug, PartialEq, Eq)]
+struct Body {
+    is_big_endian: bool,
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    fn number(&self, bytes: [u8; 4]) -> usize {
+        let value =
+            if self.is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        usize::try_from(value).unwrap_or(usize::MAX)
+    }
+
+    /// The string that begins at `at`, and where it ends; `None` if there is none.
+    fn string(&self, at: usize) -> Option<(String, usize)> {
+        let at = at.next_multiple_of(4);
+        let (length, rest) = self.bytes.get(at..)?.split_first_chunk()?;
+        let length = self.number(*length);
+        let text = String::from_utf8_lossy(rest.get(..length)?);
+        // Shown to people and logged: nothing that moves a cursor.
+        let text = text.chars().filter(|it| !it.is_control()).take(MAX_LINE).collect();
+        // Behind the text is a zero.
+        Some((text, at.checked_add(4)?.checked_add(length)?.checked_add(1)?))
+    }
+
+    fn first_string(&self) -> String {
+        self.string(0).map_or_else(String::new, |(text, _)| text)
+    }
+}
+
+/// Those of the answer to `ListInhibitors`, `a(ssssuu)`, that are about a shutdown: what, who, why,
+/// mode, user, process. At most [`MAX_INHIBITORS`]; what is cut off is not told.
+fn inhibitors(body: &Body) -> Vec<String> {
+    let mut all = Vec::new();
+    // The length of the array, and up to the first struct.
+    let mut at = 8_usize;
+    for _ in 0..MAX_INHIBITORS {
+        let mut strings = Vec::new();
+        let mut next = at.next_multiple_of(8);
+        for _ in 0..4 {
+            let Some((text, end)) = body.string(next) else { return all };
+            strings.push(text);
+            next = end;
+        }
+        at = next.next_multiple_of(4).saturating_add(8);
+        if let [what, who, why, mode] = strings.as_slice()
+            && what.split(':').any(|it| it == "shutdown")
+        {
+            all.push(format!("{who} {mode}s shutdown: {why}"));
+        }
+    }
+    all
+}
+
+/// The kind of the next message and its body.
+fn receive(stream: &mut impl Read) -> io::Result<(u8, Body)> {
     let mut header = [0; 16];
     stream.read_exact(&mut header)?;
     let [order, kind, _, _, b0, b1, b2, b3, _, _, _, _, f0, f1, f2, f3] = header;
-    let number = |bytes: [u8; 4]| {
-        let value =
-            if order == b'B' { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
-        usize::try_from(value).unwrap_or(usize::MAX)
-    };
-    let (fields, body) = (number([f0, f1, f2, f3]), number([b0, b1, b2, b3]));
-    if fields > MAX_MESSAGE || body > MAX_MESSAGE {
+    let mut body = Body { is_big_endian: order == b'B', bytes: Vec::new() };
+    let (fields, length) = (body.number([f0, f1, f2, f3]), body.number([b0, b1, b2, b3]));
+    if fields > MAX_MESSAGE || length > MAX_MESSAGE {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message that is too long"));
     }
     stream.read_exact(&mut vec![0; fields.next_multiple_of(8)])?;
-    let mut bytes = vec![0; body];
-    stream.read_exact(&mut bytes)?;
-    let words = bytes.split_first_chunk().and_then(|(length, text)| {
-        let text = text.get(..number(*length))?;
-        // Shown to people and logged: nothing that moves a cursor.
-        let text = String::from_utf8_lossy(text);
-        Some(text.chars().filter(|it| !it.is_control()).take(MAX_LINE).collect())
-    });
-    Ok((kind, words.unwrap_or_default()))
+    body.bytes = vec![0; length];
+    stream.read_exact(&mut body.bytes)?;
+    Ok((kind, body))
 }
 
 #[cfg(test)]
@@ -252,16 +317,49 @@ mod tests {
     }
 
     #[test]
+    fn inhibitors_of_a_shutdown_are_told_and_nonsense_ends_the_list() {
+        let mut body = Body { is_big_endian: false, bytes: vec![0; 8] };
+        for inhibitor in [
+            ["shutdown:sleep", "kubelet", "pods need time", "delay"],
+            ["sleep", "NetworkManager", "off first", "delay"],
+            ["shutdown", "root", "an upgrade runs", "block"],
+        ] {
+            pad(&mut body.bytes, 8);
+            for text in inhibitor {
+                pad(&mut body.bytes, 4);
+                body.bytes.extend(length_of(text.as_bytes()));
+                body.bytes.extend(text.bytes().chain([0]));
+            }
+            pad(&mut body.bytes, 4);
+            body.bytes.extend([0; 8]);
+        }
+        let expected =
+            ["kubelet delays shutdown: pods need time", "root blocks shutdown: an upgrade runs"];
+        assert_eq!(inhibitors(&body), expected);
+        body.bytes.extend([0xff; 40]);
+        assert_eq!(inhibitors(&body), expected);
+        body.bytes.truncate(80);
+        assert_eq!(inhibitors(&body).len(), 1);
+        for short in 0..8 {
+            assert!(inhibitors(&Body { is_big_endian: true, bytes: vec![9; short] }).is_empty());
+        }
+    }
+
+    #[test]
     fn answers_are_read_in_both_byte_orders_and_bounded() {
         let little = b"l\x02\0\x01\x08\0\0\0\x01\0\0\0\x03\0\0\0abc\0\0\0\0\0\x03\0\0\0yes\0";
-        assert_eq!(receive(&mut little.as_slice()).unwrap(), (2, "yes".to_owned()));
+        let received = |mut bytes: &[u8]| {
+            let (kind, body) = receive(&mut bytes).unwrap();
+            (kind, body.first_string())
+        };
+        assert_eq!(received(little), (2, "yes".to_owned()));
         let big = b"B\x03\0\x01\0\0\0\x08\0\0\0\x01\0\0\0\0\0\0\0\x03n\no\0";
-        assert_eq!(receive(&mut big.as_slice()).unwrap(), (3, "no".to_owned()));
+        assert_eq!(received(big), (3, "no".to_owned()));
         let long = b"l\x02\0\x01\xff\xff\xff\xff\x01\0\0\0\0\0\0\0";
         assert_eq!(receive(&mut long.as_slice()).unwrap_err().kind(), io::ErrorKind::InvalidData);
         // A string that is said to be longer than the body.
         let cut = b"l\x02\0\x01\x05\0\0\0\x01\0\0\0\0\0\0\0\x09\0\0\0y";
-        assert_eq!(receive(&mut cut.as_slice()).unwrap(), (2, String::new()));
+        assert_eq!(received(cut), (2, String::new()));
         assert!(receive(&mut little[..20].as_ref()).is_err());
     }
 }

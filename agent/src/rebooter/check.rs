@@ -60,6 +60,9 @@ pub struct Local {
     pub floor: Floor,
 }
 
+/// The code of [`Refusal::Used`]: the one refusal after which a node may still go down.
+pub const USED: &str = "used";
+
 /// A grant that may be carried out, once, now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -162,7 +165,7 @@ impl Refusal {
             Self::Epoch { .. } => "epoch",
             Self::Expired(_) => "expired",
             Self::Ahead(_) => "ahead",
-            Self::Used(_) => "used",
+            Self::Used(_) => USED,
             Self::Many => "many",
             Self::Hold => "hold",
             Self::HoldUnknown(_) => "hold-unknown",

@@ -1,4 +1,4 @@
-//! The other end of the socket: how a grant is handed to the rebooter.
+//! The other end of the socket: how a grant is handed to the rebooter, and how it is asked.
 
 use std::io;
 use std::io::Read;
@@ -16,7 +16,10 @@ use nix::sys::socket::SockType;
 use nix::sys::socket::UnixAddr;
 
 use super::Answer;
+use super::Status;
 use super::answer::MAX_ANSWER;
+use super::answer::QUESTION;
+use super::answer::TOLD;
 
 /// More answers than one grant ever gets.
 const MAX_ANSWERS: usize = 8;
@@ -44,7 +47,8 @@ pub enum HandOverError {
 }
 
 /// Hands `grant` to the rebooter behind `socket`, tells `told` each answer as it comes, and returns
-/// the last one. Waits at most `within` for each.
+/// the last one. Waits at most `within` for each. The node goes down only after `told` has returned
+/// from `Executing`, or some seconds later if that takes longer.
 ///
 /// # Errors
 /// [`HandOverError`]. After `Executing` a broken connection is no error: the node goes down.
@@ -54,14 +58,7 @@ pub fn hand_over(
     within: Duration,
     mut told: impl FnMut(&Answer),
 ) -> Result<Answer, HandOverError> {
-    let mut stream = connect(socket)
-        .map_err(|source| HandOverError::Connect { path: socket.to_owned(), source })?;
-    let ask = |stream: &mut UnixStream| {
-        stream.set_read_timeout(Some(within))?;
-        stream.set_write_timeout(Some(within))?;
-        stream.write_all(grant)
-    };
-    ask(&mut stream).map_err(HandOverError::Talk)?;
+    let mut stream = ask(socket, grant, within)?;
     let mut last = None;
     for _ in 0..MAX_ANSWERS {
         let mut packet = [0; MAX_ANSWER];
@@ -74,9 +71,40 @@ pub fn hand_over(
         let bytes = packet.get(..length).unwrap_or_default();
         let answer = Answer::decode(bytes).ok_or(HandOverError::Malformed)?;
         told(&answer);
+        // If it is not there to hear that, it does not wait for it either.
+        if answer == Answer::Executing && stream.write_all(TOLD).is_err() {
+            return Ok(answer);
+        }
         last = Some(answer);
     }
     last.ok_or(HandOverError::Silent)
+}
+
+/// Asks the rebooter behind `socket` how things stand. Waits at most `within`.
+///
+/// # Errors
+/// [`HandOverError`].
+pub fn status(socket: &Path, within: Duration) -> Result<Status, HandOverError> {
+    let mut stream = ask(socket, QUESTION, within)?;
+    let mut packet = [0; MAX_ANSWER];
+    let length = stream.read(&mut packet).map_err(HandOverError::Talk)?;
+    if length == 0 {
+        return Err(HandOverError::Silent);
+    }
+    Status::decode(packet.get(..length).unwrap_or_default()).ok_or(HandOverError::Malformed)
+}
+
+/// A connection on which `packet` was sent.
+fn ask(socket: &Path, packet: &[u8], within: Duration) -> Result<UnixStream, HandOverError> {
+    let mut stream = connect(socket)
+        .map_err(|source| HandOverError::Connect { path: socket.to_owned(), source })?;
+    let send = |stream: &mut UnixStream| {
+        stream.set_read_timeout(Some(within))?;
+        stream.set_write_timeout(Some(within))?;
+        stream.write_all(packet)
+    };
+    send(&mut stream).map_err(HandOverError::Talk)?;
+    Ok(stream)
 }
 
 /// A connection of packets, so that a grant is one whole and a stream that is cut is none.

@@ -84,6 +84,20 @@ impl Means {
         }
     }
 
+    /// Who wants a shutdown delayed or blocked, each in words: `kubelet delays shutdown: ...`. Nobody
+    /// is asked for a signal.
+    ///
+    /// # Errors
+    /// [`MeansError::Bus`].
+    pub fn inhibitors(&self) -> Result<Vec<String>, MeansError> {
+        match self {
+            Self::Logind(bus) => {
+                Bus::connect(bus).and_then(|mut bus| bus.inhibitors()).map_err(MeansError::Bus)
+            }
+            Self::Signal => Ok(Vec::new()),
+        }
+    }
+
     /// Gives the order. That it was taken proves no boot: only another boot id does.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Takes grants from the socket, one at a time, and carries out what [`check()`] lets pass.
 //!
 //! There is one thread and it blocks: a peer that says nothing costs it seconds, in which at worst its
-//! own node is not rebooted. After each refusal it pauses, so that a peer gone mad fills neither the
-//! log nor a core.
+//! own node is not rebooted. After each refusal and each status it pauses, so that a peer gone mad fills
+//! neither the log nor a core.
 
 use std::fs::File;
 use std::io;
@@ -42,6 +42,8 @@ use super::Order;
 use super::Record;
 use super::Refusal;
 use super::Refused;
+use super::answer::QUESTION;
+use super::answer::TOLD;
 use super::check;
 use super::keys::MAX_FILE;
 use crate::clock;
@@ -51,8 +53,9 @@ use crate::verb::Chain;
 /// The peer is on this machine and has the grant at hand.
 const GRANT_WITHIN: Duration = Duration::from_secs(5);
 
-/// Between a refusal and the next grant: no honest peer has one earlier.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long the parser has to pass on that the node goes down. It is told once more by the boot that
+/// follows, so it is not waited for longer than an answer of the collector usually takes.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Connections that wait: there is one peer.
 const BACKLOG: i32 = 4;
@@ -80,6 +83,8 @@ pub struct Settings {
     pub floor: Floor,
     /// How the node is rebooted.
     pub means: Means,
+    /// Between a refusal and the next grant: no honest peer has one earlier than after a second.
+    pub pause: Duration,
 }
 
 /// Grants cannot be taken. At fault: the directory of the socket.
@@ -98,7 +103,7 @@ pub enum StartError {
 /// A process that can reboot its node.
 #[derive(Debug)]
 pub struct Rebooter {
-    settings: Settings,
+    pub(super) settings: Settings,
     listener: UnixListener,
 }
 
@@ -117,7 +122,8 @@ impl Rebooter {
     /// Says what is there and what is missing. Whatever is missing is looked for again with each
     /// grant, so that nothing needs a restart.
     pub fn introduce(&self) {
-        let Settings { socket, keys, state, hold, node: _, floor, means } = &self.settings;
+        let Settings { socket, keys, state, hold, node: _, floor, means, pause: _ } =
+            &self.settings;
         match load_keys(keys) {
             Ok(keys) => {
                 let ids: Vec<String> = keys.ids().map(|id| id.to_string()).collect();
@@ -159,7 +165,7 @@ impl Rebooter {
                 }
             };
             if !done {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(self.settings.pause);
             }
         }
     }
@@ -173,6 +179,10 @@ impl Rebooter {
                 return false;
             }
         };
+        if bytes == QUESTION {
+            answer_with(&mut stream, &self.status().encode());
+            return false;
+        }
         let (order, local, lock) = match self.decide(&bytes) {
             Ok(passed) => passed,
             Err(refused) => {
@@ -192,6 +202,7 @@ impl Rebooter {
         info!(grant = %grant.id, request = %grant.request, report = %grant.report.short(),
             epoch = grant.epoch, "reboots this node");
         say(&mut stream, &Answer::Executing);
+        await_told(&mut stream);
         match self.settings.means.reboot() {
             Ok(()) => true,
             Err(why) => {
@@ -206,7 +217,8 @@ impl Rebooter {
 
     /// The order in `bytes`, what it was checked against, and the record's lock.
     fn decide(&self, bytes: &[u8]) -> Result<(Order, Local, Flock<File>), Refused> {
-        let Settings { socket: _, keys, state, hold, node, floor, means } = &self.settings;
+        let Settings { socket: _, keys, state, hold, node, floor, means, pause: _ } =
+            &self.settings;
         let unable = |why: String| Refused::from(Refusal::Unable(why));
         let keys = load_keys(keys).map_err(unable)?;
         let boot = boot_id().map_err(|why| unable(format!("{BOOT_ID}: {why}")))?;
@@ -259,7 +271,7 @@ fn keys_file(settings: &Settings) -> std::path::Display<'_> {
 }
 
 /// The keys in a file; none if there is no such file.
-fn load_keys(path: &Path) -> Result<Keys, String> {
+pub(super) fn load_keys(path: &Path) -> Result<Keys, String> {
     let bytes = match read_bounded(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Keys::default()),
@@ -277,7 +289,7 @@ fn boot_id() -> Result<BootId, String> {
 
 /// Whether there is a hold file. Where its directory is missing it cannot be told: the operator may
 /// have made one in the host's, which is not mounted here.
-fn look_for_hold(path: &Path) -> Hold {
+pub(super) fn look_for_hold(path: &Path) -> Hold {
     let unknown =
         |path: &Path, error: io::Error| Hold::Unknown(format!("{}: {error}", path.display()));
     match path.symlink_metadata() {
@@ -329,8 +341,22 @@ fn receive(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
 
 /// The peer's ear decides nothing: a grant that it handed over is carried out without it too.
 fn say(stream: &mut UnixStream, answer: &Answer) {
-    if let Err(why) = stream.write_all(&answer.encode()) {
-        warn!(%why, ?answer, "failed to answer a peer");
+    answer_with(stream, &answer.encode());
+}
+
+fn answer_with(stream: &mut UnixStream, packet: &[u8]) {
+    if let Err(why) = stream.write_all(packet) {
+        warn!(%why, "failed to answer a peer");
+    }
+}
+
+/// Waits until the peer has passed on what was said last, or is gone, or has had its time. None of
+/// that changes what happens next.
+fn await_told(stream: &mut UnixStream) {
+    let heard =
+        stream.set_read_timeout(Some(TOLD_WITHIN)).and_then(|()| stream.read(&mut [0; TOLD.len()]));
+    if let Err(why) = heard {
+        warn!(%why, "nobody passed on that the node goes down");
     }
 }
 

@@ -137,6 +137,10 @@ fn conditions(only: Only) -> Result<Vec<Vec<SeccompCondition>>, BackendError> {
     let equal = |index, value: u64| argument(index, SeccompCmpOp::Eq, value);
     let none_of = |index, mask: u64| argument(index, SeccompCmpOp::MaskedEq(mask), 0);
     let number = |value: i32| u64::try_from(value).unwrap_or_default();
+    let unix = |kind| {
+        let is_kind = argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE), number(kind))?;
+        Ok(vec![vec![equal(0, number(libc::AF_UNIX))?, is_kind]])
+    };
     Ok(match only {
         Only::Always => Vec::new(),
         Only::Fionbio => vec![vec![equal(1, FIONBIO)?]],
@@ -173,11 +177,8 @@ fn conditions(only: Only) -> Result<Vec<Vec<SeccompCondition>>, BackendError> {
             }
             alternatives
         }
-        Only::UnixStream => {
-            let is_stream =
-                argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE), number(libc::SOCK_STREAM))?;
-            vec![vec![equal(0, number(libc::AF_UNIX))?, is_stream]]
-        }
+        Only::UnixPackets => unix(libc::SOCK_SEQPACKET)?,
+        Only::UnixStream => unix(libc::SOCK_STREAM)?,
     })
 }
 

@@ -39,6 +39,8 @@ pub(super) enum Only {
     SockDiag,
     /// `prctl`: names, and what turns rights off.
     Tame,
+    /// `socket` to the rebooter: packets to a path.
+    UnixPackets,
     /// `socket` to the system bus.
     UnixStream,
 }
@@ -118,6 +120,7 @@ pub(super) const COMMON: &[Allowed] = &[
     on(libc::SYS_setsockopt, ALL),
     only(libc::SYS_socket, READING, Only::SockDiag),
     only(libc::SYS_socket, PARSING, Only::Internet),
+    only(libc::SYS_socket, PARSING, Only::UnixPackets),
     on(libc::SYS_connect, &[Parser, Rebooter]),
     on(libc::SYS_epoll_create1, PARSING),
     on(libc::SYS_epoll_ctl, PARSING),

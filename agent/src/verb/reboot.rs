@@ -57,6 +57,9 @@ pub(super) struct RebootArgs {
     /// Seconds that must lie between two attempts to reboot the node
     #[arg(long, value_name = "SECS", default_value_t = 24 * 60 * 60)]
     min_interval: u64,
+    /// Milliseconds between a refusal and the next grant that is looked at
+    #[arg(long, value_name = "MS", default_value_t = 1000, hide = true)]
+    refusal_pause: u64,
 }
 
 /// The rebooter could not start.
@@ -82,6 +85,7 @@ pub(super) fn run(args: RebootArgs) -> Result<Output, RebootError> {
         node_uid,
         min_uptime,
         min_interval,
+        refusal_pause,
     } = args;
     super::run::log();
     info!(node, "starts");
@@ -99,6 +103,7 @@ pub(super) fn run(args: RebootArgs) -> Result<Output, RebootError> {
             Mode::Logind => Means::Logind(bus),
             Mode::Signal => Means::Signal,
         },
+        pause: Duration::from_millis(refusal_pause),
     };
     let rebooter = Rebooter::start(settings).map_err(RebootError::Start)?;
     sandbox::confine_rebooter().map_err(RebootError::Confine)?;

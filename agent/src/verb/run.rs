@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 
 use clap::Args;
 use palisade_inspect::Host;
@@ -60,14 +61,28 @@ pub(super) enum RunError {
     Settings(#[source] SettingsError),
 }
 
-/// Threads beside the main one: an inspection, and the resolver of names.
-const MAX_BLOCKING_THREADS: usize = 2;
+/// Threads beside the main one: an inspection, the resolver of names, and the rebooter's peer.
+const MAX_BLOCKING_THREADS: usize = 3;
+
+/// Where the manifests have the rebooter's socket.
+const REBOOTER: &str = "/run/palisade-grants/socket";
 
 pub(super) fn run(args: RunArgs) -> Result<Output, RunError> {
     let settings = args.settings.validate().map_err(RunError::Settings)?;
     log();
-    let Settings { root, collector, node, token_file, ca_file, interval, profile, confine } =
-        settings;
+    let Settings {
+        root,
+        collector,
+        node,
+        token_file,
+        ca_file,
+        interval,
+        profile,
+        rebooter,
+        confine,
+    } = settings;
+    // Looked for before the file system is shut off.
+    let rebooter = rebooter.or_else(default_rebooter);
     let profile = super::profile(profile.as_deref()).map_err(RunError::Profile)?;
     let interest = super::interest(&profile);
     // Both are replaced by a rename in their directory.
@@ -83,7 +98,8 @@ pub(super) fn run(args: RunArgs) -> Result<Output, RunError> {
     info!(%node, %collector, root = %root.display(), profile = profile.name(),
         version = env!("CARGO_PKG_VERSION"), "starts");
     let conversation =
-        Conversation::new(node, Client::new(collector, token_file, ca_file), interval);
+        Conversation::new(node, Client::new(collector, token_file, ca_file), interval)
+            .with_rebooter(rebooter);
     // Rules are judged elsewhere; only what they look at was needed.
     drop(profile);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,6 +116,12 @@ pub(super) fn run(args: RunArgs) -> Result<Output, RunError> {
 /// Sends the log to stderr, as JSON.
 pub(super) fn log() {
     tracing_subscriber::fmt().json().flatten_event(true).with_writer(io::stderr).init();
+}
+
+/// The rebooter's socket, if there is a place for one. It may come and go with its container.
+fn default_rebooter() -> Option<PathBuf> {
+    let socket = PathBuf::from(REBOOTER);
+    socket.parent().is_some_and(Path::is_dir).then_some(socket)
 }
 
 /// The host's name in lowercase, as the kubelet would register it.

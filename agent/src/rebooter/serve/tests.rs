@@ -28,6 +28,7 @@ fn settings(name: &str) -> Settings {
         node: None,
         floor: Floor { uptime: Duration::ZERO, interval: Duration::ZERO },
         means: Means::Logind(directory.join("bus")),
+        pause: Duration::ZERO,
     }
 }
 
