@@ -37,6 +37,10 @@ pub enum Kind {
     AccessDenied,
     /// A certificate or an authority of the collector's was made, replaced or published.
     CertificateRotated,
+    /// A node said what became of a grant.
+    GrantAnswered,
+    /// A node was handed a permission to reboot.
+    GrantIssued,
     /// A node spoke for another one, or for one that is no more.
     IdentityMismatch,
     /// A collector began or ceased to lead.
@@ -63,9 +67,11 @@ pub enum Weight {
 
 impl Kind {
     /// All of them, by name.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::AccessDenied,
         Self::CertificateRotated,
+        Self::GrantAnswered,
+        Self::GrantIssued,
         Self::IdentityMismatch,
         Self::Leadership,
         Self::NodeRecreated,
@@ -79,6 +85,8 @@ impl Kind {
         match self {
             Self::AccessDenied => "access-denied",
             Self::CertificateRotated => "certificate-rotated",
+            Self::GrantAnswered => "grant-answered",
+            Self::GrantIssued => "grant-issued",
             Self::IdentityMismatch => "identity-mismatch",
             Self::Leadership => "leadership",
             Self::NodeRecreated => "node-recreated",
@@ -94,6 +102,8 @@ impl Kind {
             Self::IdentityMismatch => Weight::High,
             Self::AccessDenied | Self::TokenRefused => Weight::Medium,
             Self::CertificateRotated
+            | Self::GrantAnswered
+            | Self::GrantIssued
             | Self::Leadership
             | Self::NodeRecreated
             | Self::NodeRetired => Weight::Info,
@@ -104,7 +114,7 @@ impl Kind {
 /// The text names no kind. At fault: the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected access-denied, certificate-rotated, identity-mismatch, leadership, node-recreated, node-retired or token-refused"
+    "expected access-denied, certificate-rotated, grant-answered, grant-issued, identity-mismatch, leadership, node-recreated, node-retired or token-refused"
 )]
 pub struct UnknownKind;
 

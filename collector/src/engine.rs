@@ -30,6 +30,8 @@ use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
 use palisade_report::SectionName;
+use palisade_report::grant::GrantId;
+use palisade_report::wire::GrantReport;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
 use palisade_report::wire::UploadReply;
@@ -39,6 +41,7 @@ use tokio::sync::oneshot;
 use crate::audit::Happening;
 use crate::audit::Kind;
 use crate::clock::Clock;
+use crate::grants::OfferBook;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -49,6 +52,7 @@ mod cluster;
 mod core;
 mod episode;
 mod fleet;
+mod grant;
 mod heartbeat;
 mod judging;
 mod message;
@@ -68,6 +72,7 @@ use self::core::Core;
 use self::core::Now;
 use self::core::Outcome;
 use self::core::Reply;
+use self::grant::Answered;
 use self::upload::Upload;
 
 /// Events that may wait. At 100,000 events a second a full queue is 80 ms of work, so a caller that
@@ -93,6 +98,12 @@ const CHANGES: usize = 1024;
 const BUSY_RETRY_SECS: u64 = 2;
 
 enum Event {
+    Answered {
+        node: NodeName,
+        uid: Option<NodeUid>,
+        answered: Box<Answered>,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     Audit(Box<Happening>),
     Cluster(ClusterNews),
     Heartbeat {
@@ -102,6 +113,7 @@ enum Event {
         received_at: Moment,
         reply: oneshot::Sender<Result<HeartbeatReply, Refusal>>,
     },
+    Grant(Arc<OfferBook>),
     Lead(u64),
     Rules(Arc<dyn Judge>),
     Retire {
@@ -282,6 +294,31 @@ impl Engine {
         }
     }
 
+    /// Takes what `node` said of a grant. The answer means that it is in the audit; `by` is filled in.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing of it was kept.
+    pub async fn grant_answered(
+        &self,
+        node: NodeName,
+        uid: Option<NodeUid>,
+        id: GrantId,
+        report: GrantReport,
+        by: Happening,
+    ) -> Result<(), Refusal> {
+        let by = by.about(node.clone());
+        let answered = Box::new(Answered { id, report, by });
+        self.ask(|reply| Event::Answered { node, uid, answered, reply }).await
+    }
+
+    /// Hands out what this book has from now on.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] or [`Refusal::Stopped`].
+    pub fn grant_from(&self, offers: Arc<OfferBook>) -> Result<(), Refusal> {
+        self.send(Event::Grant(offers))
+    }
+
     /// Judges every node by other rules or waivers from now on.
     ///
     /// # Errors
@@ -408,12 +445,22 @@ impl Owner {
     fn handle(&mut self, event: Event) -> Going {
         let now = Now::read(&*self.clock);
         match event {
+            Event::Answered { node, uid, answered, reply } => {
+                let outcome = match self.core.recognise(&node, uid.as_ref(), now) {
+                    Some(refusal) => Outcome::AtOnce(Err(refusal)),
+                    None => self.core.grant_answered(&node, *answered, now),
+                };
+                self.core.answer(outcome, |result| Reply::Answered(reply, result));
+            }
             Event::Audit(happening) => self.core.note(*happening, now),
             Event::Cluster(news) => self.core.cluster(news, now),
             Event::Heartbeat { node, uid, heartbeat, received_at, reply } => {
                 let outcome = match self.core.recognise(&node, uid.as_ref(), now) {
                     Some(refusal) => Outcome::AtOnce(Err(refusal)),
-                    None => self.core.heartbeat(&node, &heartbeat, received_at, now),
+                    None => {
+                        let outcome = self.core.heartbeat(&node, &heartbeat, received_at, now);
+                        self.core.with_grant(&node, &heartbeat, outcome, now)
+                    }
                 };
                 self.core.answer(outcome, |result| Reply::Heartbeat(reply, result));
             }
@@ -421,6 +468,7 @@ impl Owner {
                 let outcome = self.core.retire(&node, *by, now);
                 self.core.answer(outcome, |result| Reply::Retire(reply, result));
             }
+            Event::Grant(offers) => self.core.grant_from(offers),
             Event::Lead(epoch) => self.core.lead(epoch),
             Event::Rules(judge) => self.core.judge_by(judge, now),
             Event::Stop => return Going::Out,

@@ -5,8 +5,7 @@
 //!             <──────answers()─────          <──answer()─ API, POST .../grants/{id}
 //! ```
 //!
-//! Nothing is decided or signed here, and nothing is kept: an offer is a function of the persisted
-//! request, so a collector that comes to lead opens it anew. Time is the machine's own since its boot,
+//! Nothing is decided here, and nothing is kept: an offer is a function of the persisted request, so a collector that comes to lead opens it anew. Time is the machine's own since its boot,
 //! so that a stepped wall clock neither prolongs an offer nor brings one back.
 
 use std::collections::BTreeMap;
@@ -20,17 +19,28 @@ use std::time::Duration;
 use palisade_plan::seen::GrantAnswer;
 use palisade_report::BootId;
 use palisade_report::Digest;
+use palisade_report::NodeName;
 use palisade_report::NodeUid;
 use palisade_report::grant::GrantId;
 use palisade_report::grant::RequestUid;
 use tokio::sync::watch;
 
+pub(crate) mod boot_clock;
+pub mod issue;
+pub mod key;
+pub mod rotation;
+
+use self::key::SigningKey;
 use crate::kube::Fence;
 use crate::kube::fence::BootClock;
 use crate::kube::fence::MachineClock;
 
 /// Answers of one node that are kept: one reboot has two, `executing` and `failed`.
 const MAX_ANSWERS: usize = 4;
+
+/// The longest time for which an offer is open, whatever is asked for: a clock that was set back must
+/// not keep one open for hours.
+pub const MAX_OPEN: Duration = Duration::from_secs(15 * 60);
 
 /// Nodes whose answers are kept; in flight at once are far fewer. Beyond it the node with the lowest
 /// UID is forgotten, which its coordinator reads as silence.
@@ -63,6 +73,8 @@ pub struct OfferBook {
 struct Pages {
     open: BTreeMap<NodeUid, Open>,
     answers: BTreeMap<NodeUid, Vec<GrantAnswer>>,
+    /// What signs grants; `None`: nothing may yet, so none is handed out.
+    key: Option<Arc<SigningKey>>,
 }
 
 struct Open {
@@ -91,12 +103,37 @@ impl OfferBook {
         Self { clock, pages: Mutex::default(), answered: watch::Sender::new(0) }
     }
 
-    /// Lets the engine hand out this grant for so long. Replaces another offer for that node; the same
-    /// one again begins its time anew.
+    /// Lets the engine hand out this grant for so long, at most [`MAX_OPEN`]. Replaces another offer
+    /// for that node. The same grant again changes nothing, above all not its end, and one that was
+    /// answered is not handed out any more.
+    ///
+    /// A heartbeat gets it only if an earlier one of the same boot was heard by this process, so an
+    /// offer should be open for at least two intervals.
     pub fn open(&self, node: NodeUid, offer: Offer, lasts_for: Duration, fence: Option<Fence>) {
-        let lasts_ms = i64::try_from(lasts_for.as_millis()).unwrap_or(i64::MAX);
+        let lasts_ms = i64::try_from(lasts_for.min(MAX_OPEN).as_millis()).unwrap_or(i64::MAX);
         let until_ms = self.clock.boot_ms().saturating_add(lasts_ms);
-        self.pages().open.insert(node, Open { offer, until_ms, fence });
+        let mut pages = self.pages();
+        let is_answered =
+            pages.answers.get(&node).is_some_and(|all| all.iter().any(|it| it.id == offer.id));
+        match pages.open.get_mut(&node) {
+            // Only who vouches for it may be another.
+            Some(open) if open.offer == offer => open.fence = fence,
+            Some(_) | None if is_answered => {}
+            Some(_) | None => {
+                pages.open.insert(node, Open { offer, until_ms, fence });
+            }
+        }
+    }
+
+    /// Signs with this key from now on; with none, nothing is handed out.
+    pub fn sign_with(&self, key: Option<Arc<SigningKey>>) {
+        self.pages().key = key;
+    }
+
+    /// What signs.
+    #[must_use]
+    pub fn key(&self) -> Option<Arc<SigningKey>> {
+        self.pages().key.clone()
     }
 
     /// Hands out no grant for this node any more. One that is on its way may still be used.
@@ -126,6 +163,10 @@ impl OfferBook {
     /// knows. The same answer again changes nothing.
     pub fn answer(&self, node: NodeUid, answer: GrantAnswer) {
         let mut pages = self.pages();
+        // Each answer is the last word on its grant: it is used up, or void.
+        if pages.open.get(&node).is_some_and(|open| open.offer.id == answer.id) {
+            pages.open.remove(&node);
+        }
         let said = pages.answers.entry(node).or_default();
         let is_new = !said.iter().any(|it| it.id == answer.id && it.answer == answer.answer);
         if is_new {
@@ -165,6 +206,15 @@ impl OfferBook {
     fn pages(&self) -> MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a node is where no cluster says it: its name, or the digest of a name that has no such shape.
+/// A rebooter may be given it with `--node-uid`; else it learns it with its first grant.
+#[must_use]
+pub fn uid_of(node: &NodeName) -> Option<NodeUid> {
+    // 64 hexadecimal digits always are one.
+    let digest = || Digest::of(node.as_str().as_bytes()).to_string().parse().ok();
+    node.as_str().parse().ok().or_else(digest)
 }
 
 #[cfg(test)]
@@ -218,8 +268,15 @@ mod tests {
         assert_eq!(book.offer(&node("b"), &boot('1')), None);
         clock.0.store(60_000, Ordering::SeqCst);
         assert_eq!(book.offer(&node("a"), &boot('1')), None);
+        // Offering it again prolongs nothing.
         book.open(node("a"), offer(1), LASTS, None);
-        assert_eq!(book.offer(&node("a"), &boot('1')), Some(offer(1)));
+        assert_eq!(book.offer(&node("a"), &boot('1')), None);
+        let other = Offer { id: GrantId::from_bytes([9; 16]), ..offer(1) };
+        book.open(node("a"), other.clone(), 1000 * LASTS, None);
+        clock.0.store(60_000 + 899_999, Ordering::SeqCst);
+        assert_eq!(book.offer(&node("a"), &boot('1')), Some(other));
+        clock.0.store(60_000 + 900_000, Ordering::SeqCst);
+        assert_eq!(book.offer(&node("a"), &boot('1')), None);
         book.withdraw(&node("a"));
         assert_eq!(book.offer(&node("a"), &boot('1')), None);
     }
@@ -247,7 +304,12 @@ mod tests {
         let say = |answer: Answer| {
             book.answer(node("a"), GrantAnswer { id, answer, at: Moment::from_unix(1) });
         };
+        book.open(node("a"), offer(1), LASTS, None);
         say(Answer::Executing);
+        // It is used up, so it is not handed out any more.
+        assert_eq!(book.offer(&node("a"), &boot('1')), None);
+        book.open(node("a"), offer(1), LASTS, None);
+        assert_eq!(book.offer(&node("a"), &boot('1')), None);
         assert!(answered.has_changed().unwrap());
         answered.mark_unchanged();
         say(Answer::Executing);

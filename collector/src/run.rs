@@ -30,6 +30,8 @@ use crate::clock::SystemClock;
 use crate::engine::Engine;
 use crate::engine::EngineSettings;
 use crate::engine::EngineThread;
+use crate::grants::OfferBook;
+use crate::grants::key::SigningKey;
 use crate::http::server;
 use crate::http::server::Shared;
 use crate::judge::LoadJudgeError;
@@ -163,6 +165,12 @@ impl Collector {
         self.address
     }
 
+    /// Grants that may be handed out, and what nodes said of them.
+    #[must_use]
+    pub fn offers(&self) -> &Arc<OfferBook> {
+        &self.shared.app.offers
+    }
+
     /// Serves until `shutdown` is done; then stops without losing anything.
     ///
     /// # Errors
@@ -207,6 +215,7 @@ async fn alone(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Option<Running>, RunError> {
     let mut running = Running::open(app, settings, judge).await?;
+    keep_key(app, settings);
     tracing::info!(%address, "the collector answers");
     tokio::select! {
         () = shutdown => {
@@ -216,6 +225,18 @@ async fn alone(
         // Whoever started this process starts it again; going on would answer from a picture that
         // stands still.
         () = running.thread.ended() => Err(RunError::EngineDied),
+    }
+}
+
+/// Without a cluster the key that signs grants is a file beside the store. Without one everything but
+/// rebooting works.
+fn keep_key(app: &App, settings: &Settings) {
+    match SigningKey::keep(&settings.state_dir) {
+        Ok(key) => {
+            tracing::info!(key = %key.id(), "grants are signed with this key");
+            app.offers.sign_with(Some(Arc::new(key)));
+        }
+        Err(error) => tracing::error!(cause = %Chain(&error), "no reboot can be granted"),
     }
 }
 
@@ -239,6 +260,10 @@ impl Running {
         let (settings, judge) = (settings.clone(), Arc::clone(judge));
         let loading = tokio::task::spawn_blocking(move || load(&settings, judge));
         let (running, loaded) = loading.await.unwrap_or(Err(RunError::Interrupted))?;
+        // A queue that is empty yet takes it.
+        if let Err(refusal) = running.engine.grant_from(Arc::clone(&app.offers)) {
+            tracing::error!(cause = %refusal, "no reboot can be granted");
+        }
         app.load(loaded);
         Ok(running)
     }

@@ -12,6 +12,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -23,6 +25,7 @@ use palisade_report::NodeName;
 use palisade_report::NodeUid;
 use palisade_report::SectionName;
 use palisade_report::TrustId;
+use palisade_report::wire::RebooterState;
 use palisade_rules::Finding;
 use palisade_rules::RuleId;
 use palisade_rules::Severity;
@@ -238,6 +241,7 @@ pub struct Seen {
     skew_secs: AtomicI64,
     /// Number of the [`TrustId`] that it named; 0: none.
     trust: AtomicU64,
+    rebooter: Mutex<Option<RebooterState>>,
 }
 
 impl Seen {
@@ -248,6 +252,7 @@ impl Seen {
             at: AtomicI64::new(at.unix()),
             skew_secs: AtomicI64::new(skew_secs),
             trust: AtomicU64::new(0),
+            rebooter: Mutex::new(None),
         }
     }
 
@@ -268,6 +273,18 @@ impl Seen {
     #[must_use]
     pub fn trust(&self) -> Option<TrustId> {
         NonZeroU64::new(self.trust.load(Ordering::Relaxed)).map(TrustId::from_number)
+    }
+
+    /// Whether it could be rebooted, as it said last; `None`: it has nobody who could, or nothing was
+    /// said since this process started.
+    #[must_use]
+    pub fn rebooter(&self) -> Option<RebooterState> {
+        *self.rebooter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether it could be rebooted.
+    pub(crate) fn hear_of_rebooter(&self, state: Option<RebooterState>) {
+        *self.rebooter.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// Notes that it was heard.

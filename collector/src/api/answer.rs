@@ -160,7 +160,7 @@ impl From<engine::Refusal> for Refused {
             R::Stopped => Self::new(Kind::NotReady, message).retry_after(5),
             R::TooManyNodes => Self::new(Kind::TooMany, message).retry_after(300),
             R::TooManySections => Self::new(Kind::TooLarge, message),
-            R::TooManyNewSections { retry_after_secs } => {
+            R::TooManyAnswers { retry_after_secs } | R::TooManyNewSections { retry_after_secs } => {
                 Self::new(Kind::TooMany, message).retry_after(retry_after_secs)
             }
             R::UnknownNode => Self::new(Kind::NotFound, message),

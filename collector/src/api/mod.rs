@@ -263,6 +263,19 @@ impl App {
         match call {
             Call::Audit(query) => audit::list(&self.loaded()?.reader, query).await,
             Call::Live => Ok(Answer::text(Media::Text, "ok\n")),
+            Call::GrantAnswer { node, id, report } => {
+                let by = Happening {
+                    actor: audit::actor(caller, None),
+                    source: Some(from),
+                    ..Happening::own(
+                        audit::Kind::GrantAnswered,
+                        format!("grant {id} of node {node}"),
+                        "",
+                    )
+                };
+                self.loaded()?.engine.grant_answered(node, uid, id, report, by).await?;
+                Ok(Answer::Done)
+            }
             Call::Heartbeat { node, heartbeat } => {
                 let loaded = self.loaded()?;
                 self.figures.count_heartbeat();

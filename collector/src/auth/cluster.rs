@@ -139,6 +139,7 @@ impl Cluster {
             | RouteName::Certificates
             | RouteName::Facts
             | RouteName::Findings
+            | RouteName::GrantAnswer
             | RouteName::Heartbeat
             | RouteName::History
             | RouteName::Index

@@ -27,7 +27,7 @@ fn admit(
     address: [u8; 4],
 ) -> Result<Caller, Denied> {
     let route = ROUTES.into_iter().find(|route| route.audience == audience).unwrap();
-    let matched = Matched { route, parameter: "worker-1".to_owned() };
+    let matched = Matched { route, parameter: "worker-1".to_owned(), detail: String::new() };
     let field = field.map_or(Authorization::None, |it| Authorization::One(it.as_bytes()));
     let admitting = auth.admit(&matched, field, address.into(), Instant::now());
     // Standalone nobody is waited for.
@@ -99,7 +99,7 @@ fn a_replaced_token_no_longer_works() {
 fn whoever_says_twice_who_they_are_is_nobody() {
     let auth = auth(Reach::Network);
     let route = ROUTES.into_iter().find(|route| route.audience == Audience::Viewers).unwrap();
-    let matched = Matched { route, parameter: String::new() };
+    let matched = Matched { route, parameter: String::new(), detail: String::new() };
     let several = Authorization::Several;
     let admitting = auth.admit(&matched, several, [10, 0, 0, 1].into(), Instant::now());
     let admitted = std::pin::pin!(admitting).poll(&mut Context::from_waker(Waker::noop()));

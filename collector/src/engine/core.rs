@@ -38,6 +38,7 @@ use super::shelf::Shelf;
 use crate::audit::Happening;
 use crate::chain::Chain;
 use crate::clock::Clock;
+use crate::grants::OfferBook;
 use crate::snapshot::ClusterNode;
 use crate::snapshot::Counters;
 use crate::snapshot::NodeTable;
@@ -99,6 +100,7 @@ pub(crate) enum Outcome<T> {
 /// A reply that waits for the commit.
 #[derive(Debug)]
 pub(crate) enum Reply {
+    Answered(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
     Heartbeat(oneshot::Sender<Result<HeartbeatReply, Refusal>>, Result<HeartbeatReply, Refusal>),
     Retire(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
     Upload(oneshot::Sender<Result<UploadReply, Refusal>>, Result<UploadReply, Refusal>),
@@ -115,6 +117,7 @@ impl Reply {
             drop(to.send(refusal.map_or(result, |refusal| Err(refusal.clone()))));
         }
         match self {
+            Self::Answered(to, result) => give(to, result, refusal),
             Self::Heartbeat(to, result) => give(to, result, refusal),
             Self::Retire(to, result) => give(to, result, refusal),
             Self::Upload(to, result) => give(to, result, refusal),
@@ -183,6 +186,8 @@ pub(crate) struct Core {
     pub(super) counters: Arc<Counters>,
     pub(super) batch: Batch,
     pub(super) audit: Audit,
+    /// What may be handed out; `None`: this collector grants nothing.
+    pub(super) offers: Option<Arc<OfferBook>>,
     pub(super) last_history: i64,
     /// Entries up to this place are gone.
     pub(super) trimmed_history: i64,
@@ -226,6 +231,7 @@ impl Core {
             counters: Arc::default(),
             batch: Batch::default(),
             audit: Audit::new(),
+            offers: None,
             last_history: 0,
             trimmed_history: 0,
             readiness: Readiness::Ready,

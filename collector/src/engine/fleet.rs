@@ -19,6 +19,7 @@ use super::message::Cause;
 use super::shelf;
 use super::shelf::Matter;
 use super::shelf::Shelf;
+use crate::grants::boot_clock::BootClock;
 use crate::snapshot::Counters;
 use crate::snapshot::Episode;
 use crate::snapshot::FindingKey;
@@ -55,6 +56,10 @@ pub(super) struct Known {
     pub(super) brought: (i64, u32),
     /// Before then no further conflict of it is noted.
     pub(super) conflict_after_ms: i64,
+    /// Its boot clock, as its heartbeats show it.
+    pub(super) boot_clock: Option<BootClock>,
+    /// Since when, and how many, answers to grants it has given.
+    pub(super) answered: (i64, u32),
 }
 
 impl Known {
@@ -70,6 +75,8 @@ impl Known {
             left_out: BTreeSet::new(),
             brought: (i64::MIN, 0),
             conflict_after_ms: i64::MIN,
+            boot_clock: None,
+            answered: (i64::MIN, 0),
         }
     }
 }

@@ -411,6 +411,7 @@ impl Core {
             next_in_ms: slot::next_in_ms(name, sequence, interval_ms, now.unix_ms),
             want,
             profile: Some(self.judge.profile()),
+            grant: None,
         }
     }
 }

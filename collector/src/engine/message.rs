@@ -114,6 +114,12 @@ pub enum Refusal {
         /// When to try again.
         retry_after_secs: u64,
     },
+    /// 429: this node answers more grants than it can have got. At fault: the peer.
+    #[error("too many answers to grants from this node; try again in {retry_after_secs} s")]
+    TooManyAnswers {
+        /// When to try again.
+        retry_after_secs: u64,
+    },
     /// 404: no such node. At fault: the peer.
     #[error("no node of that name is known")]
     UnknownNode,

@@ -45,6 +45,7 @@ use crate::store::Store;
 mod cluster;
 mod durability;
 mod fleet;
+mod grants;
 mod life;
 
 const BOOT: &str = "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11";
@@ -315,6 +316,8 @@ impl TestNode {
             sequence: Sequence(self.sequence),
             sent_at: now.at,
             trust: None,
+            boottime_ms: None,
+            rebooter: None,
             manifest: self.with_manifest.then_some(manifest),
         }
     }

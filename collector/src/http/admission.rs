@@ -50,7 +50,9 @@ pub(super) async fn admit(
     let now = Instant::now();
     let taken = match audience {
         // Uploads are bounded by their number at once, and by the engine for each node.
-        Audience::Agents if matched.route.name == RouteName::Heartbeat => {
+        Audience::Agents
+            if matches!(matched.route.name, RouteName::GrantAnswer | RouteName::Heartbeat) =>
+        {
             // By the name that it stands for: an address can be written in many ways. What is no
             // name is refused as such.
             let name = decode(&matched.parameter, Plus::IsItself).ok();

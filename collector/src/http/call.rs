@@ -4,6 +4,8 @@ use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::NodeName;
 use palisade_report::bound::clean_text;
+use palisade_report::grant::GrantId;
+use palisade_report::wire::GrantReport;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::Upload;
 use palisade_rules::FactPath;
@@ -33,6 +35,15 @@ pub enum Call {
     Facts(FactPath),
     /// Findings.
     Findings(FindingsQuery),
+    /// What became of a grant.
+    GrantAnswer {
+        /// Who says it.
+        node: NodeName,
+        /// Of which grant.
+        id: GrantId,
+        /// What.
+        report: GrantReport,
+    },
     /// An agent's regular word.
     Heartbeat {
         /// Who says it.
@@ -223,6 +234,9 @@ pub enum NoCall {
         /// What serde found.
         source: serde_json::Error,
     },
+    /// The path names no grant.
+    #[error("the path names no grant: {0}")]
+    Grant(palisade_report::grant::MalformedUuid),
     /// The path names no node.
     #[error("{0}")]
     Node(palisade_report::id::MalformedNodeName),
@@ -271,6 +285,12 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
             parameter.parse().map_err(|_| NoCall::Fact { path: clean_text(&parameter) })?,
         ),
         RouteName::Findings => Call::Findings(findings(&mut query)?),
+        RouteName::GrantAnswer => {
+            let report = serde_json::from_slice(body)
+                .map_err(|source| NoCall::Body { what: "answer to a grant", source })?;
+            let id = decode(&matched.detail, Plus::IsItself)?.parse().map_err(NoCall::Grant)?;
+            Call::GrantAnswer { node: node()?, id, report }
+        }
         RouteName::Heartbeat => {
             let heartbeat = serde_json::from_slice(body)
                 .map_err(|source| NoCall::Body { what: "heartbeat", source })?;

@@ -15,6 +15,8 @@ pub enum RouteName {
     Facts,
     /// Findings, by rule or by node.
     Findings,
+    /// What became of a grant.
+    GrantAnswer,
     /// An agent's regular word.
     Heartbeat,
     /// Transitions of findings.
@@ -86,7 +88,7 @@ const fn route(
 }
 
 /// Every address that is served.
-pub const ROUTES: [Route; 18] = {
+pub const ROUTES: [Route; 19] = {
     use Audience as A;
     use RouteName as N;
     [
@@ -113,6 +115,7 @@ pub const ROUTES: [Route; 18] = {
         route(N::Ready, "GET", "/readyz", A::Anybody, "whether calls are answered and stored"),
         route(N::Retire, "DELETE", "/v1/nodes/{node}", A::Operators, "forget a node that is gone"),
         route(N::Heartbeat, "POST", "/v1/nodes/{node}/heartbeat", A::Agents, "for agents"),
+        route(N::GrantAnswer, "POST", "/v1/nodes/{node}/grants/{id}", A::Agents, "for agents"),
         route(N::Sections, "PUT", "/v1/nodes/{node}/sections", A::Agents, "for agents"),
     ]
 };
@@ -122,8 +125,10 @@ pub const ROUTES: [Route; 18] = {
 pub struct Matched {
     /// The route.
     pub route: Route,
-    /// The variable part, percent-encoded as sent; empty if it has none.
+    /// The variable part, percent-encoded as sent; empty if it has none. The node, if it names one.
     pub parameter: String,
+    /// The second variable part, alike.
+    pub detail: String,
 }
 
 /// Why a request has no route. At fault: the peer.
@@ -148,9 +153,10 @@ pub fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
     let wanted = if *method == Method::HEAD { Method::GET.as_str() } else { method.as_str() };
     let mut allowed = Vec::new();
     for route in ROUTES {
-        let Some(parameter) = parameter_of(route.path, path) else { continue };
+        let Some((parameter, detail)) = parameters_of(route.path, path) else { continue };
         if route.method == wanted {
-            return Ok(Matched { route, parameter: parameter.to_owned() });
+            let (parameter, detail) = (parameter.to_owned(), detail.to_owned());
+            return Ok(Matched { route, parameter, detail });
         }
         allowed.push(route.method);
     }
@@ -160,15 +166,22 @@ pub fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
     Err(NoRoute::Method { allowed: allowed.join(", ") })
 }
 
-/// What `path` has in place of the `{…}` of `template`; empty for a template without one.
-fn parameter_of<'p>(template: &str, path: &'p str) -> Option<&'p str> {
+/// What `path` has in place of the `{…}` of `template`, of which there are two at most; empty for one
+/// that is not there.
+fn parameters_of<'p>(template: &str, path: &'p str) -> Option<(&'p str, &'p str)> {
     let Some((before, rest)) = template.split_once('{') else {
-        return (template == path).then_some("");
+        return (template == path).then_some(("", ""));
     };
     let (name, after) = rest.split_once('}')?;
-    let parameter = path.strip_prefix(before)?.strip_suffix(after)?;
+    let rest = path.strip_prefix(before)?;
     // Only a fact's path may hold slashes: `files.paths./etc/passwd.mode`.
-    (!parameter.is_empty() && (name == "path" || !parameter.contains('/'))).then_some(parameter)
+    let fits = |it: &str| !it.is_empty() && (name == "path" || !it.contains('/'));
+    let Some((between, _)) = after.split_once('{') else {
+        let parameter = rest.strip_suffix(after)?;
+        return fits(parameter).then_some((parameter, ""));
+    };
+    let (parameter, detail) = rest.split_once(between)?;
+    (fits(parameter) && fits(detail)).then_some((parameter, detail))
 }
 
 #[cfg(test)]
@@ -192,11 +205,24 @@ mod tests {
             found("GET", "/v1/facts/files.paths./etc/passwd.mode"),
             Ok((RouteName::Facts, "files.paths./etc/passwd.mode".to_owned()))
         );
+        let two = find(&Method::POST, "/v1/nodes/a/grants/7").unwrap();
+        let expected = (RouteName::GrantAnswer, "a", "7");
+        assert_eq!((two.route.name, two.parameter.as_str(), two.detail.as_str()), expected);
     }
 
     #[test]
     fn what_is_not_there_and_what_takes_other_methods_differ() {
-        for path in ["", "/v1", "/v1/nodes/", "/v1/nodes/a/b", "/v1/facts/", "//", "/V1/nodes"] {
+        for path in [
+            "",
+            "/v1",
+            "/v1/nodes/",
+            "/v1/nodes/a/b",
+            "/v1/nodes/a/grants/",
+            "/v1/nodes/a/grants/b/c",
+            "/v1/facts/",
+            "//",
+            "/V1/nodes",
+        ] {
             assert_eq!(found("GET", path), Err(NoRoute::Path), "{path}");
         }
         let allowed = "GET, DELETE".to_owned();

@@ -309,7 +309,8 @@ async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphoreP
         | RouteName::History
         | RouteName::Node
         | RouteName::Nodes => {}
-        RouteName::Heartbeat
+        RouteName::GrantAnswer
+        | RouteName::Heartbeat
         | RouteName::Index
         | RouteName::Live
         | RouteName::Metrics
@@ -344,7 +345,8 @@ fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
         | RouteName::Node
         | RouteName::Nodes
         | RouteName::OpenApi => Tag::OfBody,
-        RouteName::Heartbeat
+        RouteName::GrantAnswer
+        | RouteName::Heartbeat
         | RouteName::Live
         | RouteName::Metrics
         | RouteName::Ready
@@ -403,7 +405,7 @@ async fn make_call(
         Ok((call, None))
     };
     match matched.route.name {
-        RouteName::Heartbeat => {
+        RouteName::GrantAnswer | RouteName::Heartbeat => {
             let limits = Limits {
                 body_bytes: shared.limits.body_bytes.min(MAX_HEARTBEAT_BODY),
                 decoded_bytes: shared.limits.decoded_bytes.min(MAX_HEARTBEAT_BODY),
@@ -466,9 +468,11 @@ const MAX_MESSAGE: usize = 512;
 fn no_call(no_call: &NoCall) -> Refused {
     let kind = match no_call {
         NoCall::Body { .. } => Kind::MalformedBody,
-        NoCall::Fact { .. } | NoCall::Node(_) | NoCall::Query(_) | NoCall::Section(_) => {
-            Kind::MalformedRequest
-        }
+        NoCall::Fact { .. }
+        | NoCall::Grant(_)
+        | NoCall::Node(_)
+        | NoCall::Query(_)
+        | NoCall::Section(_) => Kind::MalformedRequest,
     };
     Refused::new(kind, clean(no_call.to_string().as_bytes(), MAX_MESSAGE))
 }

@@ -65,7 +65,11 @@ pub const fn permission(route: RouteName) -> Option<Permission> {
         RouteName::Retire => P::One("delete", "nodes"),
         RouteName::Rules => P::All("list", "rules"),
         RouteName::Watch => P::All("get", "watch"),
-        RouteName::Heartbeat | RouteName::Live | RouteName::Ready | RouteName::Sections => {
+        RouteName::GrantAnswer
+        | RouteName::Heartbeat
+        | RouteName::Live
+        | RouteName::Ready
+        | RouteName::Sections => {
             return None;
         }
     })

@@ -14,13 +14,16 @@ use super::client::ConnectError;
 use super::fence::BootClock;
 use super::fence::Fence;
 use super::fence::MachineClock;
+use super::grant_keys::KeyKeeper;
 use super::nodes;
 use super::nodes::Directory;
 use super::review::ApiReviewer;
 use crate::clock::SystemClock;
+use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::grants::OfferBook;
 use crate::settings::KubernetesSettings;
+use crate::settings::Serving;
 use crate::tls::Tls;
 
 /// Everything about the cluster that outlives a term.
@@ -94,6 +97,17 @@ impl Cluster {
     pub fn reviewer(&self) -> ApiReviewer {
         let KubernetesSettings { namespace, audience, .. } = &self.settings;
         ApiReviewer::new(self.clients.acting.clone(), namespace.clone(), audience.clone())
+    }
+
+    /// Who keeps the key that signs grants; `None` where the Secret is not ours to write, so that no
+    /// node can be granted a reboot.
+    #[must_use]
+    pub fn key_keeper(&self, engine: Engine) -> Option<KeyKeeper> {
+        let KubernetesSettings { namespace, serving, .. } = &self.settings;
+        let Serving::Own { secret, trust, .. } = serving.clone() else { return None };
+        let Own { tls: _, figures: _, offers, clock, profile: _ } = self.own.clone();
+        let client = self.clients.acting.clone();
+        Some(KeyKeeper::new(client, namespace, secret, trust, offers, engine, Arc::new(clock)))
     }
 
     /// Who keeps the certificate, unless it comes from files.

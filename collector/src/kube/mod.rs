@@ -21,6 +21,7 @@ pub mod directory;
 pub mod events;
 pub mod evict;
 pub mod fence;
+pub mod grant_keys;
 pub mod leader;
 pub mod lease;
 pub mod node_lease;

@@ -27,6 +27,14 @@ pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine) {
     if let Some(keeper) = cluster.keeper(Role::Lead(engine.clone())) {
         tasks.spawn(keeper.run());
     }
+    match cluster.key_keeper(engine.clone()) {
+        Some(keeper) => {
+            tasks.spawn(keeper.run());
+        }
+        None => tracing::warn!(
+            "no reboot can be granted: the Secret of the certificate is not ours, so there is no place for a signing key"
+        ),
+    }
     let Own { tls: _, figures, offers: _, clock, profile } = cluster.own.clone();
     let ground = Ground {
         clients: cluster.clients.clone(),

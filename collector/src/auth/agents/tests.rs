@@ -438,7 +438,7 @@ impl Front {
 
     async fn ask(&self, pod: &str, number: u32, now: Instant) -> Result<(), Denied> {
         let route = ROUTES.into_iter().find(|route| route.audience == Audience::Agents).unwrap();
-        let matched = Matched { route, parameter: "worker-1".to_owned() };
+        let matched = Matched { route, parameter: "worker-1".to_owned(), detail: String::new() };
         let exp = START + 3600 + i64::from(number);
         let claims = format!(r#"{{"exp":{exp},"kubernetes.io":{{"pod":{{"uid":"{pod}"}}}}}}"#);
         let field = format!("Bearer {}", forged(&claims));
