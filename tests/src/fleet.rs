@@ -178,6 +178,8 @@ impl Node {
             sequence,
             sent_at: Moment::from_unix(1_795_000_000),
             trust: self.trust,
+            boottime_ms: None,
+            rebooter: None,
             manifest,
         }
     }

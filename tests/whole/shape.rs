@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent/inspect", &["palisade-report"]),
     ("agent", &["palisade-report", "palisade-rules", "palisade-inspect"]),
     ("collector/plan", &["palisade-report"]),
-    ("collector", &["palisade-report", "palisade-rules"]),
+    ("collector", &["palisade-plan", "palisade-report", "palisade-rules"]),
 ];
 
 /// Crates that see no I/O and no clock.
