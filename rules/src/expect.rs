@@ -26,6 +26,7 @@ use crate::finding::Severity;
 use crate::finding::Verdict;
 use crate::interest::Interest;
 
+mod because;
 mod cel;
 mod certificate;
 mod fact;

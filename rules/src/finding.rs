@@ -215,7 +215,8 @@ pub struct Evidence {
     /// What would pass: `at least 1`, `0600 or stricter, owned by 0:0`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub expected: String,
-    /// Why the rule does not apply or could not be judged.
+    /// Why the rule does not apply or could not be judged, or what a failure comes from:
+    /// `6.1.0-31-amd64 -> 6.1.0-32-amd64, libc6`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }

@@ -167,7 +167,8 @@ fn kind(name: &str) -> Value {
     };
     match name {
         "fact" => {
-            compared(&[("path", text()), ("resting_on", text()), ("same_as", text())], &["path"])
+            let others = [("because", text()), ("resting_on", text()), ("same_as", text())];
+            compared(&[&[("path", text())], &others[..]].concat(), &["path"])
         }
         "sysctl" => {
             let next_boot = ("next_boot", words(&["judged", "ignored"]));

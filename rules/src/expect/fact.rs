@@ -4,6 +4,7 @@ use super::Looked;
 use super::Outcome;
 use super::Scene;
 use super::Source;
+use super::because;
 use crate::body::Body;
 use crate::body::MalformedBody;
 use crate::compare::AbsentIs;
@@ -23,22 +24,30 @@ pub(crate) struct Fact {
     same_as: Option<Source>,
     /// A fact without which a good value proves nothing.
     resting_on: Option<Source>,
+    /// The reasons that a failure names.
+    because: Option<Source>,
 }
 
 impl Fact {
     /// Words: `path`, comparators, `same_as` (another path), `resting_on` (the path of a fact that
-    /// must be known for a pass: a list of complaints is empty as well where nothing was read).
+    /// must be known for a pass: a list of complaints is empty as well where nothing was read),
+    /// `because` (the path of a list in the same section, which a failure names).
     pub(crate) fn parse(body: &Body<'_>) -> Result<Self, MalformedBody> {
         let source = Source::parse(body.required("path")?)?;
         let same_as = body.text("same_as")?.map(Source::parse).transpose()?;
         let compare =
             if same_as.is_some() { Compare::take(body)? } else { Compare::required(body)? };
         let resting_on = body.text("resting_on")?.map(Source::parse).transpose()?;
-        Ok(Self { resting_on, ..Self::new(source, compare, same_as) })
+        let because = body.text("because")?.map(Source::parse).transpose()?;
+        if because.as_ref().is_some_and(|it| it.path().section() != source.path().section()) {
+            let expected = "the path of a fact in the same section";
+            return Err(MalformedBody::Value { word: "because", expected });
+        }
+        Ok(Self { resting_on, because, ..Self::new(source, compare, same_as) })
     }
 
     pub(super) const fn new(source: Source, compare: Compare, same_as: Option<Source>) -> Self {
-        Self { source, compare, same_as, resting_on: None }
+        Self { source, compare, same_as, resting_on: None, because: None }
     }
 
     pub(crate) fn reads(&self) -> Vec<FactPath> {
@@ -89,7 +98,11 @@ impl Fact {
             return Outcome::unknown_because(ground.shown(), why, expected);
         }
         match answer {
-            Answer::Fails => Outcome::seen(false, fact, show(value), origin, expected),
+            Answer::Fails => {
+                let mut outcome = Outcome::seen(false, fact, show(value), origin, expected);
+                outcome.evidence.reason = self.reasons(scene);
+                outcome
+            }
             Answer::Mistyped(wanted) => Outcome::unknown(
                 fact,
                 format!("expected {wanted}, found `{}`", show(value)),
@@ -110,6 +123,17 @@ impl Fact {
                     Looked::Unknown(why) => Outcome::unknown_because(other.shown(), why, ""),
                 },
             },
+        }
+    }
+
+    /// What the failure comes from; empty where nothing says so. It adds to a verdict and decides
+    /// none, so that a report without it is judged all the same.
+    fn reasons(&self, scene: &Scene<'_>) -> String {
+        match self.because.as_ref().map(|it| it.look(scene.facts)) {
+            Some(Looked::Known(list, _)) => because::named(list),
+            Some(Looked::Absent(_) | Looked::NoKubelet(_) | Looked::Unknown(_)) | None => {
+                String::new()
+            }
         }
     }
 }

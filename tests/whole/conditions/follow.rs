@@ -54,6 +54,7 @@ fn conditions_and_events_follow_the_reports_and_nothing_else() {
         is_proper(condition, &before, &now());
     }
     assert_eq!(failing[0]["reason"], "RebootPending");
+    assert_eq!(failing[0]["message"], "a reboot is pending: /run/reboot-required");
     assert_eq!(failing[1]["reason"], "CertificateEndsSoon");
     assert!(
         failing[1]["message"].as_str().is_some_and(|it| it.contains("kubelet-client-current.pem")),

@@ -206,9 +206,9 @@ fn told(node: &Node, kind: Kind) -> Wanted {
     let Seen { failing, unknown, judged } = seen;
     let (status, reason, message) = if !failing.is_empty() {
         let (reason, what) = words(kind);
-        (Status::True, reason, named(what, &failing))
+        (Status::True, reason, named(kind, what, &failing))
     } else if !unknown.is_empty() {
-        (Status::Unknown, "CannotTell", named("cannot be told", &unknown))
+        (Status::Unknown, "CannotTell", named(kind, "cannot be told", &unknown))
     } else if judged {
         let (reason, message) = fine(kind);
         (Status::False, reason, message.to_owned())
@@ -282,9 +282,14 @@ const fn fine(kind: Kind) -> (&'static str, &'static str) {
 }
 
 /// `what: a, b, c and 4 more`. Names come from nodes: they are cleaned and cut.
-fn named(what: &str, names: &BTreeSet<&str>) -> String {
+fn named(kind: Kind, what: &str, names: &BTreeSet<&str>) -> String {
+    let longest = match kind {
+        // One finding, and its reasons are short already.
+        Kind::RebootRequired => MAX_MESSAGE,
+        Kind::CertificateExpiring | Kind::HardeningDrift => MAX_NAME,
+    };
     let shown: Vec<String> =
-        names.iter().take(MAX_NAMED).map(|name| clean(name.as_bytes(), MAX_NAME)).collect();
+        names.iter().take(MAX_NAMED).map(|name| clean(name.as_bytes(), longest)).collect();
     let more = names.len().saturating_sub(MAX_NAMED);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     clean(format!("{what}: {}{more}", shown.join(", ")).as_bytes(), MAX_MESSAGE)

@@ -175,3 +175,21 @@ fn only_what_differs_is_due_and_time_stands_still_with_the_status() {
         assert_eq!(due, std::slice::from_ref(&back));
     }
 }
+
+#[test]
+fn a_pending_reboot_says_for_what_whole_and_bounded() {
+    let kernels = "6.1.119-129.201.amzn2023.x86_64 -> 6.1.129-138.220.amzn2023.x86_64";
+    for (reasons, wanted) in [
+        (kernels.to_owned(), format!("a reboot is pending: {kernels}")),
+        (format!("libc6, {kernels}, a"), format!("a reboot is pending: libc6, {kernels}, a")),
+        (String::new(), "a reboot is pending: reboot.needed".to_owned()),
+    ] {
+        let mut finding = finding("reboot.needed", Verdict::Fail, Severity::Medium, "");
+        finding.evidence.reason = reasons;
+        assert_eq!(of(Kind::RebootRequired, &node(vec![finding])).message, wanted);
+    }
+    let mut hostile = finding("reboot.needed", Verdict::Fail, Severity::Medium, "");
+    hostile.evidence.reason = "\u{1b}[31m".to_owned() + &"x".repeat(4000);
+    let message = of(Kind::RebootRequired, &node(vec![hostile])).message;
+    assert!(message.len() <= MAX_MESSAGE && !message.contains('\u{1b}'), "{message}");
+}
