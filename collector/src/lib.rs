@@ -7,6 +7,7 @@ pub mod audit;
 pub mod auth;
 pub mod chain;
 pub mod clock;
+pub mod command;
 pub mod engine;
 pub mod figures;
 pub mod grants;

@@ -1,6 +1,7 @@
 //! `palisade-collector`: reads arguments and hands them to the library.
 //!
-//! Exit codes: 0 after a graceful stop, 2 if it could not run.
+//! Exit codes: 0 after a graceful stop, or where the audit holds; 1 where it does not; 2 if it could
+//! not run.
 
 #![forbid(unsafe_code)]
 
@@ -9,14 +10,17 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use palisade_collector::chain::Chain;
-use palisade_collector::settings::Raw;
+use palisade_collector::command::Command;
 use palisade_collector::start::start;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Err(error) = start(Raw::parse()) else { return ExitCode::SUCCESS };
+    let error = match start(Command::parse()) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
     match writeln!(std::io::stderr(), "palisade-collector: {}", Chain(&error)) {
         Ok(()) | Err(_) => ExitCode::from(2),
     }

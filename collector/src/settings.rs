@@ -40,12 +40,7 @@ const RELOAD_EVERY: Duration = Duration::from_secs(1);
 
 /// What arguments and environment say; everything may be missing.
 #[derive(Clone, Debug, Default, clap::Parser)]
-#[command(
-    name = "palisade-collector",
-    version,
-    about = "Receives node reports, judges, stores and answers",
-    after_help = "Examples:\n  palisade-collector --state-dir ./state\n  palisade-collector --listen 0.0.0.0:7443 --state-dir /var/lib/palisade \\\n    --tls-cert tls.crt --tls-key tls.key --agent-token-file agent --viewer-token-file viewer"
-)]
+#[command(name = "palisade-collector", version)]
 pub struct Raw {
     /// Address and port to listen on [default: 127.0.0.1:7443]
     #[arg(long, env = "PALISADE_LISTEN", value_name = "IP:PORT")]

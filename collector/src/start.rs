@@ -1,9 +1,14 @@
 //! From arguments to a running collector: logging, runtime, signals. `main` calls this and prints.
 
 use std::io;
+use std::process::ExitCode;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::command;
+use crate::command::Command;
+use crate::command::Verb;
+use crate::command::VerifyAuditError;
 use crate::run::RunError;
 use crate::run::run;
 use crate::settings::InvalidSettings;
@@ -29,13 +34,28 @@ pub enum StartError {
     /// The collector cannot run.
     #[error("failed to run")]
     Run(#[source] RunError),
+    /// The audit cannot be looked at.
+    #[error("failed to verify the audit")]
+    VerifyAudit(#[source] VerifyAuditError),
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Does what is asked for, and ends with what is returned.
 ///
 /// # Errors
 /// [`StartError`].
-pub fn start(raw: Raw) -> Result<(), StartError> {
+pub fn start(command: Command) -> Result<ExitCode, StartError> {
+    let Command { raw, verb } = command;
+    match verb {
+        Some(Verb::VerifyAudit { store }) => {
+            command::say_whether_it_holds(&store, &mut io::stdout())
+                .map_err(StartError::VerifyAudit)
+        }
+        None => serve(raw).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+fn serve(raw: Raw) -> Result<(), StartError> {
     let settings = Settings::try_from(raw).map_err(StartError::Settings)?;
     tracing_subscriber::fmt()
         .json()

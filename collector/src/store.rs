@@ -28,6 +28,7 @@ mod write;
 pub use audit::AuditEntry;
 pub use audit::AuditFilter;
 pub use audit::VerifyError;
+pub use audit::verify_audit;
 pub use load::LoadError;
 pub use reader::CertificateFilter;
 pub use reader::CertificateRow;

@@ -64,7 +64,7 @@ pub async fn list(reader: &Reader, query: AuditQuery) -> Result<Answer, Refused>
 fn csv(rows: &[AuditEntry]) -> String {
     let mut out = String::new();
     csv_line(&mut out, &COLUMNS);
-    for AuditEntry { entry, hash } in rows {
+    for AuditEntry { entry, hash, follows: _ } in rows {
         let severity = match entry.severity {
             crate::audit::Weight::High => "high",
             crate::audit::Weight::Info => "info",

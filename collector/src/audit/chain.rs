@@ -6,9 +6,20 @@
 //! ```
 //!
 //! The entry is its canonical JSON text: keys in ascending order, no white space. The first entry
-//! ever follows 64 zeros; when old ones are removed, id and hash of the last removed one stay as the
-//! anchor that the oldest kept one follows. Entries cut off at the *end* show only to somebody who
-//! kept a later hash elsewhere: export `/v1/audit` if that matters.
+//! ever follows 64 zeros.
+//!
+//! ```text
+//!      3     7 8    12 │ 13 14 15 16 17 …
+//!   kept singly    anchor   the whole chain
+//! ```
+//!
+//! When old entries are removed, id and hash of the last one stay as the anchor that the whole chain
+//! begins behind. The newest of each kind are kept before it, too, each with the hash that it
+//! follows: what it says holds, and what stood between them is gone. Entries cut off at the *end*, and
+//! ones taken away before the anchor, show only to somebody who kept a hash elsewhere: export
+//! `/v1/audit` if that matters.
+
+use std::fmt;
 
 use palisade_report::Digest;
 
@@ -48,6 +59,12 @@ pub enum Broken {
         /// The first one behind.
         id: i64,
     },
+    /// The neighbour of an entry that is kept singly is there, and has another hash than it follows.
+    #[error("the audit entry {id} does not follow the one before")]
+    Order {
+        /// The id.
+        id: i64,
+    },
     /// The hash of an entry does not follow from it and the one before.
     #[error("the hash of the audit entry {id} does not follow from it and the one before")]
     Hash {
@@ -75,24 +92,75 @@ pub fn link(previous: &Digest, text: &[u8]) -> Digest {
     Digest::of(&covered)
 }
 
-/// Follows a chain entry by entry, from its anchor on.
+/// Follows a chain entry by entry: those that are kept singly, and from the anchor on all.
 #[derive(Clone, Copy, Debug)]
 pub struct Follower {
+    anchor: Link,
     last: Link,
 }
 
+/// What a check went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// What the whole chain begins behind.
+    pub anchor: Link,
+    /// Its end; the anchor if there is none.
+    pub last: Link,
+    /// Entries before it that are kept singly.
+    pub singly: u64,
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { anchor, last, singly } = self;
+        let Link { id, hash } = last;
+        if last == anchor {
+            write!(f, "the chain is empty behind entry {id}, whose hash is {hash}")?;
+        } else {
+            let first = anchor.id.saturating_add(1);
+            write!(f, "entries {first} to {id} follow each other, the last hash is {hash}")?;
+        }
+        if *singly > 0 {
+            write!(f, "; older ones that are kept singly: {singly}")?;
+        }
+        Ok(())
+    }
+}
+
 impl Follower {
-    /// Follows what comes behind `anchor`.
+    /// Follows what comes behind `anchor`, and what is kept before it.
     #[must_use]
     pub const fn behind(anchor: Link) -> Self {
-        Self { last: anchor }
+        Self { anchor, last: ORIGIN }
     }
 
-    /// Takes the next row: the id and hash that it stands under, and its text.
+    /// Takes the next row: the id and hash that it stands under, its text, and, where it is kept
+    /// singly, the hash that it follows.
     ///
     /// # Errors
     /// [`Broken`]: the chain does not hold here.
-    pub fn step(&mut self, at: Link, text: &[u8]) -> Result<(), Broken> {
+    pub fn take(&mut self, at: Link, text: &[u8], follows: Option<Digest>) -> Result<(), Broken> {
+        let Link { id, hash } = at;
+        if id > self.anchor.id {
+            if self.last.id < self.anchor.id {
+                self.last = self.anchor;
+            }
+            return self.step(at, text);
+        }
+        let after = self.last.id;
+        let Some(follows) = follows else { return Err(Broken::Gap { after, id }) };
+        let is_neighbour = after.checked_add(1) == Some(id);
+        if is_neighbour && follows != self.last.hash {
+            return Err(Broken::Order { id });
+        }
+        if id == self.anchor.id && hash != self.anchor.hash {
+            return Err(Broken::Hash { id });
+        }
+        self.last = Link { id: id.saturating_sub(1), hash: follows };
+        self.step(at, text)
+    }
+
+    fn step(&mut self, at: Link, text: &[u8]) -> Result<(), Broken> {
         let Link { id, hash } = at;
         if self.last.id.checked_add(1) != Some(id) {
             return Err(Broken::Gap { after: self.last.id, id });
@@ -111,7 +179,7 @@ impl Follower {
     /// The end of the chain so far.
     #[must_use]
     pub const fn last(&self) -> Link {
-        self.last
+        if self.last.id < self.anchor.id { self.anchor } else { self.last }
     }
 }
 
@@ -138,7 +206,7 @@ mod tests {
     fn follow(rows: &[(Link, Vec<u8>)], anchor: Link) -> Result<Link, Broken> {
         let mut follower = Follower::behind(anchor);
         for (at, text) in rows {
-            follower.step(*at, text)?;
+            follower.take(*at, text, None)?;
         }
         Ok(follower.last())
     }

@@ -3,8 +3,8 @@
 //!
 //! Each kind has a measure of its own, so that a flood of one drowns no other. What costs nothing to
 //! cause, a made-up token or a question without the right to ask, is kept so rarely over time that
-//! it takes more than a week to push anything else out of the audit. Entries are trimmed oldest
-//! first all the same, because a chain has no holes: whoever needs them for longer exports them.
+//! it takes more than a week to push anything else out of the whole chain. Beyond that the newest
+//! entries of each kind are kept, so that no flood of one kind takes another kind away.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -88,7 +88,8 @@ impl Core {
         }
         let through = ends.last.id.saturating_sub(self.settings.max_audit);
         if through.saturating_sub(ends.anchor.id) > TRIM_SLACK {
-            writes.push(Write::TrimAudit { through });
+            let of_each = self.settings.audit_of_each;
+            writes.push(Write::TrimAudit { through, of_each });
             // The hash is known to the store alone, and asked of it at the next load only.
             ends.anchor.id = through;
         }

@@ -36,6 +36,8 @@ pub struct EngineSettings {
     pub max_history: i64,
     /// Entries of the audit that are kept, the newest ones: some 500 bytes each.
     pub max_audit: i64,
+    /// Entries of each kind that are kept beyond those, its newest ones, whatever came after them.
+    pub audit_of_each: i64,
 }
 
 /// A node is never called silent before so many seconds unless told otherwise: a drained machine
@@ -52,6 +54,7 @@ impl Default for EngineSettings {
             max_uploads: 20,
             max_history: 1_000_000,
             max_audit: 200_000,
+            audit_of_each: 10_000,
         }
     }
 }

@@ -89,6 +89,10 @@ const STEPS: &[&str] = &[
         value INTEGER NOT NULL
     );
 ",
+    // The hash that an entry follows whose neighbour was taken away.
+    "
+    ALTER TABLE audit ADD COLUMN follows BLOB;
+",
 ];
 
 /// Brings the tables to the newest version.

@@ -1,6 +1,12 @@
 //! Opening, refusing to open, and reading beside the writer.
 
 use super::*;
+use crate::audit::Entry;
+use crate::audit::Happening;
+use crate::audit::Kind;
+use crate::audit::chain;
+use crate::audit::chain::Broken;
+use crate::audit::chain::Link;
 use crate::store::write::Write;
 use palisade_report::Digest;
 use palisade_report::Moment;
@@ -231,12 +237,6 @@ fn the_file_is_its_owners_alone_and_a_link_to_it_is_the_same_store() {
 
 #[test]
 fn the_audit_is_a_chain_that_outlives_trimming_and_shows_what_was_changed() {
-    use crate::audit::Entry;
-    use crate::audit::Happening;
-    use crate::audit::Kind;
-    use crate::audit::chain;
-    use crate::audit::chain::Broken;
-    use crate::audit::chain::Link;
     let scratch = Scratch::new("audit");
     let mut store = Store::open(&scratch.file()).unwrap();
     let reader = store.reader().unwrap();
@@ -250,9 +250,9 @@ fn the_audit_is_a_chain_that_outlives_trimming_and_shows_what_was_changed() {
         let row = AuditRow { entry, text, hash: last.hash };
         store.commit(&[Write::Audit(Box::new(row))]).unwrap();
     }
-    assert_eq!(wait(reader.verify_audit()).unwrap().unwrap(), last);
-    store.commit(&[Write::TrimAudit { through: 4 }]).unwrap();
-    assert_eq!(wait(reader.verify_audit()).unwrap().unwrap(), last);
+    assert_eq!(verify_audit(&scratch.file()).unwrap().last, last);
+    store.commit(&[Write::TrimAudit { through: 4, of_each: 0 }]).unwrap();
+    assert_eq!(verify_audit(&scratch.file()).unwrap().last, last);
     let ends = store.load().unwrap().audit;
     assert_eq!((ends.anchor.id, ends.last), (4, last));
     let filter = AuditFilter { node: Some("worker-1".parse().unwrap()), ..AuditFilter::default() };
@@ -263,12 +263,103 @@ fn the_audit_is_a_chain_that_outlives_trimming_and_shows_what_was_changed() {
         .connection
         .execute("UPDATE audit SET body = CAST(replace(CAST(body AS TEXT), 'a test', 'a lie') AS BLOB) WHERE id = 6", ())
         .unwrap();
-    let broken = wait(reader.verify_audit()).unwrap();
+    let broken = verify_audit(&scratch.file());
     assert!(matches!(broken, Err(VerifyError::Broken(Broken::Hash { id: 6 }))), "{broken:?}");
     store.connection.execute("DELETE FROM audit WHERE id = 6", ()).unwrap();
-    let broken = wait(reader.verify_audit()).unwrap();
+    let broken = verify_audit(&scratch.file());
     assert!(
         matches!(broken, Err(VerifyError::Broken(Broken::Gap { after: 5, id: 7 }))),
         "{broken:?}"
     );
+}
+
+/// A store whose audit has entries of these kinds, numbered from 1, and the hash of each.
+fn audited(scratch: &Scratch, kinds: &[Kind]) -> (Store, Vec<Digest>) {
+    let mut store = Store::open(&scratch.file()).unwrap();
+    let (mut hashes, mut writes) = (Vec::<Digest>::new(), Vec::new());
+    for (id, kind) in (1..).zip(kinds) {
+        let happening = Happening::own(*kind, format!("{id}"), "a test");
+        let entry = Entry::new(id, Moment::from_unix(id), happening);
+        let text = chain::text_of(&entry).unwrap();
+        let before = hashes.last().copied().unwrap_or(chain::ORIGIN.hash);
+        let hash = chain::link(&before, &text);
+        hashes.push(hash);
+        writes.push(Write::Audit(Box::new(AuditRow { entry, text, hash })));
+    }
+    store.commit(&writes).unwrap();
+    (store, hashes)
+}
+
+#[test]
+fn a_flood_of_one_kind_takes_no_other_kind_out_of_the_audit() {
+    let mut kinds = vec![Kind::TokenRefused; 1000];
+    for at in [0, 1, 40, 500] {
+        kinds[at] = Kind::Leadership;
+    }
+    let scratch = Scratch::new("flood");
+    let (mut store, hashes) = audited(&scratch, &kinds);
+    for (through, hash) in [(300, hashes[299]), (600, hashes[599]), (900, hashes[899])] {
+        store.commit(&[Write::TrimAudit { through, of_each: 3 }]).unwrap();
+        let verified = verify_audit(&scratch.file()).unwrap();
+        assert_eq!(verified.anchor, Link { id: through, hash });
+        assert_eq!(verified.last, Link { id: 1000, hash: hashes[999] });
+    }
+    assert_eq!(verify_audit(&scratch.file()).unwrap().singly, 3);
+    assert_eq!(store.load().unwrap().audit.last, Link { id: 1000, hash: hashes[999] });
+    let reader = store.reader().unwrap();
+    let filter = AuditFilter { kind: Some(Kind::Leadership), ..AuditFilter::default() };
+    let page = wait(reader.audit(filter, None, 10)).unwrap();
+    let kept: Vec<_> = page.rows.iter().map(|row| (row.entry.id, row.follows)).collect();
+    assert_eq!(kept, [(501, Some(hashes[499])), (41, Some(hashes[39])), (2, Some(hashes[0]))]);
+    let everything = wait(reader.audit(AuditFilter::default(), None, 1000)).unwrap().rows;
+    assert_eq!(everything.len(), 103, "a hundred of the chain and three that are older");
+    assert!(everything[..100].iter().all(|row| row.follows.is_none()));
+}
+
+#[test]
+fn what_is_kept_singly_cannot_be_changed_moved_or_put_in_unseen() {
+    let kinds = [Kind::Leadership, Kind::Leadership, Kind::TokenRefused, Kind::TokenRefused];
+    for (sql, wanted) in [
+        (
+            "UPDATE audit SET body = CAST(replace(CAST(body AS TEXT), 'a test', 'a lie') AS BLOB) WHERE id = 1",
+            "1 does not",
+        ),
+        (
+            "UPDATE audit SET follows = zeroblob(32) WHERE id = 2",
+            "2 does not follow the one before",
+        ),
+        (
+            "DELETE FROM audit WHERE id = 1; UPDATE audit SET id = 1 WHERE id = 2",
+            "1 does not follow",
+        ),
+        ("UPDATE audit SET follows = NULL WHERE id = 2", "after 1 comes 2"),
+        ("DELETE FROM audit WHERE id = 4", ""),
+        ("UPDATE audit_anchor SET hash = zeroblob(32)", "3 does not follow"),
+    ] {
+        let scratch = Scratch::new("singly");
+        let (mut store, _) = audited(&scratch, &kinds);
+        store.commit(&[Write::TrimAudit { through: 3, of_each: 2 }]).unwrap();
+        assert_eq!(verify_audit(&scratch.file()).unwrap().singly, 3);
+        store.connection.execute_batch(sql).unwrap();
+        match verify_audit(&scratch.file()) {
+            Ok(verified) => assert_eq!((wanted, verified.last.id), ("", 3), "{sql}"),
+            Err(VerifyError::Broken(broken)) => {
+                assert!(!wanted.is_empty(), "{sql}: {broken}");
+                assert!(broken.to_string().contains(wanted), "{sql}: {broken}");
+            }
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn everything_may_be_trimmed_and_the_audit_goes_on() {
+    let scratch = Scratch::new("empty");
+    let (mut store, hashes) = audited(&scratch, &[Kind::Leadership, Kind::TokenRefused]);
+    store.commit(&[Write::TrimAudit { through: 2, of_each: 1 }]).unwrap();
+    let end = Link { id: 2, hash: hashes[1] };
+    assert_eq!(store.load().unwrap().audit, Ends { anchor: end, last: end });
+    store.commit(&[Write::TrimAudit { through: 2, of_each: 0 }]).unwrap();
+    assert_eq!(store.load().unwrap().audit, Ends { anchor: end, last: end });
+    assert_eq!(verify_audit(&scratch.file()).unwrap().last, end);
 }

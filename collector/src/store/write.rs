@@ -67,8 +67,8 @@ pub(crate) enum Write {
     Seen { node: NodeName, at: Moment, skew_secs: i64, sequence: u64 },
     /// The state of a node.
     State { node: NodeName, state: NodeState, since: Moment },
-    /// Takes the audit up to a place away.
-    TrimAudit { through: i64 },
+    /// Takes the audit up to a place away, but for the newest `of_each` entries of each kind.
+    TrimAudit { through: i64, of_each: i64 },
     /// Takes the history up to a place away.
     TrimHistory { through: i64 },
 }
@@ -231,7 +231,7 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
             "UPDATE nodes SET state = ?2, state_since = ?3 WHERE name = ?1",
             &[&node.as_str(), &state.as_str(), &since.unix()],
         ),
-        Write::TrimAudit { through } => audit::trim(transaction, *through),
+        Write::TrimAudit { through, of_each } => audit::trim(transaction, *through, *of_each),
         Write::TrimHistory { through } => {
             run("history", "DELETE FROM history WHERE id <= ?1", &[through])
         }

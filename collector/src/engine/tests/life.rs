@@ -263,3 +263,29 @@ fn only_judgements_whose_time_has_come_are_made_again() {
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
+
+#[test]
+fn the_audit_keeps_what_a_flood_of_refused_tokens_came_after() {
+    let scratch = Scratch::new();
+    let settings =
+        EngineSettings { max_audit: 100, audit_of_each: 10, ..EngineSettings::default() };
+    let mut bench = Bench::with(&scratch, clock(), settings, "rule");
+    let mut note = |kind, times: u32| {
+        for _ in 0..times {
+            let now = bench.now();
+            bench.core.note(Happening::own(kind, "it", "a test"), now);
+        }
+        bench.turn();
+    };
+    note(Kind::Leadership, 1);
+    (0..4).for_each(|_| note(Kind::TokenRefused, 1500));
+    let reader = bench.core.store.reader().unwrap();
+    let entries = |kind| {
+        let filter = crate::store::AuditFilter { kind: Some(kind), node: None, actor: None };
+        wait(reader.audit(filter, None, 10_000)).unwrap().rows.len()
+    };
+    assert_eq!(entries(Kind::Leadership), 1);
+    assert!((100..=1600).contains(&entries(Kind::TokenRefused)), "old ones went");
+    let verified = crate::store::verify_audit(&scratch.0.join("palisade.db")).unwrap();
+    assert_eq!((verified.last.id, verified.singly), (6001, 1));
+}
