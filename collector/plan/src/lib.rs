@@ -17,6 +17,7 @@
 pub mod drain;
 pub mod fleet;
 pub mod gate;
+pub mod kured;
 pub mod plan;
 pub mod policy;
 pub mod request;

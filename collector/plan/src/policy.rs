@@ -58,7 +58,7 @@ mod pool;
 pub mod schema;
 mod section;
 mod selector;
-mod tree;
+pub(crate) mod tree;
 
 /// The name of the pool of nodes that no pool of a policy selects. No other pool may have it.
 pub const UNMATCHED: &str = "default";

@@ -16,21 +16,21 @@ pub const MAX_POLICY: usize = 1 << 18;
 
 /// Where something is written, both counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) line: u64,
-    pub(super) column: u64,
+pub(crate) struct Place {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
 }
 
 /// Something that is written somewhere.
 #[derive(Clone, Debug)]
-pub(super) struct Tree {
-    pub(super) place: Place,
-    pub(super) node: Node,
+pub(crate) struct Tree {
+    pub(crate) place: Place,
+    pub(crate) node: Node,
 }
 
 /// What is written.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// `true` or `false`.
     Bool(bool),
     /// A number with a fraction or exponent, or a very large one.
@@ -49,21 +49,21 @@ pub(super) enum Node {
 
 /// A field of a map.
 #[derive(Clone, Debug)]
-pub(super) struct Field {
-    pub(super) place: Place,
-    pub(super) name: String,
-    pub(super) value: Tree,
+pub(crate) struct Field {
+    pub(crate) place: Place,
+    pub(crate) name: String,
+    pub(crate) value: Tree,
 }
 
 /// The text is no YAML. At fault: its author.
 #[derive(Debug)]
-pub(super) struct NotYaml {
-    pub(super) place: Place,
-    pub(super) message: String,
+pub(crate) struct NotYaml {
+    pub(crate) place: Place,
+    pub(crate) message: String,
 }
 
 /// Parses one document. Words are `true` and `false` only, so that `on` stays a word.
-pub(super) fn parse(text: &str) -> Result<Tree, NotYaml> {
+pub(crate) fn parse(text: &str) -> Result<Tree, NotYaml> {
     if text.len() > MAX_POLICY {
         let message = format!("a policy has at most {MAX_POLICY} bytes, this has {}", text.len());
         return Err(NotYaml { place: Place { line: 1, column: 1 }, message });
@@ -112,7 +112,7 @@ fn reworded(message: &str) -> String {
 
 impl Tree {
     /// What it is, for a person who wrote something else than was expected.
-    pub(super) fn described(&self) -> String {
+    pub(crate) fn described(&self) -> String {
         match &self.node {
             Node::Bool(value) => format!("`{value}`"),
             Node::Float(value) => format!("`{value}`"),
