@@ -35,6 +35,7 @@ use palisade_report::grant::GrantId;
 pub use self::claim::ClaimError;
 pub use self::claim::claim;
 pub use self::claim::judged;
+pub use self::claim::rebuilt;
 pub use self::claim::refreshed;
 pub use self::claim::requested;
 pub use self::deadline::alert_of;

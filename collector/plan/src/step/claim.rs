@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
+use palisade_report::grant::GrantId;
 
 use crate::fleet::Cordon;
 use crate::fleet::Need;
@@ -15,7 +17,9 @@ use crate::gate::Gate;
 use crate::policy::ForeignCordon;
 use crate::policy::Pool;
 use crate::request::AfterRollback;
+use crate::request::Answer;
 use crate::request::Drain;
+use crate::request::GrantRecord;
 use crate::request::Intent;
 use crate::request::Placement;
 use crate::request::Progress;
@@ -29,6 +33,7 @@ use crate::seen::Usual;
 use crate::step::Effect;
 use crate::step::Step;
 use crate::step::deadline;
+use crate::step::grant;
 use crate::step::turn::Turn;
 use crate::step::turn::act;
 use crate::step::turn::begin;
@@ -209,6 +214,48 @@ pub fn claim(
     next.progress.deadline = deadline::of(&next.progress, pool, Usual::default(), now);
     next.progress.alerts = deadline::alerts(&next, pool, now);
     Ok(next)
+}
+
+/// A request for a node that bears the marker of a request that is gone, deleted by hand: it undoes what
+/// that one did, or verifies what it still brings about.
+///
+/// Nobody knows whether that request had given a permission. So this one begins as if it had given one
+/// that was refused and is called off: undone when the node is certainly not using it, verified if it
+/// boots. `wish` is what is known of the other's. `None` as long as the node does not say in which boot
+/// it is.
+#[must_use]
+pub fn rebuilt(
+    node: &Node,
+    marker: &str,
+    before: Option<Schedulability>,
+    wish: Wish,
+    pool: &Pool,
+    epoch: u64,
+    now: Moment,
+) -> Option<Request> {
+    let boot = node.agent.boot.clone()?;
+    let wish = Wish { intent: Intent::Cancel, ..wish };
+    let mut next = requested(node.name.clone(), node.uid.clone(), wish, epoch, now);
+    let progress = &mut next.progress;
+    progress.adopts = Some(marker.to_owned());
+    progress.before = before;
+    progress.placement.role = node.role;
+    progress.placement.pool.clone_from(&pool.name);
+    progress.grant = Some(GrantRecord {
+        // It is never offered, as its answer is known, so that it needs no id of its own.
+        id: GrantId::from_bytes([0; 16]),
+        boot,
+        report: Digest::of(marker.as_bytes()),
+        expected_kernel: None,
+        at: now,
+        void_after: now.plus(grant::LONGEST_SECS),
+        answer: Some(Answer::Refused("given by a request that is gone, if at all".to_owned())),
+        answered_at: Some(now),
+    });
+    begin(progress, State::Granted, now);
+    progress.deadline = deadline::of(progress, pool, Usual::default(), now);
+    next.progress.alerts = deadline::alerts(&next, pool, now);
+    Some(next)
 }
 
 const fn is_waiting(state: State) -> bool {

@@ -157,15 +157,19 @@ fn stops(turn: Turn<'_>) -> Vec<Blocker> {
 
 /// What the drain waits for, most important first.
 fn blockers(turn: Turn<'_>, seen: &DrainSeen) -> Vec<Blocker> {
-    let attached = seen.attached.iter().map(|volume| format!("volume {volume} is attached"));
-    let left = seen.stuck.iter().chain(&seen.left).cloned();
-    let of_drain = left.chain(attached).map(|value| turn.blocker(Gate::Drain, value));
+    let of_drain = lines(seen).into_iter().map(|value| turn.blocker(Gate::Drain, value));
     stops(turn).into_iter().chain(of_drain).collect()
 }
 
 /// The same for a message.
 fn words(seen: &DrainSeen) -> String {
+    let lines = lines(seen);
+    if lines.is_empty() { "a gate stayed shut".to_owned() } else { lines.join("; ") }
+}
+
+/// What stops the drain, then what merely is left, each once.
+fn lines(seen: &DrainSeen) -> Vec<String> {
+    let left = seen.left.iter().filter(|line| !seen.stuck.contains(line));
     let attached = seen.attached.iter().map(|volume| format!("volume {volume} is attached"));
-    let words: Vec<String> = seen.stuck.iter().chain(&seen.left).cloned().chain(attached).collect();
-    if words.is_empty() { "a gate stayed shut".to_owned() } else { words.join("; ") }
+    seen.stuck.iter().chain(left).cloned().chain(attached).collect()
 }

@@ -42,6 +42,9 @@ pub const MARGIN_SECS: i64 = 20;
 /// A node that was not heard for two heartbeats is silent.
 pub const SILENT_SECS: i64 = 120;
 
+/// Seconds that a grant can live, from its first offer on.
+pub(super) const LONGEST_SECS: i64 = OFFER_SECS + spent_secs();
+
 /// Seconds from the end of the offer to the end of the grant.
 const fn spent_secs() -> i64 {
     MAX_AHEAD.as_secs().cast_signed().saturating_add(MARGIN_SECS)
@@ -136,7 +139,7 @@ pub(super) fn may_grant(
         report,
         expected_kernel: node.agent.next_kernel.clone(),
         at: turn.now,
-        void_after: turn.now.plus(OFFER_SECS.saturating_add(spent_secs())),
+        void_after: turn.now.plus(LONGEST_SECS),
         answer: None,
         answered_at: None,
     })

@@ -3,7 +3,9 @@
 mod after;
 mod before;
 mod entry;
+mod law;
 mod limits;
+mod world;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -169,8 +169,11 @@ fn a_refusal_stops_the_offer_and_proves_nothing() {
     case.stay(300);
     case.answer(Answer::Executing);
     assert_eq!(case.settled(), State::Rebooting);
+    // Another process, which only heard of the repetition.
+    case.seen.answers.clear();
     case.answer(Answer::Refused("used".to_owned()));
-    assert_eq!(case.settled(), State::Rebooting, "its repetition");
+    assert_eq!(case.settled(), State::Rebooting);
+    assert_eq!(case.request.progress.grant.clone().unwrap().answer, Some(Answer::Executing));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Into the machine: wishes, verdicts, claims.
 
 use super::*;
+use crate::request::Schedulability;
 
 #[test]
 fn a_wish_becomes_a_request_with_a_deadline() {
@@ -138,6 +139,34 @@ fn a_claim_begins_with_nothing_of_the_attempt_before() {
     assert_eq!((&progress.grant, &progress.failure), (&None, &None));
     assert_eq!(progress.rollbacks, 1, "but how often it failed is kept");
     assert!(progress.alerts.is_empty());
+}
+
+#[test]
+fn a_request_that_is_gone_is_rebuilt_from_its_marker_and_undone_when_that_is_safe() {
+    let mut case = Case::new();
+    case.node().cordon = Cordon::Ours { request: "gone".to_owned() };
+    case.seen.lease = Known::Known(LeaseSeen::Ours);
+    let before = Some(Schedulability::Schedulable);
+    let node = case.node().clone();
+    let of = |node: &Node| rebuilt(node, "gone", before, wish(), &Pool::default(), 1, start());
+    case.request = of(&node).unwrap();
+    case.request.id = ID.to_owned();
+    let mut boots = case.clone();
+    case.stay(180);
+    assert_eq!(case.settled(), State::Granted, "a permission may be in use");
+    case.stay(1);
+    let (marker, restore) = ("gone".to_owned(), Schedulability::Schedulable);
+    let uncordon = Effect::Uncordon { marker, restore };
+    let forget = Effect::Forget(GrantId::from_bytes([0; 16]));
+    assert_eq!(case.settle(), [Effect::TakeLease, forget, uncordon]);
+    case.node().cordon = Cordon::Schedulable;
+    case.seen.lease = Known::Known(LeaseSeen::Free);
+    assert_eq!(case.settled(), State::Cancelled);
+    boots.boot(2);
+    assert_eq!(boots.settled(), State::Verifying);
+    let mut silent = node;
+    silent.agent.boot = None;
+    assert_eq!(of(&silent), None);
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! The laws, under whatever may happen to one node.
+
+use proptest::prelude::*;
+
+use super::world::Happening;
+use super::world::Outcome;
+use super::world::World;
+use super::*;
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        6 => Just(Outcome::Whole),
+        1 => Just(Outcome::Twice),
+        1 => Just(Outcome::First),
+        1 => Just(Outcome::Nothing),
+        1 => Just(Outcome::Unanswered),
+    ]
+}
+
+/// What happens when nothing goes wrong, and now and then something else.
+fn happening() -> impl Strategy<Value = Happening> {
+    let gate = prop_oneof![
+        Just(Gate::Hold),
+        Just(Gate::Window),
+        Just(Gate::Alert),
+        Just(Gate::Fit),
+        Just(Gate::Etcd),
+    ];
+    let usual = prop_oneof![
+        3 => (1_u16..200).prop_map(Happening::Time),
+        6 => outcome().prop_map(Happening::Turn),
+        2 => prop::bool::weighted(0.7).prop_map(|arrives| Happening::Take { arrives }),
+        1 => Just(Happening::Claim),
+    ];
+    let mended = prop_oneof![
+        Just(Happening::Read),
+        Just(Happening::Open),
+        Just(Happening::Fresh(true)),
+        Just(Happening::Link(true)),
+        Just(Happening::NoHolder),
+        Just(Happening::Above(false)),
+    ];
+    let unusual = prop_oneof![
+        6 => (1_u16..4_000).prop_map(Happening::Time),
+        4 => Just(Happening::Refuse),
+        2 => Just(Happening::Fail),
+        1 => Just(Happening::Boot),
+        4 => Just(Happening::Link(false)),
+        1 => any::<bool>().prop_map(Happening::Broken),
+        1 => any::<bool>().prop_map(Happening::Cures),
+        4 => Just(Happening::Cordon),
+        4 => Just(Happening::Uncordon),
+        2 => Just(Happening::Unmark),
+        1 => Just(Happening::OtherHolder),
+        4 => gate.prop_map(Happening::Shut),
+        8 => any::<u8>().prop_map(Happening::Unread),
+        1 => Just(Happening::Fresh(false)),
+        4 => Just(Happening::Leader),
+        4 => Just(Happening::Stale),
+        1 => Just(Happening::Cancel),
+        1 => Just(Happening::Release),
+        1 => Just(Happening::Above(true)),
+    ];
+    prop_oneof![30 => usual, 5 => mended, 4 => unusual]
+}
+
+proptest! {
+    /// Laws 3 to 14, 16 and 18 at each step, and afterwards law 17: once nothing goes wrong any more,
+    /// the request ends, waits for a person or for the planner, and the node is as people want it.
+    #[test]
+    fn no_law_is_broken_whatever_happens(
+        include in any::<bool>(),
+        cordoned in prop::bool::weighted(0.2),
+        tells in prop::bool::weighted(0.7),
+        ahead in 0..14,
+        happenings in prop::collection::vec(happening(), 1..120),
+        gone in prop::bool::weighted(0.05),
+    ) {
+        let mut world = World::new(include, cordoned, tells);
+        world.happen(Happening::Claim);
+        for _ in 0..ahead {
+            world.happen(Happening::Turn(Outcome::Whole));
+            world.happen(Happening::Time(20));
+        }
+        for happening in happenings {
+            world.happen(happening);
+        }
+        if gone {
+            world.happen(Happening::Delete);
+        }
+        world.calm();
+        let state = world.state();
+        let is_for_a_person = matches!(state, State::Quarantined | State::NotReturned);
+        let is_for_the_planner = matches!(state, State::Needed | State::Blocked | State::Ready);
+        prop_assert!(state.is_terminal() || is_for_a_person || is_for_the_planner, "law 17: {state:?}");
+        if gone {
+            prop_assert!(state.is_terminal(), "law 17: {state:?}");
+        } else if !is_for_a_person {
+            world.is_restored();
+        }
+    }
+}
+
+/// Nothing happens but what should: one reboot, from the wish to the end.
+#[test]
+fn a_quiet_node_reboots_once_and_is_done() {
+    let mut world = World::new(false, false, true);
+    world.happen(Happening::Claim);
+    world.calm();
+    assert_eq!(world.state(), State::Done);
+    world.is_restored();
+}
