@@ -14,6 +14,7 @@ use hyper::body::Bytes;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use palisade_tests::cluster::ControlPlane;
+use palisade_tests::cluster::installation::collector_by;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet;
 use palisade_tests::fleet::Server;
@@ -27,8 +28,6 @@ mod answer;
 mod nodes;
 mod takeover;
 
-const NAMESPACE: &str = "palisade-system";
-
 /// Far more than anything here takes.
 const WITHIN: Duration = Duration::from_secs(180);
 
@@ -37,27 +36,21 @@ struct Bench {
     cluster: ControlPlane,
     files: Directory,
     trust: Trust,
-    /// A token that may do everything, as the API server and as the collector see it.
-    master: String,
+    /// The token of a person who may ask for everything.
+    person: String,
 }
 
 impl Bench {
     fn start() -> Self {
         let cluster = ControlPlane::start();
-        cluster.namespace(NAMESPACE, &["palisade-agent", "master"]);
-        cluster.apply(
-            "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, \
-              metadata: {name: master}, roleRef: {apiGroup: rbac.authorization.k8s.io, \
-              kind: ClusterRole, name: cluster-admin}, subjects: [{kind: ServiceAccount, \
-              namespace: palisade-system, name: master}]}",
-        );
-        let master = cluster.token(NAMESPACE, "master", "", 7200, None);
+        cluster.install("base");
+        let person = cluster.person("somebody", "palisade-operator");
         let files = Directory::new("leadership");
         let serving = cluster.authority().server("palisade", &["127.0.0.1".to_owned()]);
         files.write("tls.crt", &serving.certificate);
         files.write("tls.key", &serving.key);
         let trust = Trust::new(&cluster.authority().pair().certificate, "127.0.0.1");
-        Self { cluster, files, trust, master }
+        Self { cluster, files, trust, person }
     }
 
     /// A collector with a store of its own, which reaches the API server by this kubeconfig.
@@ -70,15 +63,12 @@ impl Bench {
 
     /// The same with other flags about its Lease and its certificate.
     fn collector_with(&self, name: &str, kubeconfig: &Path, more: &[&str]) -> Collector {
-        let kubeconfig = kubeconfig.to_str().expect("UTF-8");
-        let mut arguments = vec!["--kubernetes", "--kubeconfig", kubeconfig, "--identity", name];
-        arguments.extend(["--gone-after", "3", "--interval", "600"]);
-        arguments.extend_from_slice(more);
-        Collector::start(&self.files.path().join(name), &arguments)
+        let own = ["--identity", name, "--gone-after", "3", "--interval", "600"];
+        collector_by(kubeconfig, &self.files.path().join(name), &[&own[..], more].concat())
     }
 
     fn client(&self, collector: &Collector) -> Client {
-        Client::new(collector.address).with_trust(&self.trust).with_token(&self.master)
+        Client::new(collector.address).with_trust(&self.trust).with_token(&self.person)
     }
 
     async fn ask(&self, collector: &Collector, target: &str) -> Option<(u16, Value)> {
@@ -133,14 +123,10 @@ impl Bench {
     fn agents(&self, count: usize) -> Vec<fleet::Node> {
         let reports = worker::configurations(1);
         let mut nodes = fleet::nodes(&reports, count);
-        for node in &mut nodes {
+        for node in &nodes {
             self.cluster.node(&node.name);
-            let name = format!("agent-{}", node.name);
-            let pod = self.cluster.pod(NAMESPACE, &name, "palisade-agent", &node.name);
-            let token =
-                self.cluster.token(NAMESPACE, "palisade-agent", "palisade", 7200, Some(&pod));
-            node.token = Some(token);
         }
+        self.cluster.equip(&mut nodes);
         nodes
     }
 

@@ -8,6 +8,7 @@ use super::api::Call;
 use super::installation::AGENT;
 use super::installation::NAMESPACE;
 use super::objects;
+use super::objects::BoundPod;
 use crate::fleet::Node;
 
 /// Seconds that a token lives: longer than any test takes.
@@ -28,6 +29,12 @@ impl ControlPlane {
         {
             agent.token = Some(token);
         }
+    }
+
+    /// A pod like those of the DaemonSet on a node, which must be there.
+    pub fn agent_pod(&self, node: &str) -> BoundPod {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+        objects::bound(&self.api().must(Call::post(path, &pod(node))))
     }
 
     /// Sends them all; each must succeed.

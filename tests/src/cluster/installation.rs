@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Method;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use super::ControlPlane;
 use super::api::Call;
+use super::proxy::Proxy;
 use crate::fleet::Server;
 use crate::http::Client;
 use crate::http::Trust;
@@ -30,6 +32,9 @@ pub const COLLECTOR: &str = "system:serviceaccount:palisade-system:palisade-coll
 
 /// How long a collector may take to lead, or to hand over.
 const LEADS_WITHIN: Duration = Duration::from_secs(120);
+
+/// Seconds that the token of a collector lives: longer than any test takes.
+const TOKEN_SECS: u32 = 7200;
 
 /// Lines of each log that are shown when nobody leads.
 const LAST_LINES: usize = 10;
@@ -70,13 +75,21 @@ impl ControlPlane {
     /// be there. It may lead or stand by: see [`ControlPlane::leading`].
     #[must_use]
     pub fn collector(&self, identity: &str, state: &Path, more: &[&str]) -> Collector {
+        let more = [&["--identity", identity, "--serving-name", "127.0.0.1"], more].concat();
+        collector_by(&self.collector_kubeconfig(), state, &more)
+    }
+
+    /// The way of a collector to the API server, with the account of the manifests.
+    #[must_use]
+    pub fn collector_kubeconfig(&self) -> PathBuf {
         let groups = ["system:serviceaccounts", "system:serviceaccounts:palisade-system"];
-        let kubeconfig = self.kubeconfig_for(COLLECTOR, &groups);
-        let kubeconfig = kubeconfig.to_str().expect("a UTF-8 path");
-        let mut arguments = vec!["--kubernetes", "--kubeconfig", kubeconfig];
-        arguments.extend(["--identity", identity, "--serving-name", "127.0.0.1"]);
-        arguments.extend_from_slice(more);
-        Collector::start(state, &arguments)
+        self.kubeconfig_for(COLLECTOR, &groups)
+    }
+
+    /// The same through a proxy, by a token of that account, which must be there.
+    #[must_use]
+    pub fn collector_kubeconfig_through(&self, proxy: &Proxy) -> PathBuf {
+        proxy.kubeconfig(&self.token(NAMESPACE, "palisade-collector", "", TOKEN_SECS, None))
     }
 
     /// Waits until one of these collectors leads, and returns its address.
@@ -129,6 +142,15 @@ impl ControlPlane {
         self.api().must(Call::post(path, &binding));
         self.token("default", name, "", 3600, None)
     }
+}
+
+/// Starts a collector over `state` that reaches the API server by this kubeconfig, with these further
+/// flags.
+#[must_use]
+pub fn collector_by(kubeconfig: &Path, state: &Path, more: &[&str]) -> Collector {
+    let kubeconfig = kubeconfig.to_str().expect("a UTF-8 path");
+    let arguments = [&["--kubernetes", "--kubeconfig", kubeconfig], more].concat();
+    Collector::start(state, &arguments)
 }
 
 /// Whether the collector at `address` says that it is ready: that it leads.

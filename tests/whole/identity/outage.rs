@@ -11,22 +11,16 @@ const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 #[test]
 fn known_agents_outlast_a_silent_api_server_and_nobody_new_comes_in() {
     let cluster = ControlPlane::start();
-    cluster.namespace(NAMESPACE, &["palisade-agent", "palisade-collector"]);
-    cluster.apply(
-        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: collector}, \
-          roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}, \
-          subjects: [{kind: ServiceAccount, namespace: palisade-system, name: palisade-collector}]}",
-    );
+    cluster.install("base");
     let proxy = cluster.proxy();
-    let own = cluster.token(NAMESPACE, "palisade-collector", "", 3600, None);
-    let kubeconfig = proxy.kubeconfig(&own);
+    let kubeconfig = cluster.collector_kubeconfig_through(&proxy);
     let bench = Bench::start(cluster, &kubeconfig);
     for node in ["worker-1", "worker-2"] {
         bench.cluster.node(node);
     }
-    let viewer = bench.person("viewer", &["get", "list"]);
+    let viewer = bench.cluster.person("viewer", "palisade-viewer");
     let [known, new] =
-        ["worker-1", "worker-2"].map(|node| bench.agent_token(&bench.agent_pod(node)));
+        ["worker-1", "worker-2"].map(|node| bench.agent_token(&bench.cluster.agent_pod(node)));
     runtime().block_on(async {
         bench.ready(&viewer).await;
         let admitted = bench.beat(&known, "worker-1").await;

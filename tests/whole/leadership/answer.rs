@@ -26,11 +26,6 @@ const SKEW_SECS: i64 = 2 * 60 * 60;
 async fn each_decision_is_one_request_whatever_the_answer() {
     let mut bench = Bench::start();
     let proxy = bench.cluster.proxy();
-    bench.cluster.apply(
-        "{apiVersion: v1, kind: Secret, metadata: {name: palisade-collector-tls, \
-          namespace: palisade-system}}\n---\n{apiVersion: v1, kind: ConfigMap, \
-          metadata: {name: palisade-trust, namespace: palisade-system}}",
-    );
     let faults = [
         ("PUT", LEASE, vec![Fault::StatusAfter(504), Fault::Status(429), Fault::Status(409)]),
         ("PUT", SECRET, vec![Fault::StatusAfter(504), Fault::Status(409)]),
@@ -44,7 +39,7 @@ async fn each_decision_is_one_request_whatever_the_answer() {
             injected.push((method, path, fault, rule));
         }
     }
-    let kubeconfig = proxy.kubeconfig(&bench.master);
+    let kubeconfig = bench.cluster.collector_kubeconfig_through(&proxy);
     let more = ["--lease-seconds", "6", "--serving-name", "127.0.0.1"];
     let collector = bench.collector_with("one", &kubeconfig, &more);
     bench.trust = wait::until("the authorities are published", WITHIN, || {
@@ -164,7 +159,7 @@ async fn a_collector_outlasts_an_api_server_that_is_away_and_a_node_whose_clock_
     let path = |name: &str| bench.files.path().join(name).to_str().expect("UTF-8").to_owned();
     let (certificate, key) = (path("tls.crt"), path("tls.key"));
     let more = ["--lease-seconds", "4", "--tls-cert", &certificate, "--tls-key", &key];
-    let collector = bench.collector_with("one", bench.cluster.kubeconfig(), &more);
+    let collector = bench.collector_with("one", &bench.cluster.collector_kubeconfig(), &more);
     bench.leads(&collector).await;
     let mut agents = bench.report(&collector, bench.agents(1)).await;
     let mut node = agents.pop().expect("an agent");

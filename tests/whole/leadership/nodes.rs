@@ -7,7 +7,8 @@ async fn nodes_come_change_go_and_come_again_while_the_api_server_is_away_now_an
     let bench = Bench::start();
     let cluster = &bench.cluster;
     let proxy = cluster.proxy();
-    let collector = bench.collector("one", &proxy.kubeconfig(&bench.master));
+    let way = cluster.collector_kubeconfig_through(&proxy);
+    let collector = bench.collector("one", &way);
     bench.leads(&collector).await;
 
     // Never heard of, and not silently out.

@@ -8,12 +8,12 @@ async fn leaders_are_stopped_killed_and_cut_off_and_nobody_loses_a_report() {
     let mut agents = bench.agents(10);
     // Nodes whose first report makes a leader act: it writes their conditions.
     let mut fresh = agents.split_off(4);
-    let one = bench.collector("one", bench.cluster.kubeconfig());
+    let one = bench.collector("one", &bench.cluster.collector_kubeconfig());
     let mut newest = bench.leads(&one).await;
     let mut terms = vec![newest];
     println!("one leads in epoch {newest}");
     let proxy = bench.cluster.proxy();
-    let two = bench.collector("two", &proxy.kubeconfig(&bench.master));
+    let two = bench.collector("two", &bench.cluster.collector_kubeconfig_through(&proxy));
     bench.stands_by(&two, "one").await;
     let agents = bench.report(&one, agents).await;
     bench.makes_act(&one, &mut fresh).await;
@@ -60,7 +60,7 @@ async fn leaders_are_stopped_killed_and_cut_off_and_nobody_loses_a_report() {
     bench.makes_act(&two, &mut fresh).await;
 
     // Asked to end: the next one need not wait.
-    let three = bench.collector("three", bench.cluster.kubeconfig());
+    let three = bench.collector("three", &bench.cluster.collector_kubeconfig());
     bench.stands_by(&three, "two").await;
     let began = Instant::now();
     assert_eq!(two.process.terminate(), Some(0));
