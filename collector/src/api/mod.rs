@@ -19,6 +19,7 @@ use tokio::sync::watch as signal;
 pub mod answer;
 pub mod audit;
 pub mod certificates;
+pub mod explain;
 pub mod facts;
 pub mod findings;
 pub mod history;
@@ -27,6 +28,8 @@ pub mod intake;
 pub mod metrics;
 pub mod nodes;
 pub mod page;
+pub mod plan;
+pub mod reboots;
 pub mod rules;
 pub mod sheet;
 pub mod summary;
@@ -262,6 +265,18 @@ impl App {
         let uid = caller.node().map(|node| node.uid.clone());
         match call {
             Call::Audit(query) => audit::list(&self.loaded()?.reader, query).await,
+            Call::Errand { node, errand } => {
+                let now = self.loaded()?.clock.now();
+                let by = match caller {
+                    Caller::Person(person) => person.user.clone(),
+                    Caller::Agent(_) | Caller::Anybody => audit::actor(caller, None).to_string(),
+                };
+                reboots::ask(&self.planned, node, errand, by, now).await
+            }
+            Call::Explain { node, prose } => {
+                let (planned, now) = (Arc::clone(&self.planned), self.loaded()?.clock.now());
+                apart(move || explain::of(&planned, &node, prose, now)).await
+            }
             Call::Live => Ok(Answer::text(Media::Text, "ok\n")),
             Call::GrantAnswer { node, id, report } => {
                 let by = Happening {
@@ -341,7 +356,16 @@ impl App {
             }
             Call::History(query) => history::list(&self.loaded()?.reader, query).await,
             Call::Metrics => self.metrics().await,
+            Call::Plan(query) => {
+                let planned = Arc::clone(&self.planned);
+                apart(move || plan::list(&planned, &query)).await
+            }
+            Call::Reboots => reboots::list(&self.planned),
             Call::Watch { after } => self.watch(after),
+            Call::WhatIf { policy, query } => {
+                let (planned, now) = (Arc::clone(&self.planned), self.loaded()?.clock.now());
+                apart(move || plan::what_if(&planned, &policy, &query, now)).await
+            }
         }
     }
 

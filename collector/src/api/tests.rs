@@ -9,6 +9,7 @@ use crate::http::route;
 use crate::http::route::ROUTES;
 
 mod live;
+mod planned;
 
 fn document() -> Value {
     serde_json::from_str(super::OPENAPI).unwrap()

@@ -134,9 +134,14 @@ impl Cluster {
             return Err(refused(Denied::Role("this address is not for people")));
         };
         let answers = match route {
-            RouteName::Retire => Answers::Fresh,
+            RouteName::Approve
+            | RouteName::CancelReboot
+            | RouteName::Release
+            | RouteName::RequestReboot
+            | RouteName::Retire => Answers::Fresh,
             RouteName::Audit
             | RouteName::Certificates
+            | RouteName::Explain
             | RouteName::Facts
             | RouteName::Findings
             | RouteName::GrantAnswer
@@ -148,11 +153,14 @@ impl Cluster {
             | RouteName::Node
             | RouteName::Nodes
             | RouteName::OpenApi
+            | RouteName::Plan
             | RouteName::Ready
+            | RouteName::Reboots
             | RouteName::Rules
             | RouteName::Sections
             | RouteName::Summary
-            | RouteName::Watch => Answers::Kept,
+            | RouteName::Watch
+            | RouteName::WhatIf => Answers::Kept,
         };
         let name = node.map(NodeName::as_str);
         let admitted = self.people.admit(key, &token, permission, name, answers).await;

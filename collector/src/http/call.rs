@@ -24,6 +24,12 @@ use super::route::RouteName;
 use crate::snapshot::NodeState;
 use crate::store::AuditFilter;
 
+mod reboots;
+
+pub use reboots::Errand;
+pub use reboots::PlanQuery;
+pub use reboots::Prose;
+
 /// What somebody wants of the collector, parsed and bounded. Nothing in it is HTTP.
 #[derive(Debug)]
 pub enum Call {
@@ -31,6 +37,20 @@ pub enum Call {
     Audit(AuditQuery),
     /// Certificates by their end.
     Certificates(CertificatesQuery),
+    /// What a person wants of the coordinator of reboots.
+    Errand {
+        /// For which node.
+        node: NodeName,
+        /// What.
+        errand: Errand,
+    },
+    /// Why a node has not been rebooted.
+    Explain {
+        /// Which.
+        node: NodeName,
+        /// Written as.
+        prose: Prose,
+    },
     /// Values of one fact over the fleet.
     Facts(FactPath),
     /// Findings.
@@ -72,8 +92,12 @@ pub enum Call {
     Nodes(NodesQuery),
     /// The description of this API.
     OpenApi,
+    /// Who reboots when, and what the others wait for.
+    Plan(PlanQuery),
     /// Whether calls are answered and stored.
     Ready,
+    /// Requests for reboots.
+    Reboots,
     /// Forget a node.
     Retire(NodeName),
     /// What is expected of nodes.
@@ -91,6 +115,13 @@ pub enum Call {
     Watch {
         /// The last event that the client saw.
         after: Option<i64>,
+    },
+    /// The plan under another policy.
+    WhatIf {
+        /// Its text.
+        policy: String,
+        /// Which nodes of it.
+        query: PlanQuery,
     },
 }
 
@@ -265,6 +296,7 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
     let parameter = decode(&matched.parameter, Plus::IsItself)?;
     let node = || parameter.parse::<NodeName>().map_err(NoCall::Node);
     let call = match matched.route.name {
+        RouteName::Approve => Call::Errand { node: node()?, errand: reboots::approval(body)? },
         RouteName::Audit => Call::Audit(AuditQuery {
             filter: AuditFilter {
                 kind: query.value("kind")?,
@@ -275,12 +307,14 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
             limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
             format: format(&mut query)?,
         }),
+        RouteName::CancelReboot => Call::Errand { node: node()?, errand: Errand::Cancel },
         RouteName::Certificates => Call::Certificates(CertificatesQuery {
             within: query.span("within")?,
             node: query.value("node")?,
             after: query.text("after"),
             limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
         }),
+        RouteName::Explain => Call::Explain { node: node()?, prose: reboots::prose(&mut query)? },
         RouteName::Facts => Call::Facts(
             parameter.parse().map_err(|_| NoCall::Fact { path: clean_text(&parameter) })?,
         ),
@@ -313,7 +347,14 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
             limit: query.limit()?.unwrap_or(DEFAULT_LIMIT),
         }),
         RouteName::OpenApi => Call::OpenApi,
+        RouteName::Plan => Call::Plan(reboots::plan(&mut query)?),
         RouteName::Ready => Call::Ready,
+        RouteName::Reboots => Call::Reboots,
+        RouteName::Release => Call::Errand { node: node()?, errand: Errand::Release },
+        RouteName::RequestReboot => {
+            let (node, errand) = reboots::request(body)?;
+            Call::Errand { node, errand }
+        }
         RouteName::Retire => Call::Retire(node()?),
         RouteName::Rules => Call::Rules,
         RouteName::Sections => Call::Sections { node: node()?, upload: uploaded(body)? },
@@ -322,6 +363,10 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
             // A browser that lost the connection says where it was in the header.
             let asked = event(&mut query, "after")?;
             Call::Watch { after: resume.trim().parse().ok().or(asked) }
+        }
+        RouteName::WhatIf => {
+            let policy = reboots::what_if(body)?;
+            Call::WhatIf { policy, query: reboots::plan(&mut query)? }
         }
     };
     query.end()?;

@@ -7,10 +7,16 @@ use hyper::Method;
 /// What a route does, before its parameters are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteName {
+    /// Let the reasons of a request be acted upon.
+    Approve,
     /// Who was refused what, and what was done.
     Audit,
+    /// End a request.
+    CancelReboot,
     /// Certificates by their end.
     Certificates,
+    /// Why a node has not been rebooted.
+    Explain,
     /// Values of one fact over the fleet.
     Facts,
     /// Findings, by rule or by node.
@@ -33,8 +39,16 @@ pub enum RouteName {
     Nodes,
     /// The description of this API.
     OpenApi,
+    /// Who reboots when.
+    Plan,
     /// Whether calls are answered and stored.
     Ready,
+    /// Requests for reboots.
+    Reboots,
+    /// Let go of a node that did not come back well.
+    Release,
+    /// Ask for a reboot.
+    RequestReboot,
     /// Forget a node.
     Retire,
     /// What is expected of nodes.
@@ -45,6 +59,8 @@ pub enum RouteName {
     Summary,
     /// Changes as they happen.
     Watch,
+    /// The plan under another policy.
+    WhatIf,
 }
 
 /// Who may make a call.
@@ -88,7 +104,7 @@ const fn route(
 }
 
 /// Every address that is served.
-pub const ROUTES: [Route; 19] = {
+pub const ROUTES: [Route; 27] = {
     use Audience as A;
     use RouteName as N;
     [
@@ -103,6 +119,32 @@ pub const ROUTES: [Route; 19] = {
         ),
         route(N::Nodes, "GET", "/v1/nodes", A::Viewers, "nodes and their state"),
         route(N::Node, "GET", "/v1/nodes/{node}", A::Viewers, "one node; ?facts=kernel,sysctls"),
+        route(
+            N::Explain,
+            "GET",
+            "/v1/nodes/{node}/explain",
+            A::Viewers,
+            "why it has not been rebooted; ?format=text",
+        ),
+        route(N::Plan, "GET", "/v1/plan", A::Viewers, "who reboots when, and why not yet"),
+        route(N::WhatIf, "POST", "/v1/plan", A::Viewers, "the same under another policy"),
+        route(N::Reboots, "GET", "/v1/reboots", A::Viewers, "requests for reboots"),
+        route(N::RequestReboot, "POST", "/v1/reboots", A::Operators, "ask for a reboot"),
+        route(
+            N::Approve,
+            "POST",
+            "/v1/reboots/{node}/approve",
+            A::Operators,
+            "let its reasons be acted upon",
+        ),
+        route(
+            N::Release,
+            "POST",
+            "/v1/reboots/{node}/release",
+            A::Operators,
+            "let go of a node that did not come back well",
+        ),
+        route(N::CancelReboot, "DELETE", "/v1/reboots/{node}", A::Operators, "end a request"),
         route(N::Certificates, "GET", "/v1/certificates", A::Viewers, "certificates by their end"),
         route(N::Facts, "GET", "/v1/facts/{path}", A::Viewers, "values of one fact over the fleet"),
         route(N::Rules, "GET", "/v1/rules", A::Viewers, "what is expected of nodes, and why"),

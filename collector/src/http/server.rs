@@ -304,12 +304,20 @@ async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphoreP
     match name {
         RouteName::Audit
         | RouteName::Certificates
+        | RouteName::Explain
         | RouteName::Facts
         | RouteName::Findings
         | RouteName::History
         | RouteName::Node
-        | RouteName::Nodes => {}
-        RouteName::GrantAnswer
+        | RouteName::Nodes
+        | RouteName::Plan
+        | RouteName::WhatIf => {}
+        RouteName::Approve
+        | RouteName::CancelReboot
+        | RouteName::Reboots
+        | RouteName::Release
+        | RouteName::RequestReboot
+        | RouteName::GrantAnswer
         | RouteName::Heartbeat
         | RouteName::Index
         | RouteName::Live
@@ -340,19 +348,27 @@ fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
         }
         RouteName::Audit
         | RouteName::Certificates
+        | RouteName::Explain
         | RouteName::History
         | RouteName::Index
         | RouteName::Node
         | RouteName::Nodes
-        | RouteName::OpenApi => Tag::OfBody,
-        RouteName::GrantAnswer
+        | RouteName::OpenApi
+        | RouteName::Plan
+        | RouteName::Reboots => Tag::OfBody,
+        RouteName::Approve
+        | RouteName::CancelReboot
+        | RouteName::GrantAnswer
         | RouteName::Heartbeat
         | RouteName::Live
         | RouteName::Metrics
         | RouteName::Ready
+        | RouteName::Release
+        | RouteName::RequestReboot
         | RouteName::Retire
         | RouteName::Sections
-        | RouteName::Watch => Tag::None,
+        | RouteName::Watch
+        | RouteName::WhatIf => Tag::None,
     }
 }
 
@@ -438,8 +454,14 @@ async fn make_call(
                 .map_err(|_| Refused::new(Kind::Internal, "the body could not be unpacked"))?
                 .map_err(refuse)
         }
+        RouteName::Approve | RouteName::RequestReboot | RouteName::WhatIf => {
+            let (sent, encoding) = receive(shared, &shared.limits, headers, incoming).await?;
+            parse(matched, &unpack(shared, sent, encoding, MAX_WISH_BODY)?)
+        }
         RouteName::Audit
+        | RouteName::CancelReboot
         | RouteName::Certificates
+        | RouteName::Explain
         | RouteName::Facts
         | RouteName::Findings
         | RouteName::History
@@ -449,13 +471,19 @@ async fn make_call(
         | RouteName::Node
         | RouteName::Nodes
         | RouteName::OpenApi
+        | RouteName::Plan
         | RouteName::Ready
+        | RouteName::Reboots
+        | RouteName::Release
         | RouteName::Retire
         | RouteName::Rules
         | RouteName::Summary
         | RouteName::Watch => parse(matched, &[]),
     }
 }
+
+/// Bytes of a person's body once unpacked: a policy with hundreds of pools.
+const MAX_WISH_BODY: usize = 256 * 1024;
 
 /// KiB for so many bytes, at least one.
 fn kib(bytes: usize) -> u32 {

@@ -8,6 +8,11 @@
 //! | `GET /v1/nodes` | list | `nodes` | |
 //! | `GET /v1/nodes/{node}` | get | `nodes` | the node |
 //! | `DELETE /v1/nodes/{node}` | delete | `nodes` | the node |
+//! | `GET /v1/nodes/{node}/explain` | get | `nodes` | the node |
+//! | `GET /v1/plan`, `POST /v1/plan`, `GET /v1/reboots` | list | `rebootrequests` | |
+//! | `POST /v1/reboots` | create | `rebootrequests` | |
+//! | `POST /v1/reboots/{node}/approve` | approve | `rebootrequests` | |
+//! | `POST /v1/reboots/{node}/release`, `DELETE /v1/reboots/{node}` | update | `rebootrequests` | |
 //! | `GET /v1/certificates` | list | `certificates` | |
 //! | `GET /v1/facts/{path}` | list | `facts` | |
 //! | `GET /v1/rules` | list | `rules` | |
@@ -16,7 +21,7 @@
 //! | `GET /v1/watch` | get | `watch` | |
 //! | `GET /metrics`, `GET /openapi.json` | get | non-resource URL of the same path | |
 //!
-//! The resources exist in RBAC only; no CRD stands behind them. All are cluster-wide. Nothing is
+//! The resources exist in RBAC only, but for `rebootrequests`, which is a kind of its own. All are cluster-wide. Nothing is
 //! cached here; the answer of a SubjectAccessReview is whatever the cluster's authorizers say.
 
 use k8s_openapi::api::authorization::v1::NonResourceAttributes;
@@ -52,8 +57,11 @@ pub enum Permission {
 pub const fn permission(route: RouteName) -> Option<Permission> {
     use Permission as P;
     Some(match route {
+        RouteName::Approve => P::All("approve", "rebootrequests"),
         RouteName::Audit => P::All("list", "audit"),
+        RouteName::CancelReboot | RouteName::Release => P::All("update", "rebootrequests"),
         RouteName::Certificates => P::All("list", "certificates"),
+        RouteName::Explain => P::One("get", "nodes"),
         RouteName::Facts => P::All("list", "facts"),
         RouteName::Findings => P::All("list", "findings"),
         RouteName::History => P::All("list", "history"),
@@ -62,6 +70,10 @@ pub const fn permission(route: RouteName) -> Option<Permission> {
         RouteName::Node => P::One("get", "nodes"),
         RouteName::Nodes => P::All("list", "nodes"),
         RouteName::OpenApi => P::Path("get", "/openapi.json"),
+        RouteName::Plan | RouteName::Reboots | RouteName::WhatIf => {
+            P::All("list", "rebootrequests")
+        }
+        RouteName::RequestReboot => P::All("create", "rebootrequests"),
         RouteName::Retire => P::One("delete", "nodes"),
         RouteName::Rules => P::All("list", "rules"),
         RouteName::Watch => P::All("get", "watch"),

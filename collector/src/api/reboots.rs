@@ -1,0 +1,118 @@
+//! Requests for reboots: those that exist, and what people want of them.
+
+use palisade_plan::gate::Blocker;
+use palisade_plan::request::Progress;
+use palisade_plan::request::Reason;
+use palisade_plan::request::Request;
+use palisade_plan::request::Wish;
+use palisade_report::Digest;
+use palisade_report::Moment;
+use palisade_report::NodeName;
+use palisade_report::NodeUid;
+use serde::Serialize;
+
+use super::answer::Answer;
+use super::answer::Refused;
+use super::plan::ShutGate;
+use crate::http::call::Errand;
+use crate::planned::Planned;
+use crate::planned::Wanted;
+
+/// How long an approval holds if nothing is said: a person who approves in the morning means this day.
+const APPROVED_FOR_SECS: i64 = 24 * 60 * 60;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    node: &'a NodeName,
+    uid: &'a NodeUid,
+    state: String,
+    since: Moment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Moment>,
+    epoch: u64,
+    pool: &'a str,
+    zone: &'a str,
+    digest: Digest,
+    reasons: Vec<&'a Reason>,
+    requested_by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    must_by: Option<Moment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved_by: Option<&'a str>,
+    rollbacks: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    alerts: Vec<String>,
+    waits_for: Vec<ShutGate<'a>>,
+}
+
+/// Every request, in order of the nodes' names.
+///
+/// # Errors
+/// [`Refused`] while nobody coordinates.
+pub fn list(planned: &Planned) -> Result<Answer, Refused> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        reboots: Vec<Line<'a>>,
+    }
+    let view = super::plan::view(planned)?;
+    let mut reboots: Vec<Line<'_>> = view.fleet.requests.values().map(line).collect();
+    reboots.sort_by_key(|line| (line.node, line.uid));
+    Ok(Answer::json(&Body { reboots }))
+}
+
+fn line(request: &Request) -> Line<'_> {
+    let Request { node, uid, id: _, version: _, wish, progress } = request;
+    let Wish { reasons, digest, requested_by, must_by, approval, .. } = wish;
+    let Progress { state, since, deadline, epoch, placement, blockers, rollbacks, .. } = progress;
+    let Progress { failure, alerts, .. } = progress;
+    Line {
+        node,
+        uid,
+        state: format!("{state:?}"),
+        since: *since,
+        deadline: *deadline,
+        epoch: *epoch,
+        pool: &placement.pool,
+        zone: &placement.zone,
+        digest: *digest,
+        reasons: reasons.iter().collect(),
+        requested_by,
+        must_by: *must_by,
+        approved_by: approval.as_ref().map(|it| it.by.as_str()),
+        rollbacks: *rollbacks,
+        failure: failure.as_ref().map(|it| it.message.as_str()),
+        alerts: alerts.iter().map(|alert| format!("{alert:?}")).collect(),
+        waits_for: blockers.iter().map(|blocker: &Blocker| blocker.into()).collect(),
+    }
+}
+
+/// Has the coordinator do what somebody wants, and tells the state afterwards.
+///
+/// # Errors
+/// [`Refused`] with the reason of the coordinator.
+pub async fn ask(
+    planned: &Planned,
+    node: NodeName,
+    errand: Errand,
+    by: String,
+    now: Moment,
+) -> Result<Answer, Refused> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        node: &'a NodeName,
+        state: String,
+    }
+    let wanted = match errand {
+        Errand::Approve { digest, until } => {
+            let until = until.unwrap_or_else(|| now.plus(APPROVED_FOR_SECS));
+            Wanted::Approve { digest, until }
+        }
+        Errand::Cancel => Wanted::Cancel,
+        Errand::Reboot { note, must_by } => Wanted::Reboot { note, must_by },
+        Errand::Release => Wanted::Release,
+    };
+    let state = planned.ask(node.clone(), wanted, by).await;
+    let state = state.map_err(|it| super::plan::declined(&it))?;
+    Ok(Answer::json(&Body { node: &node, state: format!("{state:?}") }))
+}
