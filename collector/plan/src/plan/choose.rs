@@ -115,17 +115,19 @@ fn decide<'a>(candidate: &mut Candidate<'a>, pass: &mut Pass<'a>, chosen: &mut C
     for blocker in others_first(member, pass, chosen) {
         found.add(blocker, &case);
     }
-    let (index, digest) = (member.pool, wanted.digest);
-    let moving = pass.census.pools.get(index).map_or(0, |count| count.moving);
-    let rollout = pass.rollouts.of(index, digest, &pass.census, &pass.fleet.past, now);
-    if let Some(blocker) = rollout.and_then(|rollout| wave(rollout, member, moving, &case)) {
-        found.add(blocker, &case);
-    }
     for Full { gate, value } in pass.census.full(member) {
         found.add(shut(gate, value, now, None), &case);
     }
     if let Some(blocker) = zone_first(member, pass, chosen) {
         found.add(blocker, &case);
+    }
+    if found.is_empty() {
+        let (index, digest) = (member.pool, wanted.digest);
+        let moving = pass.census.pools.get(index).map_or(0, |count| count.moving);
+        let rollout = pass.rollouts.of(index, digest, &pass.census, &pass.fleet.past, now);
+        if let Some(blocker) = rollout.and_then(|rollout| wave(&rollout, member, moving, &case)) {
+            found.add(blocker, &case);
+        }
     }
     if !found.is_empty() {
         if is_turn(found) && !pass.census.is_stopped(member) {

@@ -3,6 +3,9 @@
 //! As many nodes at a time as the caps allow, each for as long as reboots of its pool take, inside the
 //! windows. A guess for people: nothing is decided by it.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use palisade_report::Moment;
 
 use super::choose::Choice;
@@ -23,8 +26,8 @@ const MAX_LANES: usize = 256;
 /// The lanes of one pool.
 struct Lanes<'a> {
     pool: &'a Pool,
-    /// When each lane is free.
-    free: Vec<Moment>,
+    /// When each lane is free, the first one on top.
+    free: BinaryHeap<Reverse<Moment>>,
     /// From and until when starts are possible; without end in the last one.
     openings: Vec<(Moment, Option<Moment>)>,
     needed_secs: i64,
@@ -83,7 +86,7 @@ impl<'a> Lanes<'a> {
     fn of(view: &PoolView<'a>, width: usize, moving: usize, now: Moment) -> Self {
         let needed_secs = view.takes.whole_secs().max(1);
         let busy = now.plus(needed_secs);
-        let free = (0..width).map(|lane| if lane < moving { busy } else { now }).collect();
+        let free = (0..width).map(|lane| Reverse(if lane < moving { busy } else { now })).collect();
         let openings = match view.opening {
             Opening::Open { until } => vec![(now, until)],
             Opening::Shut { opens_at: None } => Vec::new(),
@@ -94,12 +97,10 @@ impl<'a> Lanes<'a> {
 
     /// The time of the next node, not before `from`.
     fn take(&mut self, from: Moment) -> Option<Moment> {
-        let lane = self.free.iter().enumerate().min_by_key(|(at, free)| (**free, *at));
-        let (lane, free) = lane.map(|(at, free)| (at, *free))?;
+        let Reverse(free) = *self.free.peek()?;
         let eta = self.fit(from.max(free))?;
-        if let Some(free) = self.free.get_mut(lane) {
-            *free = eta.plus(self.needed_secs);
-        }
+        self.free.pop();
+        self.free.push(Reverse(eta.plus(self.needed_secs)));
         Some(eta)
     }
 

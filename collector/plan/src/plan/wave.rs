@@ -4,16 +4,17 @@
 //! with canaries again. Nothing is remembered for that: reboots that ended are in the past.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::census::Census;
+use super::census::Member;
 use super::learned::median_reboot;
 use super::pool::shut;
 use crate::fleet::Finished;
+use crate::fleet::Need;
 use crate::fleet::Past;
 use crate::gate::Blocker;
 use crate::gate::Gate;
@@ -42,11 +43,19 @@ pub(super) struct Rollout<'a> {
     pub(super) shut: Option<Blocker>,
 }
 
+/// Different rollouts of one pool that a pass looks at. Whoever gives each node reasons of its own, by
+/// design or to harm, does not make a pass long; the rest waits for those before them.
+const MAX_ROLLOUTS: usize = 64;
+
 /// Rollouts of a pass, by pool and reasons.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rollouts<'a> {
     spans: BTreeMap<(usize, &'a Digest), Span>,
-    known: BTreeMap<(usize, &'a Digest), Rollout<'a>>,
+    known: BTreeMap<usize, BTreeMap<&'a Digest, Rollout<'a>>>,
+    /// Since when reasons had been there that a reboot ended.
+    ended: Option<BTreeMap<&'a Digest, Vec<Moment>>>,
+    /// Canaries that a selector names, by pool.
+    canaries: BTreeMap<usize, Vec<Member<'a>>>,
 }
 
 /// When the same reasons were seen first and last, in one pool.
@@ -72,33 +81,59 @@ impl<'a> Rollouts<'a> {
         census: &Census<'a>,
         past: &'a Past,
         now: Moment,
-    ) -> Option<&Rollout<'a>> {
+    ) -> Option<Rollout<'a>> {
         let pool = census.pools.get(index)?.pool;
         let waves = pool.waves.as_ref()?;
+        let known = self.known.entry(index).or_default();
+        if let Some(rollout) = known.get(digest) {
+            return Some(rollout.clone());
+        }
+        if known.len() >= MAX_ROLLOUTS {
+            let value = format!("{MAX_ROLLOUTS} nodes with other reasons are first");
+            let shut = Some(shut(Gate::Wave, value, now, None));
+            return Some(Rollout { done: 0, limit: None, only: None, shut });
+        }
+        let ended = self.ended.get_or_insert_with(|| ended(past));
         let span = self.spans.get(&(index, digest)).copied();
-        Some(self.known.entry((index, digest)).or_insert_with(|| {
-            let began = began(span, digest, past, now);
-            Rollout::of(index, pool, waves, began, census, past, now)
-        }))
+        let began = began(span, ended.get(digest).map_or(&[], Vec::as_slice), now);
+        let canaries = self.canaries.entry(index).or_insert_with(|| {
+            let of_pool = census.members.iter().filter(|member| member.pool == index);
+            let is_canary = |member: &&Member<'_>| match &waves.canary {
+                Canary::Count(_) => false,
+                Canary::Selector(selector) => selector.matches(&member.node.labels),
+            };
+            of_pool.filter(is_canary).copied().collect()
+        });
+        let members = census.pools.get(index).map_or(0, |count| count.whole.members);
+        let rollout = Rollout::of(pool, waves, began, members, canaries, past, now);
+        known.insert(digest, rollout.clone());
+        Some(rollout)
     }
 }
 
+fn ended(past: &Past) -> BTreeMap<&Digest, Vec<Moment>> {
+    let mut ended: BTreeMap<&Digest, Vec<Moment>> = BTreeMap::new();
+    for last in past.reboots.values() {
+        ended.entry(&last.digest).or_default().push(last.occurrence);
+    }
+    ended
+}
+
 /// When a rollout began: when its reasons were first seen, on nodes that are done already too.
-fn began(span: Option<Span>, digest: &Digest, past: &Past, now: Moment) -> Moment {
+fn began(span: Option<Span>, ended: &[Moment], now: Moment) -> Moment {
     let span = span.unwrap_or(Span { first: now, last: now });
     let earliest = span.last.plus(ROLLOUT_SECS.saturating_neg());
-    let done = past.reboots.values().filter(|last| last.digest == *digest);
-    let first = done.map(|last| last.occurrence).filter(|at| *at >= earliest).min();
+    let first = ended.iter().copied().filter(|at| *at >= earliest).min();
     first.map_or(span.first, |first| first.min(span.first)).max(earliest)
 }
 
 impl<'a> Rollout<'a> {
     fn of(
-        index: usize,
         pool: &'a Pool,
         waves: &'a Waves,
         began: Moment,
-        census: &Census<'a>,
+        members: usize,
+        selected: &[Member<'_>],
         past: &Past,
         now: Moment,
     ) -> Self {
@@ -114,17 +149,15 @@ impl<'a> Rollout<'a> {
         order.sort_unstable();
         let done = order.len();
 
-        let (canaries, only) = canaries(index, &waves.canary, &ends, census);
-        let members = census.pools.get(index).map_or(0, |count| count.whole.members);
+        let (canaries, only) = canaries(&waves.canary, selected, &ends);
         let mut sizes = vec![canaries];
         for percent in &waves.percents {
             let size = members.saturating_mul(usize::from(*percent)).div_ceil(100).max(1);
             sizes.push(size.max(sizes.last().copied().unwrap_or_default()));
         }
-        let canaries_done = match only {
-            None => true,
-            Some(selector) => done_canaries(index, selector, &ends, census) >= canaries,
-        };
+        // Canaries are counted by name: others that are done do not stand in for them.
+        let canaries_done = only.is_none()
+            || selected.iter().filter(|member| ends.contains_key(member.uid)).count() >= canaries;
         let passed =
             if canaries_done { sizes.iter().filter(|size| **size <= done).count() } else { 0 };
         let limit = sizes.get(passed).copied();
@@ -146,39 +179,20 @@ impl<'a> Rollout<'a> {
 
 /// How many canaries there are, and the selector that says which.
 fn canaries<'a>(
-    index: usize,
     canary: &'a Canary,
+    selected: &[Member<'_>],
     ends: &BTreeMap<&NodeUid, Moment>,
-    census: &Census<'a>,
 ) -> (usize, Option<&'a Selector>) {
     let selector = match canary {
         Canary::Count(count) => return (usize::try_from(*count).unwrap_or(usize::MAX), None),
         Canary::Selector(selector) => selector,
     };
     // Canaries that need nothing hold nobody up.
-    let takes_part = |uid: &NodeUid, needs: bool| needs || ends.contains_key(uid);
-    let of_pool = census.members.iter().filter(|member| member.pool == index);
-    let count = of_pool
-        .filter(|member| selector.matches(&member.node.labels))
-        .filter(|member| {
-            let needs = matches!(member.node.agent.need, crate::fleet::Need::Needed { .. });
-            takes_part(member.uid, needs || member.flight.is_some())
-        })
-        .count();
-    (count, Some(selector))
-}
-
-fn done_canaries(
-    index: usize,
-    selector: &Selector,
-    ends: &BTreeMap<&NodeUid, Moment>,
-    census: &Census<'_>,
-) -> usize {
-    let of_pool = census.members.iter().filter(|member| member.pool == index);
-    let matching = of_pool.filter(|member| selector.matches(&member.node.labels));
-    let done: BTreeSet<&NodeUid> =
-        matching.map(|member| member.uid).filter(|uid| ends.contains_key(uid)).collect();
-    done.len()
+    let takes_part = |member: &&Member<'_>| {
+        let needs = matches!(member.node.agent.need, Need::Needed { .. });
+        needs || member.flight.is_some() || ends.contains_key(member.uid)
+    };
+    (selected.iter().filter(takes_part).count(), Some(selector))
 }
 
 fn bakes(what: &str, end: Option<Moment>, now: Moment) -> Option<Blocker> {
