@@ -133,3 +133,6 @@ impl fmt::Display for Blocking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

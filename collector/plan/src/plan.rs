@@ -53,6 +53,8 @@ mod learned;
 mod need;
 mod pass;
 mod pool;
+#[cfg(test)]
+pub(crate) mod sample;
 mod wave;
 
 /// What may happen at one moment.
@@ -228,3 +230,6 @@ fn digest(pass: &Pass<'_>) -> Digest {
     }
     Digest::of(&bytes)
 }
+
+#[cfg(test)]
+mod tests;

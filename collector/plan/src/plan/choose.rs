@@ -1,7 +1,8 @@
 //! Who goes, one node after another in order: each choice sees those before it.
 //!
 //! A smaller cap of the cluster ends the same row of choices earlier and changes nothing before its
-//! end. That is why lowering it never lets a node in.
+//! end: that is why lowering it never lets a node in. So who waits for room in the cluster is overtaken
+//! by nobody, not even by a node that is away already and would take no more room.
 
 use std::collections::BTreeSet;
 
@@ -41,6 +42,8 @@ struct Chosen<'a> {
     pools: Vec<PoolTurn<'a>>,
     /// Workers that go now, or would if there were room.
     workers: usize,
+    /// Whether somebody waits for room in the cluster and for nothing else.
+    is_full: bool,
 }
 
 /// What was chosen of one pool.
@@ -68,6 +71,7 @@ impl<'a> Chosen<'a> {
             batch: Batch::new(&pass.fleet.budgets),
             pools: vec![PoolTurn::default(); pass.pools.len()],
             workers: 0,
+            is_full: false,
         };
         for member in &pass.census.members {
             let Some(state) = member.flight else { continue };
@@ -121,6 +125,12 @@ fn decide<'a>(candidate: &mut Candidate<'a>, pass: &mut Pass<'a>, chosen: &mut C
     if let Some(blocker) = zone_first(member, pass, chosen) {
         found.add(blocker, &case);
     }
+    let waits_for_room = |blocker: &Blocker| blocker.gate == Gate::ClusterBudget;
+    if chosen.is_full && !found.blockers.iter().any(waits_for_room) {
+        let value = "nodes before it wait for room in the cluster".to_owned();
+        found.add(shut(Gate::ClusterBudget, value, now, None), &case);
+    }
+    chosen.is_full |= !found.is_empty() && found.blockers.iter().all(waits_for_room);
     if found.is_empty() {
         let (index, digest) = (member.pool, wanted.digest);
         let moving = pass.census.pools.get(index).map_or(0, |count| count.moving);
@@ -215,7 +225,8 @@ fn wave(
 fn zone_first(member: &Member<'_>, pass: &Pass<'_>, chosen: &Chosen<'_>) -> Option<Blocker> {
     let at_once = usize::try_from(pass.pools.get(member.pool)?.pool.zones_at_once).ok()?;
     let zones = &chosen.pools.get(member.pool)?.zones;
-    if at_once == 0 || zones.contains(member.zone) || zones.len() < at_once {
+    let adds = usize::from(!zones.contains(member.zone));
+    if at_once == 0 || zones.len().saturating_add(adds) <= at_once {
         return None;
     }
     let zones: Vec<&str> = zones.iter().copied().collect();

@@ -6,6 +6,7 @@ use palisade_report::NodeUid;
 use super::GateView;
 use super::census::Member;
 use super::check::grant_gates;
+use super::choose::Choice;
 use super::choose::choose;
 use super::choose::drain_value;
 use super::gates::Shut;
@@ -49,7 +50,12 @@ pub fn explain(fleet: &Fleet, policy: &Policy, uid: &NodeUid, now: Moment) -> Ve
         None => suppose(&member, view, &pass),
     };
     if member.flight.is_none() {
-        look_at_room(&member, candidate.is_some_and(|one| one.shut.is_empty()), &pass, &mut found);
+        look_at_room(
+            &member,
+            candidate.is_some_and(|one| one.choice != Choice::Waits),
+            &pass,
+            &mut found,
+        );
     }
     let words = Words { member: &member, view, place, pass: &pass };
     Gate::ALL.iter().map(|gate| gate_view(*gate, &found, &words)).collect()
