@@ -143,6 +143,9 @@ fn decide(turn: Turn<'_>) -> Step {
     if state.holds_slot() && turn.progress().epoch < turn.seen.epoch {
         return turn.record(|_| {});
     }
+    if let Some(step) = grant::too_late(turn) {
+        return step;
+    }
     match state {
         State::Needed | State::Blocked | State::Ready => waiting::waiting(turn, node),
         State::Claimed => claim::claimed(turn, node),

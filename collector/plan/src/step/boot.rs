@@ -9,7 +9,6 @@ use crate::request::Answer;
 use crate::request::BootRecord;
 use crate::request::FaultKind;
 use crate::request::GrantRecord;
-use crate::request::Intent;
 use crate::request::State;
 use crate::step::Effect;
 use crate::step::Step;
@@ -61,11 +60,7 @@ pub(super) fn rebooting(turn: Turn<'_>, node: &Node) -> Step {
             progress.blockers_at = Some(turn.now);
         });
     }
-    let forget = Effect::Forget(grant.id);
-    if turn.request.wish.intent == Intent::Cancel {
-        return grant::too_late(turn).unwrap_or_else(|| turn.hold([forget]));
-    }
-    turn.hold([forget])
+    turn.hold([Effect::Forget(grant.id)])
 }
 
 /// The node runs under another boot id than the grant was for. If all that is known is a refusal, it is

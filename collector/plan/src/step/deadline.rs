@@ -23,7 +23,7 @@
 //!
 //! Deadlines are those of the default policy. DrainSlow is raised 600 s after the drain began, and
 //! DrainBackoff with the third roll-back: before, a back-off is nothing to be told. RebootOverdue is
-//! raised whenever the wish says so and the reboot has not happened; UnplannedReboot stays until the
+//! raised when the wish, or else the policy, says so and the reboot has not happened; UnplannedReboot stays until the
 //! request ends or is claimed again. No deadline frees a slot: those that lead on lead to a roll-back,
 //! which frees it when it is done, or to a state that keeps it.
 
@@ -119,7 +119,9 @@ pub(super) fn alerts(request: &Request, pool: &Pool, now: Moment) -> BTreeSet<Al
     if progress.alerts.contains(&Alert::UnplannedReboot) && state != State::Claimed {
         alerts.insert(Alert::UnplannedReboot);
     }
-    if request.wish.must_by.is_some_and(|at| now >= at) && progress.boot.is_none() {
+    let due_at = request.wish.must_by;
+    let due_at = due_at.unwrap_or_else(|| request.wish.since.plus(pool.must_by_secs));
+    if now >= due_at && progress.boot.is_none() {
         alerts.insert(Alert::RebootOverdue);
     }
     let is_late = progress.deadline.is_some_and(|deadline| now >= deadline);

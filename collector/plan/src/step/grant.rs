@@ -110,7 +110,7 @@ pub(super) fn may_grant(
     if let Known::Unknown(why) = &node.agent.reboot_method {
         close(Gate::RebootMethod, why.clone());
     }
-    if is_silent(turn, node) {
+    if node.agent.heard_at.is_none_or(|at| turn.now.since(at) > SILENT_SECS) {
         close(Gate::AgentSilent, format!("for more than {SILENT_SECS} s"));
     }
     if turn.request.wish.intent == Intent::Cancel {
@@ -173,7 +173,7 @@ pub(super) fn granted(turn: Turn<'_>, node: &Node) -> Step {
     }
     let forget = [Effect::Forget(grant.id)];
     if turn.request.wish.intent == Intent::Cancel {
-        return too_late(turn).unwrap_or_else(|| turn.hold(forget));
+        return turn.hold(forget);
     }
     let until = grant.void_after.plus(spent_secs().saturating_neg());
     match may_grant(turn, node, emptied(turn)) {
@@ -230,8 +230,10 @@ fn emptied(turn: Turn<'_>) -> Emptied {
 
 /// Says once that a cancellation came too late.
 pub(super) fn too_late(turn: Turn<'_>) -> Option<Step> {
-    let kind = turn.progress().failure.as_ref().map(|failure| failure.kind);
-    if kind.is_some() {
+    let progress = turn.progress();
+    let is_too_late = progress.state.holds_slot() && progress.grant.is_some();
+    let is_told = progress.failure.is_some() || progress.state == State::RollingBack;
+    if turn.request.wish.intent == Intent::Reboot || !is_too_late || is_told {
         return None;
     }
     Some(turn.record(|progress| {

@@ -196,13 +196,16 @@ impl<'a> Turn<'a> {
         self.progress().deadline.is_some_and(|deadline| self.now >= deadline)
     }
 
-    /// These effects, and the Lease with them where one is used.
+    /// These effects, and the Lease with them where one is used. What takes back comes first: it must
+    /// not wait for an API that does not answer.
     pub(super) fn hold(&self, effects: impl IntoIterator<Item = Effect>) -> Step {
         let lease = match self.seen.lease.known() {
             Some(LeaseSeen::Free | LeaseSeen::Ours) => Some(Effect::TakeLease),
             Some(LeaseSeen::Other { .. } | LeaseSeen::Unused) | None => None,
         };
-        act(lease.into_iter().chain(effects))
+        let takes_back = |effect: &Effect| matches!(effect, Effect::Forget(_));
+        let (first, then): (Vec<_>, Vec<_>) = effects.into_iter().partition(takes_back);
+        act(first.into_iter().chain(lease).chain(then))
     }
 }
 

@@ -41,6 +41,10 @@ fn no_grant_without_all_that_it_takes() {
             case.node().agent.need = Need::Unknown { why: "timeout".to_owned() };
         }),
         ("silent", |case| case.pass(121)),
+        ("not heard by this leader", |case| {
+            case.pass(121);
+            case.seen.leading_since = case.now;
+        }),
         ("hold", |case| {
             let reason = "anna works on it".to_owned();
             case.node().hold = Some(crate::fleet::Hold { reason, until: None });
@@ -138,7 +142,7 @@ fn a_leader_that_has_just_begun_misses_nobody() {
 fn a_grant_is_offered_for_a_time_and_over_when_the_node_is_heard_after_it() {
     let mut case = Case::at(State::Granted);
     case.stay(OFFER_SECS);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Forget(grant_id(1))]);
+    assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
     case.seen.next_grant = grant_id(2);
     case.stay(VOID_SECS - OFFER_SECS);
     case.settle();
@@ -165,7 +169,7 @@ fn an_id_is_never_used_twice() {
 fn a_refusal_stops_the_offer_and_proves_nothing() {
     let mut case = Case::at(State::Granted);
     case.answer(Answer::Refused("hold file".to_owned()));
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Forget(grant_id(1))]);
+    assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
     case.stay(300);
     case.answer(Answer::Executing);
     assert_eq!(case.settled(), State::Rebooting);
@@ -239,7 +243,7 @@ fn pods_that_came_back_are_drained_before_another_grant() {
 fn it_is_too_late_to_cancel_unless_the_grant_comes_to_nothing() {
     let mut case = Case::at(State::Granted);
     case.request.wish.intent = Intent::Cancel;
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Forget(grant_id(1))]);
+    assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
     assert_eq!((case.state(), case.failure()), (State::Granted, Some(FaultKind::TooLateToCancel)));
     let mut used = case.clone();
     case.stay(VOID_SECS + 1);
@@ -249,10 +253,12 @@ fn it_is_too_late_to_cancel_unless_the_grant_comes_to_nothing() {
     assert_eq!(case.settled(), State::Cancelled);
     used.answer(Answer::Executing);
     assert_eq!(used.settled(), State::Rebooting);
-    let mut case = Case::at(State::Verifying);
-    case.request.wish.intent = Intent::Cancel;
-    case.settle();
-    assert_eq!(case.state(), State::Verifying);
+    for state in [State::Booted, State::Verifying, State::Uncordoning, State::NotReturned] {
+        let mut case = Case::at(state);
+        case.request.wish.intent = Intent::Cancel;
+        case.settle();
+        assert_eq!((case.state(), case.failure()), (state, Some(FaultKind::TooLateToCancel)));
+    }
 }
 
 #[test]
