@@ -5,6 +5,7 @@
 //! when a test panics.
 
 pub mod bench;
+pub mod bus;
 pub mod cluster;
 pub mod directory;
 pub mod fleet;

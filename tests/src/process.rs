@@ -247,6 +247,13 @@ impl Agent {
         Process::start(&shipped_agent(), &arguments)
     }
 
+    /// Starts `palisade-agent reboot`.
+    #[must_use]
+    pub fn reboot(arguments: &[&str]) -> Process {
+        let arguments = [&["reboot"], arguments].concat();
+        Process::start(&Self::binary(), &arguments)
+    }
+
     /// Runs a verb to its end: exit code, stdout, stderr.
     #[must_use]
     pub fn call(arguments: &[&str]) -> (i32, String, String) {

@@ -154,6 +154,10 @@ fn heartbeat(more: &str) -> String {
     )
 }
 
+fn executing(more: &str) -> String {
+    format!(r#"{{"answer":"executing"{more}}}"#)
+}
+
 fn upload(more: &str) -> String {
     let report = Manifest::default().digest();
     format!(r#"{{"report":"{report}","boot_id":"{BOOT}","sections":{{"kernel":{{}}}}{more}}}"#)

@@ -8,6 +8,7 @@ mod durable;
 mod faults;
 mod fleet;
 mod fuzz;
+mod grants;
 mod hostile_http;
 mod hostile_tree;
 mod identity;

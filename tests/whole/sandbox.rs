@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -12,6 +15,11 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use nix::sys::socket::AddressFamily;
+use nix::sys::socket::Backlog;
+use nix::sys::socket::SockFlag;
+use nix::sys::socket::SockType;
+use nix::sys::socket::UnixAddr;
 use palisade_agent::sandbox;
 use palisade_tests::directory::Directory;
 use palisade_tests::process::Agent;
@@ -55,6 +63,12 @@ fn tries(role: &str) -> BTreeMap<String, String> {
         std::fs::write(directory.path().join(name), "x").expect("write a file");
         open_to_all(&directory.path().join(name));
     }
+    // One takes packets, as a rebooter does, the other a stream, as a bus does.
+    let stream = UnixListener::bind(directory.path().join("stream")).expect("listen on a path");
+    let packets = listen_for_packets(&directory.path().join("packets"));
+    for name in ["stream", "packets"] {
+        open_to_all(&directory.path().join(name));
+    }
     let listener = || TcpListener::bind("127.0.0.1:0").expect("listen");
     let (collector, other) = (listener(), listener());
     let port = |it: &TcpListener| it.local_addr().expect("an address").port().to_string();
@@ -67,9 +81,20 @@ fn tries(role: &str) -> BTreeMap<String, String> {
         .stdin(Stdio::null())
         .output()
         .expect("run confined");
+    drop((stream, packets));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{role}: {} {error}", output.status);
     serde_json::from_slice(&output.stdout).expect("a map of texts")
+}
+
+fn listen_for_packets(path: &Path) -> OwnedFd {
+    let kind = SockType::SeqPacket;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)
+        .expect("a socket");
+    let address = UnixAddr::new(path).expect("a path");
+    nix::sys::socket::bind(socket.as_raw_fd(), &address).expect("bind to a path");
+    nix::sys::socket::listen(&socket, Backlog::new(4).expect("a length")).expect("listen");
+    socket
 }
 
 /// A process of some user, whose memory may be dumped.
@@ -118,7 +143,15 @@ fn confined_processes_can_do_nothing_that_they_need_not() {
             ],
         ),
         ("reader", vec![OF_THE_SAME_USER, "read the granted file", "read the password file"]),
-        ("parser", vec!["connect to the collector", "read the granted file", "thread"]),
+        (
+            "parser",
+            vec![
+                "connect to the collector",
+                "read the granted file",
+                "send a packet to a path",
+                "thread",
+            ],
+        ),
     ]);
     for (role, may) in may {
         let tries = tries(role);

@@ -14,7 +14,9 @@ use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,6 +28,7 @@ use nix::sys::ptrace;
 use nix::sys::socket::AddressFamily;
 use nix::sys::socket::SockFlag;
 use nix::sys::socket::SockType;
+use nix::sys::socket::UnixAddr;
 use nix::sys::uio::RemoteIoVec;
 use nix::unistd::Pid;
 use palisade_agent::sandbox;
@@ -81,11 +84,20 @@ fn harmless(readable: &Path, parent: &Path, port: u16, other: u16) -> Tries {
         ("read the granted file", std::fs::read(readable).map(drop)),
         ("read the password file", std::fs::read("/etc/passwd").map(drop)),
         ("remove a file", std::fs::remove_file(parent.join("removable"))),
+        ("send a packet to a path", nix(packets(&parent.join("packets")))),
+        ("send a stream to a path", UnixStream::connect(parent.join("stream")).map(drop)),
         ("signal", nix(nix::sys::signal::kill(Pid::from_raw(1), None))),
         ("thread", std::thread::Builder::new().spawn(|| ()).map(drop)),
         ("write the granted file", write(readable)),
     ];
     outcomes.into_iter().map(|(name, outcome)| (name, said(outcome))).collect()
+}
+
+/// As a rebooter is asked.
+fn packets(path: &Path) -> nix::Result<()> {
+    let kind = SockType::SeqPacket;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::empty(), None)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 fn write(path: &Path) -> io::Result<()> {

@@ -206,6 +206,21 @@ fn table(bench: &Bench, victims: &Victims<'_>) -> Table {
         let target = "/v1/nodes/worker-1/sections";
         table.add(name, "PUT", target, as_stolen(), upload(named), MISMATCH);
     }
+    // An answer to a grant of another node, and one of its own that names another.
+    let id = "01010101-0101-0101-0101-010101010101";
+    for node in NAMES {
+        let target = format!("/v1/nodes/{node}/grants/{id}");
+        table.add(
+            format!("a grant of {node}"),
+            "POST",
+            target,
+            as_stolen(),
+            executing(""),
+            MISMATCH,
+        );
+    }
+    let (own, named) = (format!("/v1/nodes/worker-1/grants/{id}"), r#","node":"worker-2""#);
+    table.add("a grant in another's name", "POST", own, as_stolen(), executing(named), MISMATCH);
     forged(&mut table, bench, stolen);
     of_others(&mut table, bench, victims);
     said_oddly(&mut table, victims);
