@@ -9,6 +9,7 @@ use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
 use palisade_report::SectionName;
+use palisade_report::wire::RebooterState;
 use palisade_rules::Profile;
 use palisade_rules::Verdict;
 use serde::Serialize;
@@ -61,6 +62,8 @@ struct Entry<'a> {
     report: Option<Digest>,
     reported_at: Option<Moment>,
     pending: Option<Digest>,
+    /// Whether it could be rebooted, as its agent says.
+    rebooter: Option<RebooterState>,
     findings: Counts,
     cluster: Option<Member<'a>>,
 }
@@ -108,6 +111,7 @@ impl<'a> From<&'a Node> for Entry<'a> {
             report: node.report,
             reported_at: node.reported_at,
             pending: node.pending,
+            rebooter: node.seen.rebooter(),
             findings: node.counts.into(),
             cluster: node.cluster.as_deref().map(Member::from),
         }
