@@ -116,7 +116,7 @@ pub fn step(request: &Request, seen: &Seen, pool: &Pool, now: Moment) -> Step {
     let progress = &request.progress;
     // Who may be mistaken about the cluster, or leads no more, hands nothing out and touches nothing.
     if !seen.fresh || progress.epoch > seen.epoch {
-        return act(progress.grant.as_ref().map(|grant| Effect::Forget(grant.id)));
+        return act(progress.grant.as_ref().and_then(|grant| grant::forget(turn, grant)));
     }
     let next = decide(turn);
     match next {

@@ -10,7 +10,6 @@ use crate::request::BootRecord;
 use crate::request::FaultKind;
 use crate::request::GrantRecord;
 use crate::request::State;
-use crate::step::Effect;
 use crate::step::Step;
 use crate::step::grant;
 use crate::step::turn::Turn;
@@ -60,7 +59,7 @@ pub(super) fn rebooting(turn: Turn<'_>, node: &Node) -> Step {
             progress.blockers_at = Some(turn.now);
         });
     }
-    turn.hold([Effect::Forget(grant.id)])
+    turn.hold(grant::forget(turn, grant))
 }
 
 /// The node runs under another boot id than the grant was for. If all that is known is a refusal, it is

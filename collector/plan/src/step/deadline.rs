@@ -14,7 +14,7 @@
 //! | Verifying | ready with a report of this boot | all proofs for the soak time | TakeLease | 900 s | NodeQuarantined |
 //! | Uncordoning | all proofs | our marker and our Lease are gone | TakeLease, Uncordon, ReleaseLease | 300 s | UncordonFailed |
 //! | Done | nothing of ours is left on the node | - | ReleaseLease, Delete | - | - |
-//! | RollingBack | whatever ends a request before its reboot | our marker and our Lease are gone | Forget, Uncordon, ReleaseLease | 300 s | RollbackFailed |
+//! | RollingBack | whatever ends a request before its reboot | our marker and our Lease are gone | TakeLease, Uncordon, ReleaseLease | 300 s | RollbackFailed |
 //! | Backoff | a roll-back after a failure | its time; a release | - | 300 s | DrainBackoff |
 //! | NotReturned | late in Rebooting | another boot; a release | TakeLease | 0 s | NodeNotReturned |
 //! | Quarantined | a proof that fails, a reboot that did | a release | TakeLease | 0 s | NodeQuarantined |

@@ -42,6 +42,10 @@ pub const MARGIN_SECS: i64 = 20;
 /// A node that was not heard for two heartbeats is silent.
 pub const SILENT_SECS: i64 = 120;
 
+/// A node that reboots may be heard for so long at least: what systemd gives a service to stop, if
+/// nothing else is set (`DefaultTimeoutStopSec` of systemd-system.conf(5)).
+const SHUTDOWN_SECS: i64 = 90;
+
 /// Seconds that a grant can live, from its first offer on.
 pub(super) const LONGEST_SECS: i64 = OFFER_SECS + spent_secs();
 
@@ -171,11 +175,11 @@ pub(super) fn granted(turn: Turn<'_>, node: &Node) -> Step {
     if is_silent(turn, node) || went_down {
         return turn.enter(State::Rebooting, |_| {});
     }
-    let forget = [Effect::Forget(grant.id)];
+    let forget = forget(turn, grant);
     if turn.request.wish.intent == Intent::Cancel {
         return turn.hold(forget);
     }
-    let until = grant.void_after.plus(spent_secs().saturating_neg());
+    let until = until(grant);
     match may_grant(turn, node, emptied(turn)) {
         Ok(_) if turn.now < until && grant.answer.is_none() => {
             turn.waiting_for(Vec::new(), turn.hold([Effect::Offer { grant: grant.clone(), until }]))
@@ -183,6 +187,16 @@ pub(super) fn granted(turn: Turn<'_>, node: &Node) -> Step {
         Ok(_) => turn.waiting_for(Vec::new(), turn.hold(forget)),
         Err(blockers) => turn.waiting_for(blockers, turn.hold(forget)),
     }
+}
+
+/// From when on a grant is handed out no more.
+fn until(grant: &GrantRecord) -> Moment {
+    grant.void_after.plus(spent_secs().saturating_neg())
+}
+
+/// Takes an offer back that may still be out.
+pub(super) fn forget(turn: Turn<'_>, grant: &GrantRecord) -> Option<Effect> {
+    (turn.now < until(grant)).then_some(Effect::Forget(grant.id))
 }
 
 /// The grant came to nothing, for certain.
@@ -213,10 +227,7 @@ fn again(turn: Turn<'_>, node: &Node) -> Step {
             turn.hold([])
         }
         Ok(grant) => turn.record(|progress| progress.grant = Some(grant)),
-        Err(blockers) => {
-            let forget = turn.progress().grant.as_ref().map(|grant| Effect::Forget(grant.id));
-            turn.waiting_for(blockers, turn.hold(forget))
-        }
+        Err(blockers) => turn.waiting_for(blockers, turn.hold([])),
     }
 }
 
@@ -296,7 +307,8 @@ pub(super) fn is_over(turn: Turn<'_>, node: &Node, grant: &GrantRecord) -> bool 
     }
     let heard_at = node.agent.heard_at.filter(|_| node.agent.boot.as_ref() == Some(&grant.boot));
     // Its word that it acts may be lost, and a slow shutdown is still heard for a while.
-    let certain_at = void_at(turn, grant).plus(i64::from(turn.seen.shutdown_grace_secs));
+    let shutdown_secs = i64::from(turn.seen.shutdown_grace_secs).max(SHUTDOWN_SECS);
+    let certain_at = void_at(turn, grant).plus(shutdown_secs);
     heard_at.is_some_and(|at| at > certain_at)
 }
 

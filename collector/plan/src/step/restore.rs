@@ -43,8 +43,6 @@ pub(super) fn rolling_back(turn: Turn<'_>, node: &Node) -> Step {
 /// Takes back what is ours on the node, then the Lease; `None` when nothing of it is left. What bears
 /// no marker of ours is not ours, whoever may have set it.
 fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
-    let grant = turn.progress().grant.as_ref().filter(|_| turn.progress().boot.is_none());
-    let forget = grant.map(|grant| Effect::Forget(grant.id));
     if let Some(marker) = turn.marker(&node.cordon) {
         // Without a record of it, it stays as it is found: cordoned.
         let before = turn.progress().before.or(turn.seen.marked_before);
@@ -55,19 +53,17 @@ fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
             None => restore,
         };
         let uncordon = Effect::Uncordon { marker: marker.to_owned(), restore };
-        return Some(turn.hold(forget.into_iter().chain([uncordon])));
+        return Some(turn.hold([uncordon]));
     }
     if let Some(marker) = turn.leftover(&node.cordon) {
         let restore = Schedulability::Schedulable;
         let clean = Effect::Uncordon { marker: marker.to_owned(), restore };
-        return Some(turn.hold(forget.into_iter().chain([clean])));
+        return Some(turn.hold([clean]));
     }
     match &turn.seen.lease {
-        Known::Known(LeaseSeen::Ours) => {
-            Some(act(forget.into_iter().chain([Effect::ReleaseLease])))
-        }
+        Known::Known(LeaseSeen::Ours) => Some(act([Effect::ReleaseLease])),
         Known::Known(LeaseSeen::Free | LeaseSeen::Other { .. } | LeaseSeen::Unused) => None,
-        Known::Unknown(_) => Some(act(forget)),
+        Known::Unknown(_) => Some(Step::Wait),
     }
 }
 

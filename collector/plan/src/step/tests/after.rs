@@ -9,6 +9,9 @@ type Spoil = fn(&mut Case);
 /// Seconds from the grant to the moment after which it can start nothing.
 const VOID_SECS: i64 = OFFER_SECS + 60 + MARGIN_SECS;
 
+/// Seconds from the grant to the last word of a node that uses it.
+const OVER_SECS: i64 = VOID_SECS + 90;
+
 fn offers(effects: &[Effect]) -> bool {
     effects.iter().any(|it| matches!(it, Effect::Offer { .. }))
 }
@@ -142,9 +145,9 @@ fn a_leader_that_has_just_begun_misses_nobody() {
 fn a_grant_is_offered_for_a_time_and_over_when_the_node_is_heard_after_it() {
     let mut case = Case::at(State::Granted);
     case.stay(OFFER_SECS);
-    assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
+    assert_eq!(case.settle(), [Effect::TakeLease]);
     case.seen.next_grant = grant_id(2);
-    case.stay(VOID_SECS - OFFER_SECS);
+    case.stay(OVER_SECS - OFFER_SECS);
     case.settle();
     assert_eq!(case.request.progress.grant.as_ref().unwrap().id, grant_id(1));
     // Void, but not heard since.
@@ -160,7 +163,7 @@ fn a_grant_is_offered_for_a_time_and_over_when_the_node_is_heard_after_it() {
 #[test]
 fn an_id_is_never_used_twice() {
     let mut case = Case::at(State::Granted);
-    case.stay(VOID_SECS + 1);
+    case.stay(OVER_SECS + 1);
     assert_eq!(case.settle(), [Effect::TakeLease]);
     assert_eq!(case.request.progress.grant.as_ref().unwrap().at, start());
 }
@@ -183,15 +186,15 @@ fn a_refusal_stops_the_offer_and_proves_nothing() {
 #[test]
 fn a_grant_that_is_not_used_is_undone_only_when_it_is_certain() {
     let mut case = Case::at(State::Granted);
-    case.stay(VOID_SECS + 1);
+    case.stay(OVER_SECS + 1);
     case.seen.next_grant = grant_id(2);
     case.settle();
-    // The second one, given at 181, lives until 361.
-    case.stay(300 - VOID_SECS - 1);
+    // The second one, given at 271, is used until 541, if at all.
+    case.stay(300 - OVER_SECS - 1);
     case.settle();
     assert_eq!(case.state(), State::Granted);
     assert!(case.has(Alert::GrantNotConsumed));
-    case.stay(61);
+    case.stay(241);
     assert_eq!(case.settled(), State::Granted);
     case.stay(1);
     case.settle();
@@ -204,14 +207,15 @@ fn a_grant_that_is_not_used_is_undone_only_when_it_is_certain() {
 #[test]
 fn what_a_leader_before_us_handed_out_is_waited_for() {
     let mut case = Case::at(State::Granted);
-    case.stay(VOID_SECS + 1);
+    case.request.progress.deadline = Some(start().plus(3_600));
+    case.stay(OVER_SECS + 1);
     case.seen.leading_since = case.now;
     case.stay(0);
     case.seen.next_grant = grant_id(2);
     let grant = |case: &Case| case.request.progress.grant.as_ref().unwrap().id;
     case.settle();
     assert_eq!(grant(&case), grant_id(1));
-    case.stay(60 + MARGIN_SECS + 1);
+    case.stay(60 + MARGIN_SECS + 90 + 1);
     case.settle();
     assert_eq!(grant(&case), grant_id(2));
 }
@@ -219,9 +223,9 @@ fn what_a_leader_before_us_handed_out_is_waited_for() {
 #[test]
 fn a_slow_shutdown_is_not_taken_for_a_grant_that_was_not_used() {
     let mut case = Case::at(State::Granted);
-    case.seen.shutdown_grace_secs = 90;
+    case.seen.shutdown_grace_secs = 100;
     case.seen.next_grant = grant_id(2);
-    case.stay(VOID_SECS + 90);
+    case.stay(VOID_SECS + 100);
     case.settle();
     assert_eq!(case.request.progress.grant.as_ref().unwrap().id, grant_id(1));
     case.stay(1);
@@ -232,7 +236,7 @@ fn a_slow_shutdown_is_not_taken_for_a_grant_that_was_not_used() {
 #[test]
 fn pods_that_came_back_are_drained_before_another_grant() {
     let mut case = Case::at(State::Granted);
-    case.stay(VOID_SECS + 1);
+    case.stay(OVER_SECS + 1);
     case.seen.next_grant = grant_id(2);
     case.seen.drain = Known::Known(left("default/late-1: running"));
     assert_eq!(case.settle(), [Effect::TakeLease, Effect::Drain]);
@@ -246,7 +250,7 @@ fn it_is_too_late_to_cancel_unless_the_grant_comes_to_nothing() {
     assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
     assert_eq!((case.state(), case.failure()), (State::Granted, Some(FaultKind::TooLateToCancel)));
     let mut used = case.clone();
-    case.stay(VOID_SECS + 1);
+    case.stay(OVER_SECS + 1);
     assert_eq!(case.settled(), State::RollingBack);
     case.node().cordon = Cordon::Schedulable;
     case.seen.lease = Known::Known(LeaseSeen::Free);

@@ -152,13 +152,12 @@ fn a_request_that_is_gone_is_rebuilt_from_its_marker_and_undone_when_that_is_saf
     case.request = of(&node).unwrap();
     case.request.id = ID.to_owned();
     let mut boots = case.clone();
-    case.stay(180);
+    case.stay(270);
     assert_eq!(case.settled(), State::Granted, "a permission may be in use");
     case.stay(1);
     let (marker, restore) = ("gone".to_owned(), Schedulability::Schedulable);
     let uncordon = Effect::Uncordon { marker, restore };
-    let forget = Effect::Forget(GrantId::from_bytes([0; 16]));
-    assert_eq!(case.settle(), [forget, Effect::TakeLease, uncordon]);
+    assert_eq!(case.settle(), [Effect::TakeLease, uncordon]);
     case.node().cordon = Cordon::Schedulable;
     case.seen.lease = Known::Known(LeaseSeen::Free);
     assert_eq!(case.settled(), State::Cancelled);

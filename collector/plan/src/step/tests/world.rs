@@ -106,6 +106,8 @@ pub(super) struct World {
     by_other: bool,
     /// Whether `managedFields` tell.
     tells: bool,
+    /// Whether a person did what nobody can tell: then either end is right.
+    is_hidden: bool,
     /// What people want: whether the node is cordoned when nobody reboots it.
     wanted: bool,
     lease: LeaseSeen,
@@ -144,6 +146,7 @@ impl World {
             marker: None,
             by_other: cordoned,
             tells,
+            is_hidden: false,
             wanted: cordoned,
             lease: LeaseSeen::Free,
             copies: Vec::new(),
@@ -180,11 +183,12 @@ impl World {
             Happening::Broken(is) => self.is_broken = is,
             Happening::Cures(does) => self.cures = does,
             Happening::Cordon => {
-                // What nobody can tell nobody can keep: ours is there already, and stays ours.
-                let is_hidden = !self.tells && self.unschedulable;
+                // What nobody can tell nobody can keep: where our marker is, it is ours.
+                let is_hidden = !self.tells && self.marker.is_some();
                 self.by_other = true;
                 self.unschedulable = true;
                 self.wanted |= !is_hidden;
+                self.is_hidden |= is_hidden;
             }
             Happening::Uncordon => {
                 self.by_other = true;
@@ -574,7 +578,9 @@ impl World {
 
     /// Law 9 and 10 at the end: the node is as people want it, and bears nothing of ours.
     pub(super) fn is_restored(&self) {
-        assert_eq!(self.unschedulable, self.wanted, "law 9, in {:?}", self.state());
+        if !self.is_hidden {
+            assert_eq!(self.unschedulable, self.wanted, "law 9, in {:?}", self.state());
+        }
         assert_eq!(self.marker, None, "law 10, in {:?}", self.state());
         assert_eq!(self.lease, LeaseSeen::Free);
     }
