@@ -49,6 +49,10 @@ pub enum Kind {
     NodeRecreated,
     /// A node was retired.
     NodeRetired,
+    /// A request for a reboot went from one state to another.
+    Reboot,
+    /// Something about reboots that bounds later ones, in a form for this collector.
+    RebootRecord,
     /// A token that is nobody's, or not of the kind that is taken here.
     TokenRefused,
 }
@@ -67,7 +71,7 @@ pub enum Weight {
 
 impl Kind {
     /// All of them, by name.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::AccessDenied,
         Self::CertificateRotated,
         Self::GrantAnswered,
@@ -76,6 +80,8 @@ impl Kind {
         Self::Leadership,
         Self::NodeRecreated,
         Self::NodeRetired,
+        Self::Reboot,
+        Self::RebootRecord,
         Self::TokenRefused,
     ];
 
@@ -91,6 +97,8 @@ impl Kind {
             Self::Leadership => "leadership",
             Self::NodeRecreated => "node-recreated",
             Self::NodeRetired => "node-retired",
+            Self::Reboot => "reboot",
+            Self::RebootRecord => "reboot-record",
             Self::TokenRefused => "token-refused",
         }
     }
@@ -106,7 +114,9 @@ impl Kind {
             | Self::GrantIssued
             | Self::Leadership
             | Self::NodeRecreated
-            | Self::NodeRetired => Weight::Info,
+            | Self::NodeRetired
+            | Self::Reboot
+            | Self::RebootRecord => Weight::Info,
         }
     }
 }
@@ -114,7 +124,7 @@ impl Kind {
 /// The text names no kind. At fault: the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected access-denied, certificate-rotated, grant-answered, grant-issued, identity-mismatch, leadership, node-recreated, node-retired or token-refused"
+    "expected access-denied, certificate-rotated, grant-answered, grant-issued, identity-mismatch, leadership, node-recreated, node-retired, reboot, reboot-record or token-refused"
 )]
 pub struct UnknownKind;
 

@@ -16,6 +16,7 @@ pub mod judge;
 pub mod kube;
 mod listen;
 pub mod planned;
+pub mod reboots;
 pub mod run;
 pub mod settings;
 pub mod snapshot;

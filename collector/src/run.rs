@@ -46,6 +46,7 @@ use crate::kube::review::ApiReviewer;
 use crate::listen::listen;
 use crate::settings::KubernetesSettings;
 use crate::settings::Settings;
+use crate::store::Reader;
 use crate::store::Store;
 use crate::tls::Reloaded;
 use crate::tls::Tls;
@@ -135,6 +136,7 @@ impl Collector {
                     tls: tls.clone(),
                     figures: Arc::clone(&app.figures),
                     offers: Arc::clone(&app.offers),
+                    planned: Arc::clone(&app.planned),
                     clock: SystemClock::start(),
                     profile: judge.rules().name().to_owned(),
                 };
@@ -245,6 +247,8 @@ fn keep_key(app: &App, settings: &Settings) {
 struct Running {
     engine: Engine,
     thread: EngineThread,
+    /// Reads beside the engine.
+    reader: Reader,
     /// The highest epoch that the store knew when it was opened.
     epoch: u64,
 }
@@ -270,7 +274,7 @@ impl Running {
 
     /// Makes everything durable and closes the store.
     async fn close(self) {
-        let Self { engine, thread, epoch: _ } = self;
+        let Self { engine, thread, reader: _, epoch: _ } = self;
         engine.stop();
         if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
             tracing::error!("the engine could not be waited for");
@@ -337,8 +341,8 @@ fn load(settings: &Settings, judge: Arc<ProfileJudge>) -> Result<(Running, Loade
     let profile = Arc::clone(judge.rules());
     let (engine, thread) = Engine::start(store, engine_settings, judge, Arc::clone(&clock))
         .map_err(RunError::Engine)?;
-    let loaded = Loaded { engine: engine.clone(), reader, clock, profile };
-    Ok((Running { engine, thread, epoch }, loaded))
+    let loaded = Loaded { engine: engine.clone(), reader: reader.clone(), clock, profile };
+    Ok((Running { engine, thread, reader, epoch }, loaded))
 }
 
 /// What nodes say about themselves is not for every user of this machine.

@@ -22,6 +22,7 @@ use crate::clock::SystemClock;
 use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::grants::OfferBook;
+use crate::planned::Planned;
 use crate::settings::KubernetesSettings;
 use crate::settings::Serving;
 use crate::tls::Tls;
@@ -52,6 +53,8 @@ pub struct Own {
     pub figures: Arc<Figures>,
     /// Grants that may be handed out.
     pub offers: Arc<OfferBook>,
+    /// Where the coordinator of reboots shows what it plans.
+    pub planned: Arc<Planned>,
     /// Wall time.
     pub clock: SystemClock,
     /// Name of the profile by which it judges.
@@ -105,7 +108,7 @@ impl Cluster {
     pub fn key_keeper(&self, engine: Engine) -> Option<KeyKeeper> {
         let KubernetesSettings { namespace, serving, .. } = &self.settings;
         let Serving::Own { secret, trust, .. } = serving.clone() else { return None };
-        let Own { tls: _, figures: _, offers, clock, profile: _ } = self.own.clone();
+        let Own { tls: _, figures: _, offers, planned: _, clock, profile: _ } = self.own.clone();
         let client = self.clients.acting.clone();
         Some(KeyKeeper::new(client, namespace, secret, trust, offers, engine, Arc::new(clock)))
     }
@@ -113,7 +116,7 @@ impl Cluster {
     /// Who keeps the certificate, unless it comes from files.
     #[must_use]
     pub fn keeper(&self, role: Role) -> Option<Keeper> {
-        let Own { tls, figures, offers: _, clock, profile: _ } = self.own.clone();
+        let Own { tls, figures, offers: _, planned: _, clock, profile: _ } = self.own.clone();
         let (places, tls) = (Places::of(&self.settings)?, tls?);
         let client = self.clients.acting.clone();
         Some(Keeper::new(client, places, tls, figures, Arc::new(clock), role))

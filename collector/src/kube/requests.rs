@@ -162,6 +162,24 @@ impl Requests {
         read(call(CALL_TIMEOUT, written).await)
     }
 
+    /// Writes what somebody wants into a request: an approval, a release, that it ends.
+    ///
+    /// # Errors
+    /// [`RequestError`]; 409 if somebody wrote since it was read.
+    pub async fn amend(
+        &self,
+        request: &Request,
+        spec: serde_json::Value,
+    ) -> Result<Request, RequestError> {
+        let patch = json!({
+            "metadata": { "uid": request.id, "resourceVersion": request.version },
+            "spec": spec,
+        });
+        let (parameters, patch) = (patch_parameters(), Patch::Merge(patch));
+        let written = self.acting.patch(request.uid.as_str(), &parameters, &patch);
+        read(call(CALL_TIMEOUT, written).await)
+    }
+
     /// Takes a request away that has ended: first the mark that it is to go, then what kept it.
     ///
     /// # Errors

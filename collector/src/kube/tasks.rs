@@ -13,9 +13,11 @@ use super::conditions::Ground;
 use super::conditions::Publisher;
 use super::nodes;
 use crate::engine::Engine;
+use crate::reboots;
+use crate::store::Reader;
 
 /// Starts a leader's tasks.
-pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine) {
+pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine, reader: &Reader) {
     tasks.spawn(nodes::call_the_roll(
         engine.clone(),
         Arc::clone(&cluster.directory),
@@ -35,7 +37,25 @@ pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine) {
             "no reboot can be granted: the Secret of the certificate is not ours, so there is no place for a signing key"
         ),
     }
-    let Own { tls: _, figures, offers: _, clock, profile } = cluster.own.clone();
+    let Own { tls: _, figures, offers, planned, clock, profile } = cluster.own.clone();
+    if let Some(policy) = &cluster.settings.reboot_policy {
+        let ground = reboots::Ground {
+            clients: cluster.clients.clone(),
+            fence: cluster.fence.clone(),
+            boot_clock: Arc::clone(&cluster.clock),
+            clock: Arc::new(clock),
+            directory: Arc::clone(&cluster.directory),
+            engine: engine.clone(),
+            reader: reader.clone(),
+            offers,
+            planned,
+            identity: cluster.settings.identity.clone(),
+            namespace: cluster.settings.namespace.clone(),
+            events: cluster.settings.outputs.events,
+            policy: policy.clone(),
+        };
+        tasks.spawn(reboots::Coordinator::new(ground).run());
+    }
     let ground = Ground {
         clients: cluster.clients.clone(),
         fence: cluster.fence.clone(),

@@ -183,6 +183,32 @@ impl Workloads {
         Ok(pods.iter().filter_map(|pod| convert::pod(pod, around, &volumes)).collect())
     }
 
+    /// Nodes with a static pod of etcd, as kubeadm makes it, and whether it is ready.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn etcd(&self) -> Result<BTreeMap<String, bool>, ListError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), "kube-system");
+        let parameters = ListParams::default().labels("component=etcd,tier=control-plane");
+        let pods = self.pages("pods of etcd", &api, &parameters).await?;
+        let member = |pod: Pod| {
+            let conditions = pod.status.and_then(|it| it.conditions).unwrap_or_default();
+            let is_ready = conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
+            Some((pod.spec?.node_name?, is_ready))
+        };
+        Ok(pods.into_iter().filter_map(member).collect())
+    }
+
+    /// The node that a pod runs on; `None` if there is no such pod, or it is not scheduled.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn node_of(&self, namespace: &str, pod: &str) -> Result<Option<String>, CallError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pod = call(CALL_TIMEOUT, api.get_opt(pod)).await?;
+        Ok(pod.and_then(|pod| pod.spec?.node_name))
+    }
+
     /// Names of the persistent volumes that are attached, or being attached or detached, by node.
     ///
     /// # Errors

@@ -165,6 +165,6 @@ impl Term<'_> {
         }
         self.note("it holds the lease");
         *tasks = JoinSet::new();
-        tasks::spawn(tasks, self.cluster, &self.running.engine);
+        tasks::spawn(tasks, self.cluster, &self.running.engine, &self.running.reader);
     }
 }

@@ -96,6 +96,9 @@ pub struct KubernetesRaw {
     /// How long the collector's own certificates live.
     #[command(flatten)]
     pub life: LifeRaw,
+    /// Policy by which nodes are rebooted; without it nothing acts on a node
+    #[arg(long, env = "PALISADE_REBOOT_POLICY", value_name = "FILE")]
+    pub reboot_policy: Option<PathBuf>,
     /// Write no Node conditions
     #[arg(long, env = "PALISADE_NO_NODE_CONDITIONS")]
     pub no_node_conditions: bool,
@@ -128,6 +131,8 @@ pub struct KubernetesSettings {
     pub identity: String,
     /// Where the serving certificate comes from.
     pub serving: Serving,
+    /// The policy by which nodes are rebooted; without it nothing acts on a node.
+    pub reboot_policy: Option<PathBuf>,
     /// What is written for others to see.
     pub outputs: Outputs,
 }
@@ -198,6 +203,7 @@ impl KubernetesSettings {
             cluster_domain,
             serving_name,
             life,
+            reboot_policy,
             no_node_conditions,
             no_events,
             open_reports,
@@ -250,6 +256,7 @@ impl KubernetesSettings {
             },
             namespace,
             serving,
+            reboot_policy,
             outputs: Outputs { conditions: !no_node_conditions, events: !no_events, open_reports },
         }))
     }
@@ -275,6 +282,7 @@ impl KubernetesRaw {
             cluster_domain,
             serving_name,
             life,
+            reboot_policy,
             no_node_conditions,
             no_events,
             open_reports,
@@ -294,6 +302,7 @@ impl KubernetesRaw {
             (service.is_some(), "--service"),
             (cluster_domain.is_some(), "--cluster-domain"),
             (!serving_name.is_empty(), "--serving-name"),
+            (reboot_policy.is_some(), "--reboot-policy"),
             (*no_node_conditions, "--no-node-conditions"),
             (*no_events, "--no-events"),
             (*open_reports, "--open-reports"),

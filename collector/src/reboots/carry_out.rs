@@ -1,0 +1,127 @@
+//! Effects, carried out. Each may be repeated, and none is decided here: an effect that fails is asked
+//! for again by the next step, for as long as the record says so.
+
+use std::time::Duration;
+
+use palisade_plan::policy::Pool;
+use palisade_plan::request::Request;
+use palisade_plan::step::Effect;
+use palisade_report::grant::RequestUid;
+
+use super::coordinator::Coordinator;
+use super::tell;
+use crate::chain::Chain;
+use crate::grants::Offer;
+use crate::kube::CallError;
+use crate::kube::cordon::CordonError;
+use crate::kube::fence::NotLeader;
+use crate::kube::node_lease::NodeLeaseError;
+
+/// How an effect went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is so now, and the next step may be taken at once.
+    Done,
+    /// It is under way; what comes of it the next look tells.
+    UnderWay,
+    /// It is not so. The rest of the effects must wait.
+    Failed(String),
+}
+
+impl Coordinator {
+    /// Carries out one effect.
+    pub(super) async fn carry_out(
+        &mut self,
+        effect: &Effect,
+        request: &Request,
+        pool: &Pool,
+        epoch: u64,
+    ) -> Result<Outcome, NotLeader> {
+        let Request { node, uid, id, .. } = request;
+        let now = self.clock.now();
+        match effect {
+            Effect::TakeLease => match &self.leases {
+                Some(leases) => lease_outcome(leases.take(node, now).await),
+                None => Ok(Outcome::Done),
+            },
+            Effect::ReleaseLease => match &self.leases {
+                Some(leases) => {
+                    lease_outcome(leases.release(node, now).await.map_err(NodeLeaseError::Call))
+                }
+                None => Ok(Outcome::Done),
+            },
+            Effect::Cordon { before } => {
+                cordon_outcome(self.cordons.cordon(node, uid, id, *before).await)
+            }
+            Effect::Uncordon { marker, restore } => {
+                cordon_outcome(self.cordons.uncordon(node, uid, marker, *restore).await)
+            }
+            Effect::LeaveLoadBalancers => {
+                cordon_outcome(self.cordons.leave_load_balancers(node, uid, id).await)
+            }
+            Effect::Drain => {
+                let budgets = self.budgets();
+                let work = self.works.entry(uid.clone()).or_default();
+                work.go_on(&self.evictions, &budgets, &pool.drain, now).await?;
+                Ok(Outcome::UnderWay)
+            }
+            Effect::Offer { grant, until } => {
+                let Ok(request_uid) = id.parse::<RequestUid>() else {
+                    return Ok(Outcome::Failed(format!("request id {id} is no UUID")));
+                };
+                let lasts_for = u64::try_from(until.since(now)).unwrap_or(0);
+                let offer = Offer {
+                    id: grant.id,
+                    request: request_uid,
+                    boot: grant.boot.clone(),
+                    report: grant.report,
+                    epoch,
+                };
+                let lasts_for = Duration::from_secs(lasts_for);
+                self.offers.open(uid.clone(), offer, lasts_for, Some(self.fence.clone()));
+                Ok(Outcome::UnderWay)
+            }
+            Effect::Forget(_) => {
+                self.offers.withdraw(uid);
+                Ok(Outcome::UnderWay)
+            }
+            Effect::Delete => self.delete(request).await,
+        }
+    }
+
+    async fn delete(&mut self, request: &Request) -> Result<Outcome, NotLeader> {
+        // The word of its end may have been lost with a collector.
+        if let Some(history) = &mut self.history
+            && !history.is_ended(&request.uid)
+            && let Some(record) = tell::record(request, request.progress.since)
+        {
+            self.teller.keep(request, &record);
+            history.add(record);
+        }
+        match self.requests.delete(request).await {
+            Ok(()) => {
+                self.book.deleted(request);
+                self.works.remove(&request.uid);
+                Ok(Outcome::UnderWay)
+            }
+            Err(CallError::NotLeader) => Err(NotLeader),
+            Err(error) => Ok(Outcome::Failed(Chain(&error).to_string())),
+        }
+    }
+}
+
+fn cordon_outcome(result: Result<(), CordonError>) -> Result<Outcome, NotLeader> {
+    match result {
+        Ok(()) => Ok(Outcome::Done),
+        Err(CordonError::Call(CallError::NotLeader)) => Err(NotLeader),
+        Err(error) => Ok(Outcome::Failed(Chain(&error).to_string())),
+    }
+}
+
+fn lease_outcome(result: Result<(), NodeLeaseError>) -> Result<Outcome, NotLeader> {
+    match result {
+        Ok(()) => Ok(Outcome::Done),
+        Err(NodeLeaseError::Call(CallError::NotLeader)) => Err(NotLeader),
+        Err(error) => Ok(Outcome::Failed(Chain(&error).to_string())),
+    }
+}

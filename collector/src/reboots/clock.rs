@@ -1,0 +1,122 @@
+//! The clock of a term: wall time at its beginning, and from there on the machine's own time since
+//! its boot. A stepped wall clock opens no window early and ends no wait before its time.
+//!
+//! Only while nothing is in flight, and the wall clock has stayed elsewhere for a while, is it set
+//! anew: that is a clock that was wrong when the term began.
+
+use std::sync::Arc;
+
+use palisade_report::Moment;
+
+use crate::clock::Clock;
+use crate::kube::fence::BootClock;
+
+/// Beyond it the wall clock was stepped, not slewed.
+const STEP_SECS: i64 = 30;
+
+/// How long it must stay elsewhere before it is believed.
+const BELIEVED_AFTER_SECS: i64 = 900;
+
+/// The clock of a term.
+pub(super) struct TermClock {
+    wall: Arc<dyn Clock>,
+    boot: Arc<dyn BootClock>,
+    began_at: Moment,
+    began_ms: i64,
+    elsewhere_since: Option<Moment>,
+}
+
+impl TermClock {
+    /// A clock whose term begins now.
+    pub(super) fn start(wall: Arc<dyn Clock>, boot: Arc<dyn BootClock>) -> Self {
+        let (began_at, began_ms) = (wall.now(), boot.boot_ms());
+        Self { wall, boot, began_at, began_ms, elsewhere_since: None }
+    }
+
+    /// Now.
+    pub(super) fn now(&self) -> Moment {
+        let elapsed_ms = self.boot.boot_ms().saturating_sub(self.began_ms);
+        self.began_at.plus(elapsed_ms.div_euclid(1000))
+    }
+
+    /// Since when the term runs.
+    pub(super) const fn began_at(&self) -> Moment {
+        self.began_at
+    }
+
+    /// Follows a wall clock that has stayed elsewhere; to be called while nothing is in flight.
+    pub(super) fn follow_wall(&mut self) {
+        let (now, wall) = (self.now(), self.wall.now());
+        if wall.since(now).abs() <= STEP_SECS {
+            self.elsewhere_since = None;
+            return;
+        }
+        let since = *self.elsewhere_since.get_or_insert(now);
+        if now.since(since) >= BELIEVED_AFTER_SECS {
+            tracing::warn!(from = %now, to = %wall, "reboots go by another wall clock from now on");
+            (self.began_at, self.began_ms) = (wall, self.boot.boot_ms());
+            self.elsewhere_since = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Hands {
+        unix_ms: AtomicI64,
+        boot_ms: AtomicI64,
+    }
+
+    impl Clock for Hands {
+        fn unix_ms(&self) -> i64 {
+            self.unix_ms.load(Ordering::SeqCst)
+        }
+
+        fn elapsed_ms(&self) -> u64 {
+            0
+        }
+    }
+
+    impl BootClock for Hands {
+        fn boot_ms(&self) -> i64 {
+            self.boot_ms.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn a_stepped_wall_clock_moves_nothing_until_it_is_believed() {
+        let hands = Arc::new(Hands::default());
+        hands.unix_ms.store(1_000_000, Ordering::SeqCst);
+        let (wall, boot) = (Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as _);
+        let mut clock = TermClock::start(wall, boot);
+        hands.boot_ms.store(5_000, Ordering::SeqCst);
+        hands.unix_ms.store(1_000_000 + 3_600_000, Ordering::SeqCst);
+        clock.follow_wall();
+        assert_eq!(clock.now(), Moment::from_unix(1_005));
+        hands.boot_ms.store(5_000 + BELIEVED_AFTER_SECS * 1000, Ordering::SeqCst);
+        clock.follow_wall();
+        assert_eq!(clock.now(), Moment::from_unix(4_600));
+    }
+
+    #[test]
+    fn a_clock_that_was_only_away_for_a_moment_is_not_followed() {
+        let hands = Arc::new(Hands::default());
+        let (wall, boot) = (Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as _);
+        let mut clock = TermClock::start(wall, boot);
+        hands.unix_ms.store(3_600_000, Ordering::SeqCst);
+        clock.follow_wall();
+        hands.boot_ms.store(10_000, Ordering::SeqCst);
+        hands.unix_ms.store(10_000, Ordering::SeqCst);
+        clock.follow_wall();
+        hands.boot_ms.store(BELIEVED_AFTER_SECS * 1000 + 1, Ordering::SeqCst);
+        hands.unix_ms.store(7_200_000, Ordering::SeqCst);
+        clock.follow_wall();
+        assert_eq!(clock.now(), Moment::from_unix(BELIEVED_AFTER_SECS));
+    }
+}

@@ -1,0 +1,394 @@
+//! The loop: look, plan, claim, count, step. One owner of all that is under way; what it knows beyond
+//! the requests themselves is lost with it and costs a look.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_plan::fleet::Fleet;
+use palisade_plan::fleet::Known;
+use palisade_plan::gate::Blocker;
+use palisade_plan::gate::Gate;
+use palisade_plan::plan;
+use palisade_plan::request::Request;
+use palisade_plan::request::State;
+use palisade_report::Moment;
+use palisade_report::NodeUid;
+
+use super::clock::TermClock;
+use super::drain::Work;
+use super::facts::Facts;
+use super::fleet;
+use super::fleet::Materials;
+use super::fleet::shut;
+use super::occurrence::Occurrences;
+use super::past::History;
+use super::policy::PolicyFile;
+use super::tell::Teller;
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::grants::OfferBook;
+use crate::kube::Clients;
+use crate::kube::Fence;
+use crate::kube::NotLeader;
+use crate::kube::cordon::Cordons;
+use crate::kube::evict::Evictions;
+use crate::kube::fence::BootClock;
+use crate::kube::node_lease::NodeLeases;
+use crate::kube::nodes::Directory;
+use crate::kube::nodes::View;
+use crate::kube::requests::RequestBook;
+use crate::kube::requests::Requests;
+use crate::kube::workloads::Around;
+use crate::kube::workloads::Workloads;
+use crate::planned;
+use crate::planned::Errand;
+use crate::planned::Planned;
+use crate::store::Reader;
+
+/// Between two looks if nothing happens: a deadline is a matter of minutes.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Between two looks however much happens.
+const GATHER_FOR: Duration = Duration::from_millis(200);
+
+/// What a coordinator stands on.
+pub struct Ground {
+    /// The ways to the API server.
+    pub clients: Clients,
+    /// Whether this collector leads.
+    pub fence: Fence,
+    /// Time since the machine's boot.
+    pub boot_clock: Arc<dyn BootClock>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Which nodes exist.
+    pub directory: Arc<Directory>,
+    /// What is known of them.
+    pub engine: Engine,
+    /// Sections and audit.
+    pub reader: Reader,
+    /// Grants that may be handed out.
+    pub offers: Arc<OfferBook>,
+    /// Where the plan is shown.
+    pub planned: Arc<Planned>,
+    /// Name of this collector.
+    pub identity: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Whether Events are told.
+    pub events: bool,
+    /// The policy's file.
+    pub policy: PathBuf,
+}
+
+impl std::fmt::Debug for Ground {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ground").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// The coordinator of one term.
+pub struct Coordinator {
+    pub(super) clients: Clients,
+    pub(super) fence: Fence,
+    pub(super) clock: TermClock,
+    pub(super) directory: Arc<Directory>,
+    pub(super) engine: Engine,
+    pub(super) reader: Reader,
+    pub(super) offers: Arc<OfferBook>,
+    pub(super) planned: Arc<Planned>,
+    pub(super) policy: PolicyFile,
+    pub(super) requests: Requests,
+    pub(super) book: Arc<RequestBook>,
+    pub(super) cordons: Cordons,
+    pub(super) evictions: Evictions,
+    pub(super) workloads: Workloads,
+    pub(super) leases: Option<NodeLeases>,
+    pub(super) teller: Teller,
+    pub(super) facts: Facts,
+    pub(super) occurrences: Occurrences,
+    pub(super) history: Option<History>,
+    pub(super) works: BTreeMap<NodeUid, Work>,
+    pub(super) around: Option<Around>,
+    pub(super) is_fresh: bool,
+    /// Whether the requests of this look were listed after the last claim.
+    pub(super) is_counted: bool,
+    /// Namespace and name of the collector's own pod.
+    pub(super) identity: (String, String),
+    /// The node that it runs on; within it `None` if it is no pod of this cluster.
+    pub(super) own_node: Option<Option<String>>,
+    pub(super) around_at: Option<Moment>,
+    /// Pods of etcd by node, and whether they are ready.
+    pub(super) etcd: Known<BTreeMap<String, bool>>,
+    /// What could not be carried out last, to be said once.
+    pub(super) complaints: BTreeMap<NodeUid, String>,
+    /// Since when nodes have a cordon whose request is gone.
+    pub(super) orphans: BTreeMap<NodeUid, Moment>,
+    plan_digest: Option<palisade_report::Digest>,
+    /// Whether what is known of the requests may be wrong.
+    pub(super) lost_track: bool,
+}
+
+impl std::fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Coordinator")
+    }
+}
+
+/// Whoever coordinates no more offers nothing and shows nothing.
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.offers.withdraw_all();
+        self.planned.withdraw();
+    }
+}
+
+impl Coordinator {
+    /// A coordinator for a term that begins now.
+    #[must_use]
+    pub fn new(ground: Ground) -> Self {
+        let Ground {
+            clients,
+            fence,
+            boot_clock,
+            clock,
+            directory,
+            engine,
+            reader,
+            offers,
+            planned,
+            identity,
+            namespace,
+            events,
+            policy,
+        } = ground;
+        Self {
+            requests: Requests::new(&clients),
+            book: Arc::default(),
+            cordons: Cordons::new(&clients),
+            evictions: Evictions::new(&clients),
+            workloads: Workloads::new(&clients),
+            leases: None,
+            teller: Teller::new(engine.clone(), &clients, &identity, events),
+            facts: Facts::default(),
+            occurrences: Occurrences::default(),
+            history: None,
+            works: BTreeMap::new(),
+            around: None,
+            is_fresh: false,
+            is_counted: false,
+            identity: (namespace, identity),
+            own_node: None,
+            around_at: None,
+            etcd: Known::Unknown("not asked yet".to_owned()),
+            complaints: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            plan_digest: None,
+            lost_track: false,
+            clock: TermClock::start(clock, boot_clock),
+            policy: PolicyFile::at(Some(policy)),
+            clients,
+            fence,
+            directory,
+            engine,
+            reader,
+            offers,
+            planned,
+        }
+    }
+
+    /// Coordinates for as long as it is polled, in the terms in which this collector leads.
+    pub async fn run(self) {
+        let (requests, book) = (self.requests.clone(), Arc::clone(&self.book));
+        tokio::select! {
+            () = requests.follow(&book) => {}
+            () = self.look_on() => {}
+        }
+    }
+
+    async fn look_on(mut self) {
+        let planned = Arc::clone(&self.planned);
+        let mut inbox = planned.inbox().await;
+        let mut changed = self.book.changed();
+        let mut kept_up = self.directory.kept_up();
+        let mut answered = self.offers.answered();
+        let mut errands = Vec::new();
+        loop {
+            if self.look(std::mem::take(&mut errands)).await.is_err() {
+                self.offers.withdraw_all();
+                self.planned.withdraw();
+            }
+            tokio::time::sleep(GATHER_FOR).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = changed.changed() => {}
+                _ = kept_up.changed() => {}
+                _ = answered.changed() => {}
+                errand = inbox.recv() => errands.extend(errand),
+            }
+        }
+    }
+
+    /// One look at everything, and what follows from it.
+    async fn look(&mut self, errands: Vec<Errand>) -> Result<(), NotLeader> {
+        let epoch = self.fence.check()?.0;
+        self.follow_policy().await;
+        if self.history.is_none() {
+            match History::read(&self.reader).await {
+                Ok(history) => {
+                    tracing::info!(done = ?history.sizes(), "reboots of the past are known");
+                    self.history = Some(history);
+                }
+                Err(error) => {
+                    tracing::warn!(cause = %Chain(&error), "nothing is planned without the past");
+                    return Ok(());
+                }
+            }
+        }
+        self.is_counted = false;
+        let is_claimed = |requests: &[crate::kube::requests::Requested]| {
+            let states = requests.iter().filter_map(|it| it.request.as_ref().ok());
+            states.into_iter().any(|it| it.progress.state == State::Claimed)
+        };
+        if self.lost_track || self.book.all().is_none_or(|all| is_claimed(&all)) {
+            self.list().await;
+        }
+        let mut fleet = self.fleet().await;
+        for errand in errands {
+            self.run_errand(errand, &fleet, epoch).await;
+        }
+        let policy = Arc::clone(self.policy.policy());
+        let mut plan = plan::plan(&fleet, &policy, self.clock.now());
+        if !plan.ask.is_empty() && self.is_fresh {
+            self.read_pods(&plan.ask, &mut fleet).await;
+            plan = plan::plan(&fleet, &policy, self.clock.now());
+        }
+        self.log_plan(&plan);
+        if self.is_fresh {
+            self.judge(&plan, &mut fleet, &policy, epoch).await?;
+            if self.claim(&plan, &mut fleet, &policy, epoch).await? > 0 {
+                self.list().await;
+                fleet.requests = self.known_requests().0;
+            }
+        }
+        let uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();
+        for uid in &uids {
+            self.drive(uid, &mut fleet, &policy, epoch).await?;
+        }
+        self.tidy(&mut fleet, epoch).await?;
+        let refused_policy = self.policy.refused().cloned();
+        self.planned.publish(Arc::new(planned::View { fleet, policy, refused_policy, plan }));
+        Ok(())
+    }
+
+    /// Says which plan is followed, when it is another one.
+    fn log_plan(&mut self, plan: &plan::Plan) {
+        if self.plan_digest == Some(plan.digest) {
+            return;
+        }
+        self.plan_digest = Some(plan.digest);
+        let waiting = plan.order.first().and_then(|uid| plan.places.get(uid));
+        let waits_for = waiting.and_then(|it| it.blockers.first());
+        let waits_for = waits_for.map(|it| format!("{}: {}", it.gate, it.value));
+        let (waiting, starting) = (plan.order.len(), plan.start.len());
+        tracing::info!(waiting, starting, first_waits_for = waits_for, "another plan is followed");
+    }
+
+    async fn follow_policy(&mut self) {
+        self.policy.reload().await;
+        let wanted = self.policy.policy().cluster.node_lease.clone();
+        self.leases = wanted.map(|namespace| NodeLeases::new(&self.clients, &namespace));
+    }
+
+    /// Lists all requests from the quorum.
+    async fn list(&mut self) {
+        match self.requests.list().await {
+            Ok(all) => {
+                self.book.learn(all);
+                self.is_counted = true;
+                self.lost_track = false;
+            }
+            Err(error) => {
+                self.lost_track = true;
+                tracing::warn!(cause = %Chain(&error), "the requests cannot be listed");
+            }
+        }
+    }
+
+    /// The requests that can be read, and what those that cannot keep everybody from.
+    fn known_requests(&self) -> (BTreeMap<NodeUid, Request>, Vec<String>) {
+        let (mut known, mut unreadable) = (BTreeMap::new(), Vec::new());
+        for requested in self.book.all().unwrap_or_default() {
+            match requested.request {
+                Ok(request) => {
+                    known.insert(request.uid.clone(), request);
+                }
+                Err(error) if error.holds_slot => {
+                    unreadable.push(format!("request {}: {}", requested.name, error.why));
+                }
+                // It holds no place, and whoever wrote it sees no status.
+                Err(_) => {}
+            }
+        }
+        (known, unreadable)
+    }
+
+    /// The fleet as it is known now.
+    async fn fleet(&mut self) -> Fleet {
+        let now = self.clock.now();
+        let (requests, unreadable) = self.known_requests();
+        let (members, view) = self.directory.members();
+        self.look_around(now).await;
+        self.is_fresh = view == View::Whole
+            && self.book.is_followed()
+            && self.book.all().is_some()
+            && !self.lost_track
+            && self.around.is_some();
+        let mut blockers: Vec<Blocker> =
+            unreadable.into_iter().map(|it| shut(Gate::ClusterStale, it, now)).collect();
+        if !self.is_fresh {
+            let value = "nodes, requests or budgets are not followed at the moment".to_owned();
+            blockers.push(shut(Gate::ClusterStale, value, now));
+        }
+        if let Some((name, lock)) =
+            self.around.as_ref().and_then(|it| it.daemon_sets.kured.as_ref())
+        {
+            let value = format!("kured holds its lock at DaemonSet {name}: {lock}");
+            blockers.push(shut(Gate::OtherActor, value, now));
+        }
+        let snapshot = self.engine.snapshot();
+        let in_flight: BTreeSet<NodeUid> = requests
+            .iter()
+            .filter(|(_, it)| it.progress.state.holds_slot())
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        self.facts.learn(&snapshot, &self.reader, &in_flight).await;
+        let upkeep = self.directory.upkeep();
+        let pods = self.works.iter().map(|(uid, work)| (uid.clone(), work.pods())).collect();
+        let policy = Arc::clone(self.policy.policy());
+        let nothing = History::default();
+        let own_node = self.own_node.as_ref().and_then(|it| it.as_ref());
+        let own_node = own_node.and_then(|name| members.get(&name.parse().ok()?));
+        let materials = Materials {
+            snapshot: &snapshot,
+            members: &members,
+            upkeep: &upkeep,
+            facts: &self.facts,
+            history: self.history.as_ref().unwrap_or(&nothing),
+            policy: &policy,
+            requests,
+            pods: Known::Known(pods),
+            budgets: self.budgets(),
+            blockers,
+            etcd: None,
+            own_node: own_node.map(|member| member.uid.clone()),
+        };
+        let mut fleet = fleet::build(materials, &mut self.occurrences, now);
+        fleet.etcd = self.etcd_of(&fleet);
+        fleet
+    }
+}

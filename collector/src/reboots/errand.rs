@@ -1,0 +1,154 @@
+//! What people want of the coordinator through the API: written into the request, as `kubectl` would,
+//! so that there is one place where wishes are kept. What becomes of them is decided by the steps.
+
+use palisade_plan::fleet::Fleet;
+use palisade_plan::fleet::Need;
+use palisade_plan::fleet::Node;
+use palisade_plan::request::Intent;
+use palisade_plan::request::Reason;
+use palisade_plan::request::Request;
+use palisade_plan::request::State;
+use palisade_plan::request::Wish;
+use palisade_plan::step::REQUESTED;
+use palisade_plan::step::requested;
+use palisade_report::Digest;
+use palisade_report::Moment;
+use palisade_report::bound::clean_text;
+use palisade_report::canonical;
+use serde_json::Value;
+use serde_json::json;
+
+use super::coordinator::Coordinator;
+use crate::chain::Chain;
+use crate::planned::Declined;
+use crate::planned::Errand;
+use crate::planned::Wanted;
+
+impl Coordinator {
+    /// Does what somebody wants, and answers.
+    pub(super) async fn run_errand(&self, errand: Errand, fleet: &Fleet, epoch: u64) {
+        let Errand { node, wanted, by, reply } = errand;
+        let outcome = match fleet.nodes.values().find(|it| it.name == node) {
+            Some(node) => self.do_wanted(node, wanted, &clean_text(&by), fleet, epoch).await,
+            None => Err(Declined::NoNode),
+        };
+        // Whoever asked may have gone; what was done stays done.
+        drop(reply.send(outcome));
+    }
+
+    async fn do_wanted(
+        &self,
+        node: &Node,
+        wanted: Wanted,
+        by: &str,
+        fleet: &Fleet,
+        epoch: u64,
+    ) -> Result<State, Declined> {
+        let now = self.clock.now();
+        let request = fleet.requests.get(&node.uid);
+        match wanted {
+            Wanted::Reboot { note, must_by } => match request {
+                Some(request) if request.progress.state.is_terminal() => {
+                    Err(Declined::WrongState(request.progress.state))
+                }
+                Some(request) => Ok(request.progress.state),
+                None => {
+                    let wish = asked(note, must_by, by, now);
+                    Ok(self.make(node, wish, epoch, now).await?.progress.state)
+                }
+            },
+            Wanted::Approve { digest, until } => {
+                let made;
+                let request = match (request, wish_of(node, by)) {
+                    (Some(request), _) => request,
+                    (None, Some(wish)) => {
+                        made = self.make(node, wish, epoch, now).await?;
+                        &made
+                    }
+                    (None, None) => return Err(Declined::NoRequest),
+                };
+                if digest.is_some_and(|digest| digest != request.wish.digest) {
+                    return Err(Declined::OtherReasons);
+                }
+                let digest = format!("sha256:{}", request.wish.digest);
+                let approval = json!({ "by": by, "at": now.to_string(),
+                    "until": until.to_string(), "digest": digest });
+                self.amend(request, json!({ "approval": approval })).await
+            }
+            Wanted::Cancel => {
+                let request = request.ok_or(Declined::NoRequest)?;
+                if !request.progress.state.may_cancel() {
+                    return Err(Declined::WrongState(request.progress.state));
+                }
+                self.amend(request, json!({ "intent": "Cancel" })).await
+            }
+            Wanted::Release => {
+                let request = request.ok_or(Declined::NoRequest)?;
+                let release = json!({ "by": by, "at": now.to_string(), "reason": "by the API" });
+                self.amend(request, json!({ "release": release })).await
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        node: &Node,
+        wish: Wish,
+        epoch: u64,
+        now: Moment,
+    ) -> Result<Request, Declined> {
+        let request = requested(node.name.clone(), node.uid.clone(), wish, epoch, now);
+        let made = self.requests.create(&request).await;
+        let made = made.map_err(|error| Declined::Failed(Chain(&error).to_string()))?;
+        self.book.wrote(made.clone());
+        Ok(made)
+    }
+
+    async fn amend(&self, request: &Request, spec: Value) -> Result<State, Declined> {
+        let written = self.requests.amend(request, spec).await;
+        let written = written.map_err(|error| Declined::Failed(Chain(&error).to_string()))?;
+        let state = written.progress.state;
+        self.book.wrote(written);
+        Ok(state)
+    }
+}
+
+/// The wish of somebody who gives no reason that a detector could see.
+pub(super) fn asked(note: Option<String>, must_by: Option<Moment>, by: &str, now: Moment) -> Wish {
+    let subject = note.map_or_else(|| format!("asked for by {by}"), |note| clean_text(&note));
+    let reason = Reason {
+        source: REQUESTED.to_owned(),
+        kind: "manual".to_owned(),
+        subject: if subject.is_empty() { "asked for".to_owned() } else { subject },
+        target: String::new(),
+    };
+    let reasons = [reason].into();
+    let digest = Digest::of(&canonical::bytes(&reasons).unwrap_or_default());
+    Wish {
+        reasons,
+        digest,
+        since: now,
+        requested_by: by.to_owned(),
+        must_by,
+        approval: None,
+        overriding: None,
+        intent: Intent::Reboot,
+        release: None,
+    }
+}
+
+/// The wish of a node that needs a reboot; `None` for one that does not, as far as known.
+pub(super) fn wish_of(node: &Node, by: &str) -> Option<Wish> {
+    let Need::Needed { reasons, digest, since } = &node.agent.need else { return None };
+    Some(Wish {
+        reasons: reasons.clone(),
+        digest: *digest,
+        since: *since,
+        requested_by: by.to_owned(),
+        must_by: None,
+        approval: None,
+        overriding: None,
+        intent: Intent::Reboot,
+        release: None,
+    })
+}

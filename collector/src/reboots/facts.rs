@@ -1,0 +1,224 @@
+//! What reports say that a reboot goes by, each distinct section read and parsed once: a fleet has
+//! thousands of nodes and few different sections.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use palisade_plan::fleet::Agent;
+use palisade_plan::fleet::Known;
+use palisade_plan::fleet::Need;
+use palisade_plan::request::Reason;
+use palisade_report::BootId;
+use palisade_report::Digest;
+use palisade_report::Moment;
+use palisade_report::Section;
+use palisade_report::SectionName;
+use palisade_report::section::boot::Boot;
+use palisade_report::section::kernel::Kernel;
+use palisade_report::section::reboot;
+use palisade_report::section::reboot::PackageManager;
+use palisade_report::section::reboot::Reboot;
+use palisade_report::wire::HoldFile;
+use serde::de::DeserializeOwned;
+
+use crate::chain::Chain;
+use crate::snapshot::Node;
+use crate::snapshot::Snapshot;
+use crate::store::Reader;
+
+/// Sections of one look that are read at most; the rest is read at the next, and unknown until then.
+const MAX_READS: usize = 2000;
+
+/// The sections that are known.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    reboots: BTreeMap<Digest, Arc<Known<Reboot>>>,
+    kernels: BTreeMap<Digest, Arc<Known<Kernels>>>,
+    boots: BTreeMap<Digest, Arc<Known<BootId>>>,
+}
+
+/// The kernels of a node.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    running: Option<String>,
+    next: Option<String>,
+}
+
+impl Facts {
+    /// Reads what `snapshot` refers to and is not known yet, and forgets the rest. Whose boot a report
+    /// is of is read only for those nodes.
+    pub(super) async fn learn(
+        &mut self,
+        snapshot: &Snapshot,
+        reader: &Reader,
+        in_flight: &BTreeSet<palisade_report::NodeUid>,
+    ) {
+        let mut left = MAX_READS;
+        let all = |name| {
+            let nodes = snapshot.nodes.iter().filter(|node| node.state.is_live());
+            nodes.filter_map(move |node| node.section(name)).collect::<BTreeSet<Digest>>()
+        };
+        learn(&mut self.reboots, all(SectionName::Reboot), reader, &mut left, Ok).await;
+        learn(&mut self.kernels, all(SectionName::Kernel), reader, &mut left, |it: Kernel| {
+            Ok(Kernels {
+                running: it.release.value().cloned(),
+                next: it.boot_default.value().or_else(|| it.newest.value()).cloned(),
+            })
+        })
+        .await;
+        let boots = snapshot
+            .nodes
+            .iter()
+            .filter(|node| node.uid.as_ref().is_some_and(|uid| in_flight.contains(uid)))
+            .filter_map(|node| node.section(SectionName::Boot))
+            .collect();
+        learn(&mut self.boots, boots, reader, &mut left, |it: Boot| {
+            it.boot_id.value().cloned().ok_or_else(|| "the report does not say its boot".to_owned())
+        })
+        .await;
+    }
+
+    /// What an agent says, but for the times that the fleet keeps: since when a reboot is needed, and
+    /// since when nothing changes.
+    pub(super) fn agent(&self, node: &Node, is_in_flight: bool) -> Agent {
+        let of_boot = if is_in_flight { self.of_this_boot(node) } else { Ok(()) };
+        let reboot = of_boot.and_then(|()| {
+            let digest = node.section(SectionName::Reboot).ok_or("it has no report yet")?;
+            let facts = self.reboots.get(&digest).ok_or("its report has not been read yet")?;
+            match &**facts {
+                Known::Known(facts) => Ok(facts),
+                Known::Unknown(why) => Err(why.as_str()),
+            }
+        });
+        let kernels = node.section(SectionName::Kernel).filter(|_| of_boot.is_ok());
+        let kernels = kernels.and_then(|digest| self.kernels.get(&digest)?.known());
+        Agent {
+            heard_at: (node.boot_id.is_some()).then(|| node.seen.at()),
+            boot: node.boot_id.clone(),
+            kernel: kernels.and_then(|it| it.running.clone()),
+            next_kernel: kernels.and_then(|it| it.next.clone()),
+            need: match &reboot {
+                Ok(facts) => need(facts, node.first_seen_at),
+                Err(why) => Need::Unknown { why: (*why).to_owned() },
+            },
+            stable_since: None,
+            package_manager: match &reboot {
+                Ok(facts) => package_manager(facts),
+                Err(why) => Known::Unknown((*why).to_owned()),
+            },
+            reboot_method: match node.seen.rebooter() {
+                Some(state) => match state.can.means() {
+                    Ok(means) => Known::Known(means.to_owned()),
+                    Err(why) => Known::Unknown(why.to_owned()),
+                },
+                None => Known::Unknown("the node says nothing of its reboot container".to_owned()),
+            },
+            hold_file: match node.seen.rebooter().map(|state| state.hold) {
+                Some(HoldFile::Absent) => Known::Known(None),
+                Some(HoldFile::Present) => Known::Known(Some("its operator holds it".to_owned())),
+                Some(HoldFile::Unknown) => Known::Unknown("the node could not look".to_owned()),
+                None => Known::Unknown("the node does not say".to_owned()),
+            },
+            unsafe_to_reboot: Vec::new(),
+            report: node.report.filter(|_| of_boot.is_ok()),
+        }
+    }
+
+    /// Whether the stored report was made in the boot that the node speaks of.
+    fn of_this_boot(&self, node: &Node) -> Result<(), &str> {
+        if node.pending.is_some() {
+            return Err("a newer report is on its way");
+        }
+        let digest = node.section(SectionName::Boot).ok_or("it has no report yet")?;
+        match self.boots.get(&digest).map(|it| &**it) {
+            Some(Known::Known(boot)) if Some(boot) == node.boot_id.as_ref() => Ok(()),
+            Some(Known::Known(_)) => Err("its report is of the boot before"),
+            Some(Known::Unknown(why)) => Err(why),
+            None => Err("its report has not been read yet"),
+        }
+    }
+}
+
+async fn learn<S: DeserializeOwned, T>(
+    known: &mut BTreeMap<Digest, Arc<Known<T>>>,
+    wanted: BTreeSet<Digest>,
+    reader: &Reader,
+    left: &mut usize,
+    turn: impl Fn(S) -> Result<T, String>,
+) {
+    known.retain(|digest, _| wanted.contains(digest));
+    for digest in wanted {
+        if known.contains_key(&digest) || *left == 0 {
+            continue;
+        }
+        *left = left.saturating_sub(1);
+        let body = match reader.section(digest).await {
+            Ok(Some(body)) => body,
+            // Released meanwhile; the next snapshot does not refer to it.
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(cause = %Chain(&error), "a section cannot be read; tried again");
+                return;
+            }
+        };
+        let facts = match serde_json::from_slice::<Section<S>>(&body) {
+            Ok(Section::Known(facts)) => match turn(facts) {
+                Ok(facts) => Known::Known(facts),
+                Err(why) => Known::Unknown(why),
+            },
+            Ok(Section::Unknown { why }) => Known::Unknown(why.to_string()),
+            Err(_) => Known::Unknown("the section is not of the form that is known".to_owned()),
+        };
+        known.insert(digest, Arc::new(facts));
+    }
+}
+
+fn need(facts: &Reboot, since: Moment) -> Need {
+    match &facts.need {
+        reboot::Need::NotNeeded => Need::NotNeeded,
+        reboot::Need::Unknown { why } => Need::Unknown { why: why.to_string() },
+        reboot::Need::Needed => {
+            let reasons: BTreeSet<Reason> = facts.reasons.iter().map(reason).collect();
+            match facts.reason_digest {
+                Some(digest) if !reasons.is_empty() => Need::Needed { reasons, digest, since },
+                Some(_) | None => Need::Unknown {
+                    why: "a reboot is needed for no reason that is told".to_owned(),
+                },
+            }
+        }
+    }
+}
+
+fn reason(reason: &reboot::Reason) -> Reason {
+    let kind = match reason.source {
+        reboot::Source::DebianFlag | reboot::Source::RpmCore => "package",
+        reboot::Source::DeletedFiles => "file",
+        reboot::Source::Kernel => "kernel",
+        reboot::Source::SuseFlag => "flag",
+        reboot::Source::Other => "other",
+    };
+    let source = match serde_json::to_value(reason.source) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(_) | Err(_) => "other".to_owned(),
+    };
+    let subject = if reason.subject.is_empty() { kind.to_owned() } else { reason.subject.clone() };
+    Reason { source, kind: kind.to_owned(), subject, target: reason.target.clone() }
+}
+
+fn package_manager(facts: &Reboot) -> Known<Option<String>> {
+    use palisade_report::Reading;
+    match &facts.package_manager {
+        Reading::Known { value: PackageManager::Idle, .. } => Known::Known(None),
+        Reading::Known { value: PackageManager::Active { evidence }, .. } => {
+            Known::Known(Some(format!("works: {evidence}")))
+        }
+        Reading::Known { value: PackageManager::HalfDone { packages }, .. } => {
+            let some: Vec<_> = packages.iter().take(5).map(String::as_str).collect();
+            Known::Known(Some(format!("was interrupted: {}", some.join(", "))))
+        }
+        // There is none on this host, which is how an image-based one looks.
+        Reading::Absent { .. } => Known::Known(None),
+        Reading::Unknown { why, .. } => Known::Unknown(why.to_string()),
+    }
+}

@@ -1,0 +1,178 @@
+//! The fleet as the planner takes it, out of what snapshot, watches, sections and requests say.
+//! Nothing is asked for here.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use palisade_plan::fleet::Agent;
+use palisade_plan::fleet::Cordon;
+use palisade_plan::fleet::DisruptionBudget;
+use palisade_plan::fleet::Etcd;
+use palisade_plan::fleet::Fleet;
+use palisade_plan::fleet::Known;
+use palisade_plan::fleet::LastReboot;
+use palisade_plan::fleet::Need;
+use palisade_plan::fleet::Node;
+use palisade_plan::fleet::Past;
+use palisade_plan::fleet::Pod;
+use palisade_plan::fleet::Ready;
+use palisade_plan::fleet::Role;
+use palisade_plan::gate::Blocker;
+use palisade_plan::gate::Gate;
+use palisade_plan::policy::Policy;
+use palisade_plan::request::Request;
+use palisade_report::Moment;
+use palisade_report::NodeUid;
+
+use super::facts::Facts;
+use super::occurrence::Occurrences;
+use super::past::History;
+use crate::kube::nodes::Upkeep;
+use crate::snapshot::ClusterNode;
+use crate::snapshot::Snapshot;
+
+/// Labels of the control plane, see "Well-Known Labels" of the Kubernetes docs; the second one is that
+/// of releases before 1.24, and some distributions still set it.
+const CONTROL_PLANE: [&str; 2] =
+    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
+
+/// Taints by which others say that they take the node away or work on it, and who they are.
+const OTHERS: [(&str, &str); 6] = [
+    ("ToBeDeletedByClusterAutoscaler", "cluster-autoscaler removes the node"),
+    ("karpenter.sh/disrupted", "Karpenter removes the node"),
+    ("karpenter.sh/disruption", "Karpenter removes the node"),
+    ("node.kubernetes.io/out-of-service", "somebody took the node out of service"),
+    ("medik8s.io/remediation", "a medik8s operator works on the node"),
+    ("kubevirt.io/drain", "KubeVirt empties the node"),
+];
+
+/// The rule whose episode says since when a reboot is needed.
+const RULE: &str = "reboot.needed";
+
+/// What a fleet is made of.
+pub(super) struct Materials<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) members: &'a BTreeMap<palisade_report::NodeName, Arc<ClusterNode>>,
+    pub(super) upkeep: &'a BTreeMap<palisade_report::NodeName, Arc<Upkeep>>,
+    pub(super) facts: &'a Facts,
+    pub(super) history: &'a History,
+    pub(super) policy: &'a Policy,
+    pub(super) requests: BTreeMap<NodeUid, Request>,
+    pub(super) pods: Known<BTreeMap<NodeUid, Arc<[Pod]>>>,
+    pub(super) budgets: Known<BTreeMap<String, DisruptionBudget>>,
+    pub(super) blockers: Vec<Blocker>,
+    pub(super) etcd: Option<Known<Etcd>>,
+    pub(super) own_node: Option<NodeUid>,
+}
+
+/// The fleet at this moment.
+pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now: Moment) -> Fleet {
+    let Materials {
+        snapshot,
+        members,
+        upkeep,
+        facts,
+        history,
+        policy,
+        requests,
+        pods,
+        budgets,
+        blockers,
+        etcd,
+        own_node,
+    } = materials;
+    let rule = RULE.parse().ok();
+    let mut nodes = BTreeMap::new();
+    for (name, member) in members {
+        let request = requests.get(&member.uid);
+        let is_in_flight = request.is_some_and(|it| it.progress.state.holds_slot());
+        let heard = snapshot.node(name.as_str());
+        let heard = heard.filter(|it| it.uid.as_ref() == Some(&member.uid));
+        let agent = heard.map_or_else(nothing_heard, |it| facts.agent(it, is_in_flight));
+        let pool = policy.pool_of(&member.labels);
+        let kept = upkeep.get(name).filter(|it| it.uid == member.uid);
+        let mut node = Node {
+            name: name.clone(),
+            uid: member.uid.clone(),
+            labels: Arc::clone(&member.labels),
+            role: role(member, policy),
+            ready: kept.map_or(Ready::Unknown, |it| it.ready),
+            cordon: kept.map_or(Cordon::Schedulable, |it| it.cordon.clone()),
+            taints: kept.map(|it| it.taints.clone()).unwrap_or_default(),
+            hold: kept.and_then(|it| it.hold.clone()),
+            agent,
+            blockers: Vec::new(),
+        };
+        node.blockers = others(&node.taints, now);
+        if pool.alerts.is_some() {
+            let value = "the source of alerts is not asked by this version".to_owned();
+            node.blockers.push(shut(Gate::Alert, value, now));
+        }
+        if !pool.blocking_pods.is_empty() {
+            let value = "pods that block are not looked for by this version".to_owned();
+            node.blockers.push(shut(Gate::Pod, value, now));
+        }
+        let episode = heard.zip(rule.as_ref()).and_then(|(it, rule)| it.episode(rule, ""));
+        let episode = episode.map(|it| it.first_seen_at);
+        occurrences.date(&mut node, request, history, episode, now);
+        nodes.insert(member.uid.clone(), node);
+    }
+    occurrences.keep(|uid| nodes.contains_key(uid));
+    let past = past(history, &requests);
+    Fleet { nodes, requests, pods, budgets, blockers, etcd, past, own_node }
+}
+
+/// A gate that is shut.
+pub(super) const fn shut(gate: Gate, value: String, since: Moment) -> Blocker {
+    Blocker { gate, value, since, next_check: None }
+}
+
+fn nothing_heard() -> Agent {
+    let why = "nothing was heard of its agent";
+    Agent {
+        heard_at: None,
+        boot: None,
+        kernel: None,
+        next_kernel: None,
+        need: Need::Unknown { why: why.to_owned() },
+        stable_since: None,
+        package_manager: Known::Unknown(why.to_owned()),
+        reboot_method: Known::Unknown(why.to_owned()),
+        hold_file: Known::Unknown(why.to_owned()),
+        unsafe_to_reboot: Vec::new(),
+        report: None,
+    }
+}
+
+fn role(member: &ClusterNode, policy: &Policy) -> Role {
+    let labels = &member.labels;
+    let selector = policy.cluster.control_plane.selector.as_ref();
+    if CONTROL_PLANE.iter().any(|label| labels.contains_key(*label))
+        || selector.is_some_and(|selector| selector.matches(labels))
+    {
+        Role::ControlPlane
+    } else {
+        Role::Worker
+    }
+}
+
+fn others(taints: &BTreeSet<String>, now: Moment) -> Vec<Blocker> {
+    let found = OTHERS.iter().filter(|(taint, _)| taints.contains(*taint));
+    found
+        .map(|(taint, who)| shut(Gate::OtherActor, format!("{who} (taint {taint})"), now))
+        .collect()
+}
+
+/// What the audit has, and what of it the requests know before the audit does.
+fn past(history: &History, requests: &BTreeMap<NodeUid, Request>) -> Past {
+    let mut past = history.past.clone();
+    for (uid, request) in requests {
+        let Some(boot) = &request.progress.boot else { continue };
+        if past.reboots.get(uid).is_none_or(|last| last.at < boot.seen_at) {
+            let (digest, occurrence) = (request.wish.digest, request.wish.since);
+            past.reboots.insert(uid.clone(), LastReboot { at: boot.seen_at, digest, occurrence });
+        }
+    }
+    past
+}

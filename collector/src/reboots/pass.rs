@@ -1,0 +1,338 @@
+//! What follows from a plan: verdicts written down, claims, and the steps of each request. In this
+//! order, so that what is claimed is counted before it is acted upon.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palisade_plan::fleet::Cordon;
+use palisade_plan::fleet::Fleet;
+use palisade_plan::fleet::Known;
+use palisade_plan::plan::Plan;
+use palisade_plan::plan::Verdict;
+use palisade_plan::policy::Policy;
+use palisade_plan::policy::Pool;
+use palisade_plan::request::AfterRollback;
+use palisade_plan::request::Placement;
+use palisade_plan::request::Request;
+use palisade_plan::request::Schedulability;
+use palisade_plan::request::State;
+use palisade_plan::step;
+use palisade_plan::step::Effect;
+use palisade_plan::step::Step;
+use palisade_report::NodeUid;
+
+use super::carry_out::Outcome;
+use super::coordinator::Coordinator;
+use super::errand::wish_of;
+use crate::chain::Chain;
+use crate::kube::CallError;
+use crate::kube::NotLeader;
+use crate::kube::conditions::MANAGER;
+use crate::kube::requests::RequestError;
+
+/// Steps of one request at one look: a reboot that goes well takes two at a time.
+const MAX_STEPS: usize = 8;
+
+/// Seconds for which a cordon of a request that is gone is left alone: longer than any permission of
+/// that request may be in use without the node being heard from.
+const ORPHAN_SECS: i64 = 300;
+
+impl Coordinator {
+    /// Writes into waiting requests what the plan says of them.
+    pub(super) async fn judge(
+        &mut self,
+        plan: &Plan,
+        fleet: &mut Fleet,
+        policy: &Policy,
+        epoch: u64,
+    ) -> Result<(), NotLeader> {
+        let waiting = fleet.requests.values().filter(|it| {
+            matches!(it.progress.state, State::Needed | State::Blocked | State::Ready)
+        });
+        let waiting: Vec<Request> = waiting.cloned().collect();
+        for mut request in waiting {
+            let Some(node) = fleet.nodes.get(&request.uid) else { continue };
+            if let Some(wish) = step::refreshed(&request, node) {
+                request.wish = wish;
+                match self.requests.restate(&request).await {
+                    Ok(written) => request = written,
+                    Err(error) => {
+                        self.complain(&request, &error)?;
+                        continue;
+                    }
+                }
+                self.took(&request, fleet);
+            }
+            let place = plan.places.get(&request.uid);
+            let Some(place) = place.filter(|it| it.verdict == Verdict::Waits) else { continue };
+            let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
+            let now = self.clock.now();
+            let next = step::judged(&request, place.blockers.clone(), pool, epoch, now);
+            if let Some(next) = next {
+                self.write(&request, &next, fleet).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims what the plan starts. Returns how many claims were written, or may have been.
+    pub(super) async fn claim(
+        &mut self,
+        plan: &Plan,
+        fleet: &mut Fleet,
+        policy: &Policy,
+        epoch: u64,
+    ) -> Result<usize, NotLeader> {
+        let mut claims = 0;
+        for uid in &plan.start {
+            let (Some(node), Some(place)) = (fleet.nodes.get(uid).cloned(), plan.places.get(uid))
+            else {
+                continue;
+            };
+            let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
+            let now = self.clock.now();
+            let request = match fleet.requests.get(uid) {
+                Some(request) => request.clone(),
+                None => {
+                    let Some(mut wish) = wish_of(&node, MANAGER) else { continue };
+                    wish.must_by = Some(wish.since.plus(pool.must_by_secs));
+                    let request = step::requested(node.name.clone(), uid.clone(), wish, epoch, now);
+                    match self.requests.create(&request).await {
+                        Ok(made) => {
+                            self.took(&made, fleet);
+                            made
+                        }
+                        Err(error) => {
+                            self.complain(&request, &error)?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            let placement = Placement {
+                pool: place.pool.to_string(),
+                zone: place.zone.to_string(),
+                role: place.role,
+            };
+            match step::claim(&request, &node, placement, pool, epoch, now) {
+                Ok(next) => {
+                    claims += 1;
+                    self.write(&request, &next, fleet).await?;
+                }
+                Err(error) => {
+                    tracing::info!(node = %node.name, cause = %Chain(&error), "not claimed");
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Steps a request for as long as that leads somewhere.
+    pub(super) async fn drive(
+        &mut self,
+        uid: &NodeUid,
+        fleet: &mut Fleet,
+        policy: &Policy,
+        epoch: u64,
+    ) -> Result<(), NotLeader> {
+        for _ in 0..MAX_STEPS {
+            let Some(request) = fleet.requests.get(uid).cloned() else { return Ok(()) };
+            let pool = pool_of(&request, fleet, policy);
+            let seen = self.see(&request, fleet, pool, epoch).await?;
+            match step::step(&request, &seen, pool, self.clock.now()) {
+                Step::Persist(next) => {
+                    if !self.write(&request, &next, fleet).await? {
+                        return Ok(());
+                    }
+                }
+                Step::Do(effects) => {
+                    if !self.carry_out_all(&effects, &request, pool, epoch).await? {
+                        return Ok(());
+                    }
+                }
+                Step::Wait => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the next step may be taken at once.
+    async fn carry_out_all(
+        &mut self,
+        effects: &[Effect],
+        request: &Request,
+        pool: &Pool,
+        epoch: u64,
+    ) -> Result<bool, NotLeader> {
+        let mut goes_on = false;
+        for effect in effects {
+            match self.carry_out(effect, request, pool, epoch).await? {
+                // Kept for as long as the node is in flight, so it leads nowhere by itself.
+                Outcome::Done => goes_on |= !matches!(effect, Effect::LeaveLoadBalancers),
+                Outcome::UnderWay => return Ok(false),
+                Outcome::Failed(why) => {
+                    self.say(request, &why);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(goes_on)
+    }
+
+    /// Writes the next record of a request; whether it is written.
+    async fn write(
+        &mut self,
+        before: &Request,
+        next: &Request,
+        fleet: &mut Fleet,
+    ) -> Result<bool, NotLeader> {
+        match self.requests.write(next).await {
+            Ok(written) => {
+                self.took(&written, fleet);
+                self.complaints.remove(&written.uid);
+                let now = self.clock.now();
+                let record = self.teller.transition(before, &written, now).await;
+                if let (Some(record), Some(history)) = (record, &mut self.history) {
+                    history.add(record);
+                }
+                if before.progress.state != written.progress.state
+                    && written.progress.state == State::Draining
+                {
+                    self.works.remove(&written.uid);
+                }
+                Ok(true)
+            }
+            Err(error) => {
+                self.complain(next, &error)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn took(&self, request: &Request, fleet: &mut Fleet) {
+        self.book.wrote(request.clone());
+        fleet.requests.insert(request.uid.clone(), request.clone());
+    }
+
+    /// A write that came to nothing, or nobody knows: the next look begins with a whole list.
+    fn complain(&mut self, request: &Request, error: &RequestError) -> Result<(), NotLeader> {
+        if matches!(error, RequestError::Call(CallError::NotLeader)) {
+            return Err(NotLeader);
+        }
+        self.lost_track = true;
+        // Somebody else wrote first, which happens.
+        if !error.is(409) {
+            self.say(request, &Chain(error).to_string());
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, request: &Request, why: &str) {
+        if self.complaints.get(&request.uid).is_none_or(|it| it != why) {
+            tracing::warn!(
+                node = %request.node, state = ?request.progress.state, cause = %why,
+                "a step of a reboot could not be carried out; it is tried again"
+            );
+            self.complaints.insert(request.uid.clone(), why.to_owned());
+        }
+    }
+
+    /// Forgets what is over, and finds cordons whose request somebody took away.
+    pub(super) async fn tidy(&mut self, fleet: &mut Fleet, epoch: u64) -> Result<(), NotLeader> {
+        let draining = |uid: &NodeUid| {
+            let request = fleet.requests.get(uid);
+            request.is_some_and(|it| {
+                matches!(it.progress.state, State::Draining | State::Granted | State::Cordoning)
+            })
+        };
+        self.works.retain(|uid, _| draining(uid));
+        self.complaints.retain(|uid, _| fleet.requests.contains_key(uid));
+        self.offers.keep(|uid| fleet.requests.contains_key(uid));
+        if fleet.requests.values().all(|it| !it.progress.state.holds_slot()) {
+            self.clock.follow_wall();
+        }
+        let now = self.clock.now();
+        let orphans: BTreeMap<NodeUid, String> = fleet
+            .nodes
+            .iter()
+            .filter(|(uid, _)| self.is_fresh && !fleet.requests.contains_key(*uid))
+            .filter_map(|(uid, node)| match &node.cordon {
+                Cordon::Ours { request } => Some((uid.clone(), request.clone())),
+                Cordon::Schedulable | Cordon::Foreign { .. } => None,
+            })
+            .collect();
+        self.orphans.retain(|uid, _| orphans.contains_key(uid));
+        for (uid, marker) in orphans {
+            let since = *self.orphans.entry(uid.clone()).or_insert(now);
+            if now.since(since) >= ORPHAN_SECS {
+                self.adopt(&uid, marker, fleet, epoch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a request anew for a cordon whose request is gone, so that it is undone like any other.
+    async fn adopt(
+        &mut self,
+        uid: &NodeUid,
+        marker: String,
+        fleet: &mut Fleet,
+        epoch: u64,
+    ) -> Result<(), NotLeader> {
+        let Some(node) = fleet.nodes.get(uid).cloned() else { return Ok(()) };
+        let now = self.clock.now();
+        let before = match self.cordons.read(&node.name, uid).await {
+            Ok(Some((upkeep, _))) if upkeep.marker.as_ref() == Some(&marker) => upkeep.before,
+            Ok(_) | Err(_) => return Ok(()),
+        };
+        let wish = super::errand::asked(
+            Some("a cordon whose request was taken away is undone".to_owned()),
+            None,
+            MANAGER,
+            now,
+        );
+        let request = step::requested(node.name.clone(), uid.clone(), wish, epoch, now);
+        let made = match self.requests.create(&request).await {
+            Ok(made) => made,
+            Err(error) => return self.complain(&request, &error),
+        };
+        let mut next = made.clone();
+        let progress = &mut next.progress;
+        progress.state = State::RollingBack;
+        progress.since = now;
+        progress.epoch = epoch;
+        progress.adopts = Some(marker);
+        progress.before = Some(before.unwrap_or(Schedulability::Unschedulable));
+        progress.then = AfterRollback::Cancelled;
+        self.write(&made, &next, fleet).await?;
+        Ok(())
+    }
+
+    /// Reads the pods of nodes whose turn it may be.
+    pub(super) async fn read_pods(&self, ask: &[NodeUid], fleet: &mut Fleet) {
+        let Some(around) = &self.around else { return };
+        let Known::Known(pods) = &mut fleet.pods else { return };
+        for uid in ask {
+            let Some(node) = fleet.nodes.get(uid) else { continue };
+            match self.workloads.pods_of(&node.name, around).await {
+                Ok(found) => {
+                    pods.insert(uid.clone(), Arc::from(found));
+                }
+                Err(error) => {
+                    tracing::warn!(node = %node.name, cause = %Chain(&error), "not planned yet");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The pool by which a request goes: that of its claim, or else that of its node.
+fn pool_of<'a>(request: &Request, fleet: &Fleet, policy: &'a Policy) -> &'a Pool {
+    let claimed = policy.pool(&request.progress.placement.pool);
+    let claimed = claimed.filter(|_| request.progress.state.holds_slot());
+    claimed.unwrap_or_else(|| {
+        let node = fleet.nodes.get(&request.uid);
+        node.map_or(&policy.unmatched, |node| policy.pool_of(&node.labels))
+    })
+}

@@ -1,0 +1,197 @@
+//! What is seen of one node for its next step: the node from the quorum, what is left of its drain,
+//! its Lease, its answers. What cannot be read is unknown, and says why.
+
+use palisade_plan::fleet::Cordon;
+use palisade_plan::fleet::Fleet;
+use palisade_plan::fleet::Known;
+use palisade_plan::fleet::Node;
+use palisade_plan::gate::Blocker;
+use palisade_plan::plan;
+use palisade_plan::policy::Policy;
+use palisade_plan::policy::Pool;
+use palisade_plan::request::Request;
+use palisade_plan::request::State;
+use palisade_plan::seen::Count;
+use palisade_plan::seen::DrainSeen;
+use palisade_plan::seen::Kubelet;
+use palisade_plan::seen::LeaseSeen;
+use palisade_plan::seen::Seen;
+use palisade_report::Moment;
+use palisade_report::grant::GrantId;
+use ring::rand::SecureRandom as _;
+use ring::rand::SystemRandom;
+
+use super::coordinator::Coordinator;
+use crate::chain::Chain;
+use crate::kube::fence::NotLeader;
+use crate::kube::nodes::Upkeep;
+
+/// What was read of a node object just now.
+struct Object {
+    node: Known<Option<Node>>,
+    upkeep: Option<Upkeep>,
+}
+
+impl Coordinator {
+    /// What is seen of the node of `request`.
+    pub(super) async fn see(
+        &mut self,
+        request: &Request,
+        fleet: &Fleet,
+        pool: &Pool,
+        epoch: u64,
+    ) -> Result<Seen, NotLeader> {
+        let now = self.clock.now();
+        let policy = std::sync::Arc::clone(self.policy.policy());
+        let state = request.progress.state;
+        let Object { node, upkeep } = self.object(request, fleet).await;
+        let reads_drain = matches!(state, State::Draining | State::Granted);
+        let drain = if reads_drain {
+            self.what_is_left(request, pool, now).await?
+        } else {
+            Known::Unknown("not read in this state".to_owned())
+        };
+        let ours = upkeep.as_ref().filter(|it| matches!(it.cordon, Cordon::Ours { .. }));
+        Ok(Seen {
+            node,
+            drain,
+            lease: self.lease(request, now).await,
+            answers: self.offers.answers(&request.uid),
+            count: self.count(request, fleet, &policy),
+            gates: gates(request, fleet, &policy, now),
+            kubelet: match &upkeep {
+                Some(upkeep) => Known::Known(Kubelet::Speaks(upkeep.boot.clone())),
+                None => Known::Unknown("the node object was not read".to_owned()),
+            },
+            unschedulable_by: ours.and_then(|it| it.unschedulable_by.clone()),
+            marker: upkeep.as_ref().and_then(|it| it.marker.clone()),
+            marked_before: upkeep.as_ref().and_then(|it| it.before),
+            // Not told by reports yet; a step counts from a generous time of its own.
+            shutdown_grace_secs: 0,
+            usual: plan::usual(&fleet.past, &pool.name),
+            fresh: self.is_fresh,
+            epoch,
+            leading_since: self.clock.began_at(),
+            next_grant: random_id(),
+        })
+    }
+
+    /// The node of a request: from the quorum while it is in flight or not among those that are
+    /// watched, else as it is watched.
+    async fn object(&self, request: &Request, fleet: &Fleet) -> Object {
+        let watched = fleet.nodes.get(&request.uid);
+        if let Some(node) = watched.filter(|_| !request.progress.state.holds_slot()) {
+            return Object { node: Known::Known(Some(node.clone())), upkeep: None };
+        }
+        let (upkeep, _) = match self.cordons.read(&request.node, &request.uid).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Object { node: Known::Known(None), upkeep: None },
+            Err(error) => {
+                let why = Chain(&error).to_string();
+                return Object { node: Known::Unknown(why), upkeep: None };
+            }
+        };
+        let node = match watched {
+            Some(node) => {
+                let mut node = node.clone();
+                node.ready = upkeep.ready;
+                node.cordon = upkeep.cordon.clone();
+                node.hold = upkeep.hold.clone();
+                node.taints = upkeep.taints.clone();
+                Known::Known(Some(node))
+            }
+            None => Known::Unknown("the watch has not brought the node yet".to_owned()),
+        };
+        Object { node, upkeep: Some(upkeep) }
+    }
+
+    async fn what_is_left(
+        &mut self,
+        request: &Request,
+        pool: &Pool,
+        now: Moment,
+    ) -> Result<Known<DrainSeen>, NotLeader> {
+        let unknown = |why: &dyn std::error::Error| Ok(Known::Unknown(Chain(why).to_string()));
+        let Some(around) = &self.around else {
+            let why = "budgets and DaemonSets could not be listed";
+            return Ok(Known::Unknown(why.to_owned()));
+        };
+        let pods = match self.workloads.pods_of(&request.node, around).await {
+            Ok(pods) => pods,
+            Err(error) => return unknown(&error),
+        };
+        let budgets = self.budgets();
+        let work = self.works.entry(request.uid.clone()).or_default();
+        let mut seen = work.look(pods, &budgets, &pool.drain, now);
+        let progress = &request.progress;
+        if progress.state == State::Draining && progress.drain.began.is_none() {
+            // Each pod for itself; what the budgets say of all together is a gate of the plan.
+            seen.stuck.extend(work.try_all(&self.evictions, &pool.drain, now).await?);
+        }
+        if !progress.drain.volumes.is_empty() {
+            let attached = match self.workloads.attached().await {
+                Ok(attached) => attached,
+                Err(error) => return unknown(&error),
+            };
+            let staying = work.staying_volumes(&pool.drain);
+            let attached = attached.get(request.node.as_str()).into_iter().flatten();
+            seen.attached = attached
+                .filter(|volume| progress.drain.volumes.contains(*volume))
+                .filter(|volume| !staying.contains(volume.as_str()))
+                .cloned()
+                .collect();
+        }
+        Ok(Known::Known(seen))
+    }
+
+    async fn lease(&self, request: &Request, now: Moment) -> Known<LeaseSeen> {
+        let Some(leases) = &self.leases else { return Known::Known(LeaseSeen::Unused) };
+        if !request.progress.state.holds_slot() {
+            return Known::Unknown("not read in this state".to_owned());
+        }
+        match leases.look(&request.node, now).await {
+            Ok(seen) => Known::Known(seen),
+            Err(error) => Known::Unknown(Chain(&error).to_string()),
+        }
+    }
+
+    /// Counts over what the quorum listed after the claim was written.
+    fn count(&self, request: &Request, fleet: &Fleet, policy: &Policy) -> Known<Count> {
+        if request.progress.state != State::Claimed || !self.is_counted {
+            return Known::Unknown("not counted".to_owned());
+        }
+        Known::Known(plan::count(fleet, policy, &request.uid))
+    }
+}
+
+fn gates(request: &Request, fleet: &Fleet, policy: &Policy, now: Moment) -> Vec<Blocker> {
+    match request.progress.state {
+        State::Claimed | State::Cordoning | State::Draining | State::Granted => {
+            plan::grant_gates(fleet, policy, &request.uid, now)
+        }
+        State::Needed
+        | State::Blocked
+        | State::Ready
+        | State::Rebooting
+        | State::Booted
+        | State::Verifying
+        | State::Uncordoning
+        | State::Done
+        | State::RollingBack
+        | State::Backoff
+        | State::NotReturned
+        | State::Quarantined
+        | State::NodeGone
+        | State::Cancelled => Vec::new(),
+    }
+}
+
+/// A random id. Without randomness there are no ids of which one is never used twice, and the id of
+/// nothing is refused by every node.
+fn random_id() -> GrantId {
+    let mut bytes = [0; 16];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        tracing::error!("the kernel gives no randomness: grants cannot be told apart");
+    }
+    GrantId::from_bytes(bytes)
+}

@@ -1,0 +1,228 @@
+//! What others hear of a request: an entry in the audit for each transition, an Event on the node for
+//! those that people look for. Told after the record is written; what bounds later reboots is read
+//! from the requests too, so that a word that is lost loses nothing.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Api;
+use kube::api::ObjectMeta;
+use kube::api::PostParams;
+use palisade_plan::fleet::Failure;
+use palisade_plan::fleet::Finished;
+use palisade_plan::fleet::LastReboot;
+use palisade_plan::request::Request;
+use palisade_plan::request::State;
+use palisade_report::Digest;
+use palisade_report::Moment;
+use palisade_report::bound::clean;
+
+use super::past::Record;
+use crate::audit::Happening;
+use crate::audit::Kind;
+use crate::engine::Engine;
+use crate::kube::Clients;
+use crate::kube::client::CALL_TIMEOUT;
+use crate::kube::client::call;
+use crate::kube::conditions::MANAGER;
+
+/// Where Events of objects without a namespace live.
+const NAMESPACE: &str = "default";
+
+/// Bytes of a note, by the API's own validation.
+const MAX_NOTE: usize = 1000;
+
+/// Bytes of a node's name within the name of an Event, which may have 253.
+const MAX_NAME: usize = 200;
+
+/// Bytes that `reportingInstance` may have, by the API's own validation.
+const MAX_INSTANCE: usize = 128;
+
+/// Tells.
+pub(super) struct Teller {
+    engine: Engine,
+    events: Option<Api<Event>>,
+    identity: String,
+}
+
+impl Teller {
+    /// Tells the audit of `engine`, and the cluster if asked to.
+    pub(super) fn new(engine: Engine, clients: &Clients, identity: &str, events: bool) -> Self {
+        let api = || Api::namespaced(clients.acting.clone(), NAMESPACE);
+        let identity = identity.chars().take(MAX_INSTANCE).collect();
+        Self { engine, events: events.then(api), identity }
+    }
+
+    /// Tells that a request went from one state to another. Returns what that adds to the history.
+    pub(super) async fn transition(
+        &self,
+        before: &Request,
+        after: &Request,
+        now: Moment,
+    ) -> Option<Record> {
+        let (from, to) = (before.progress.state, after.progress.state);
+        if from == to {
+            return None;
+        }
+        let reason = reason(after);
+        tracing::info!(node = %after.node, ?from, ?to, why = %reason, "a reboot goes on");
+        let object = format!("rebootrequest {} of node {}", after.uid, after.node);
+        self.note(
+            Happening::own(Kind::Reboot, object, reason)
+                .about(after.node.clone())
+                .changing(format!("{from:?}"), format!("{to:?}")),
+        );
+        self.event(after, now).await;
+        let record = record(after, now)?;
+        self.keep(after, &record);
+        Some(record)
+    }
+
+    /// Puts a record into the audit.
+    pub(super) fn keep(&self, request: &Request, record: &Record) {
+        let Ok(text) = serde_json::to_string(record) else { return };
+        let object = format!("rebootrequest {} of node {}", request.uid, request.node);
+        let mut happening = Happening::own(Kind::RebootRecord, object, "for later plans")
+            .about(request.node.clone());
+        happening.after = Some(text);
+        self.note(happening);
+    }
+
+    fn note(&self, happening: Happening) {
+        if let Err(refusal) = self.engine.audit(happening) {
+            tracing::warn!(cause = %refusal, "a step of a reboot is not in the audit");
+        }
+    }
+
+    async fn event(&self, request: &Request, now: Moment) {
+        let Some(api) = &self.events else { return };
+        let Some((reason, type_)) = headline(request.progress.state) else { return };
+        let event = event(request, reason, type_, &self.identity, now);
+        let parameters =
+            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match call(CALL_TIMEOUT, api.create(&parameters, &event)).await {
+            Ok(_) => {}
+            // It was told before.
+            Err(error) if error.is(409) => {}
+            Err(error) => tracing::debug!(%error, "an Event could not be told"),
+        }
+    }
+}
+
+/// Why a request is where it is, in a sentence.
+fn reason(request: &Request) -> String {
+    let progress = &request.progress;
+    if let Some(fault) = &progress.failure {
+        return fault.message.clone();
+    }
+    match progress.blockers.first() {
+        Some(blocker) => format!("{}: {}", blocker.gate, blocker.value),
+        None => {
+            let subjects: Vec<_> =
+                request.wish.reasons.iter().take(3).map(|it| it.subject.as_str()).collect();
+            format!("reboot for {}", subjects.join(", "))
+        }
+    }
+}
+
+/// What a state adds to the history.
+pub(super) fn record(request: &Request, now: Moment) -> Option<Record> {
+    let Request { uid, wish, progress, .. } = request;
+    let pool = progress.placement.pool.clone();
+    let secs = |from: Option<Moment>, to: Option<Moment>| {
+        let secs = from.zip(to).map_or(0, |(from, to)| to.since(from));
+        u32::try_from(secs).unwrap_or(0)
+    };
+    match progress.state {
+        State::Booted => progress.boot.as_ref().map(|boot| Record::Booted {
+            node: uid.clone(),
+            last: LastReboot { at: boot.seen_at, digest: wish.digest, occurrence: wish.since },
+        }),
+        State::Done => Some(Record::Done {
+            pool,
+            finished: Finished {
+                node: uid.clone(),
+                at: now,
+                drain_secs: secs(progress.drain.began, progress.drain.ended),
+                reboot_secs: secs(
+                    progress.grant.as_ref().map(|it| it.at),
+                    progress.boot.as_ref().map(|it| it.seen_at),
+                ),
+            },
+        }),
+        State::Quarantined | State::NotReturned => {
+            let what = progress.failure.as_ref().map(|it| format!("{:?}", it.kind));
+            let what = what.unwrap_or_else(|| format!("{:?}", progress.state));
+            Some(Record::Failed(Failure { at: now, pool, node: uid.clone(), what }))
+        }
+        State::Needed
+        | State::Blocked
+        | State::Ready
+        | State::Claimed
+        | State::Cordoning
+        | State::Draining
+        | State::Granted
+        | State::Rebooting
+        | State::Verifying
+        | State::Uncordoning
+        | State::RollingBack
+        | State::Backoff
+        | State::NodeGone
+        | State::Cancelled => None,
+    }
+}
+
+/// Reason and type of the Event about a state; `None` where nobody waits for one.
+const fn headline(state: State) -> Option<(&'static str, &'static str)> {
+    match state {
+        State::Cordoning => Some(("RebootCordon", "Normal")),
+        State::Draining => Some(("RebootDrain", "Normal")),
+        State::Granted => Some(("RebootGranted", "Normal")),
+        State::Booted => Some(("RebootBooted", "Normal")),
+        State::Done => Some(("RebootDone", "Normal")),
+        State::RollingBack => Some(("RebootRollBack", "Warning")),
+        State::Quarantined => Some(("RebootQuarantined", "Warning")),
+        State::NotReturned => Some(("RebootNotReturned", "Warning")),
+        State::Needed
+        | State::Blocked
+        | State::Ready
+        | State::Claimed
+        | State::Rebooting
+        | State::Verifying
+        | State::Uncordoning
+        | State::Backoff
+        | State::NodeGone
+        | State::Cancelled => None,
+    }
+}
+
+/// Its name follows from request, state and moment, so that telling it twice is refused.
+fn event(request: &Request, headline: &str, type_: &str, identity: &str, now: Moment) -> Event {
+    let progress = &request.progress;
+    let turn = format!("{} {:?} {}", request.id, progress.state, progress.since);
+    let short = request.node.as_str().get(..MAX_NAME).unwrap_or(request.node.as_str());
+    let short = short.trim_end_matches(['.', '-']);
+    Event {
+        action: Some("Reboot".to_owned()),
+        event_time: Some(MicroTime(Timestamp::from_second(now.unix()).unwrap_or_default())),
+        metadata: ObjectMeta {
+            name: Some(format!("{short}.{}", Digest::of(turn.as_bytes()).short())),
+            namespace: Some(NAMESPACE.to_owned()),
+            ..ObjectMeta::default()
+        },
+        note: Some(clean(reason(request).as_bytes(), MAX_NOTE)),
+        reason: Some(headline.to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(request.node.to_string()),
+            uid: Some(request.uid.to_string()),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(format!("palisade.dev/{MANAGER}")),
+        reporting_instance: Some(identity.to_owned()),
+        type_: Some(type_.to_owned()),
+        ..Event::default()
+    }
+}
