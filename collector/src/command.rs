@@ -1,8 +1,10 @@
-//! The command line: serve, or look whether the audit in a store holds.
+//! The command line: serve, or look at an audit or a policy.
 //!
 //! ```text
 //! palisade-collector [FLAGS] ──────────────────> start
 //! palisade-collector verify-audit --store FILE ─> store::verify_audit ─> one line, 0 or 1
+//! palisade-collector check-policy FILE ────────> policy_file::check ───> problems with lines, 0 or 1
+//! palisade-collector import-kured FILE ────────> policy_file::import ──> a policy, and what differs
 //! ```
 
 use std::io;
@@ -37,6 +39,24 @@ pub struct Command {
 /// What the collector does instead of serving.
 #[derive(Debug, PartialEq, Eq, clap::Subcommand)]
 pub enum Verb {
+    /// Say whether a file is a policy for reboots
+    ///
+    /// Ends with 0 where it is, with 1 and every problem with its line and what to write instead
+    /// where it is not, with 2 where the file cannot be read.
+    CheckPolicy {
+        /// The policy
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Turn a DaemonSet of kured into a policy for reboots
+    ///
+    /// Prints the policy, and on standard error what became of each flag. `kubectl -n kube-system
+    /// get daemonset kured -o yaml | palisade-collector import-kured /dev/stdin`
+    ImportKured {
+        /// The manifest
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Follow the chain of the audit in a store, which a collector may have open
     ///
     /// Ends with 0 where it holds, with 1 and the first entry where it does not, with 2 where the
@@ -96,6 +116,9 @@ mod tests {
         let verb = Verb::VerifyAudit { store: "s.db".into() };
         assert_eq!(parse(&["verify-audit", "--store", "s.db"]).unwrap().verb, Some(verb));
         assert!(parse(&["--state-dir", "s", "verify-audit"]).is_err());
+        let verb = Verb::ImportKured { file: "kured.yaml".into() };
+        assert_eq!(parse(&["import-kured", "kured.yaml"]).unwrap().verb, Some(verb));
+        assert!(parse(&["check-policy"]).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod judge;
 pub mod kube;
 mod listen;
 pub mod planned;
+pub mod policy_file;
 pub mod reboots;
 pub mod run;
 pub mod settings;

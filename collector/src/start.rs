@@ -9,6 +9,8 @@ use crate::command;
 use crate::command::Command;
 use crate::command::Verb;
 use crate::command::VerifyAuditError;
+use crate::policy_file;
+use crate::policy_file::PolicyFileError;
 use crate::run::RunError;
 use crate::run::run;
 use crate::settings::InvalidSettings;
@@ -34,6 +36,9 @@ pub enum StartError {
     /// The collector cannot run.
     #[error("failed to run")]
     Run(#[source] RunError),
+    /// The file cannot be used.
+    #[error("failed to look at the policy")]
+    PolicyFile(#[source] PolicyFileError),
     /// The audit cannot be looked at.
     #[error("failed to verify the audit")]
     VerifyAudit(#[source] VerifyAuditError),
@@ -46,6 +51,13 @@ pub enum StartError {
 pub fn start(command: Command) -> Result<ExitCode, StartError> {
     let Command { raw, verb } = command;
     match verb {
+        Some(Verb::CheckPolicy { file }) => {
+            policy_file::check(&file, &mut io::stdout()).map_err(StartError::PolicyFile)
+        }
+        Some(Verb::ImportKured { file }) => {
+            policy_file::import_kured(&file, &mut io::stdout(), &mut io::stderr())
+                .map_err(StartError::PolicyFile)
+        }
         Some(Verb::VerifyAudit { store }) => {
             command::say_whether_it_holds(&store, &mut io::stdout())
                 .map_err(StartError::VerifyAudit)

@@ -96,9 +96,16 @@ pub(super) fn parse(arguments: &[String]) -> Vec<Value> {
                 rest.next().cloned().unwrap_or_default()
             }
         };
-        values.push(Value::Known { flag, value });
+        values.push(Value::Known { flag, value: unquoted(&value).to_owned() });
     }
     values
+}
+
+/// A value without quotes around it: in a manifest no shell takes away those of `--flag=""`, which
+/// the manifests of releases suggest.
+fn unquoted(value: &str) -> &str {
+    let within = |quote| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    within('"').or_else(|| within('\'')).unwrap_or(value)
 }
 
 /// The flag that an environment variable sets, if it sets one.

@@ -147,6 +147,7 @@ fn other_values_have_other_fates() {
         (["--skip-wait-for-delete-timeout=0"], Fate::Mapped),
         (["--alert-filter-regexp=x"], Fate::Dropped),
         (["--prometheus-url="], Fate::Mapped),
+        (["--drain-pod-selector=\"\""], Fate::Mapped),
     ] {
         let import = imported(&arguments);
         let flag = arguments[0].trim_start_matches('-').split('=').next().unwrap();

@@ -1,0 +1,135 @@
+//! Policies as files: whether one parses, and what comes of a DaemonSet of kured.
+//!
+//! What a policy may say, and what becomes of kured's flags, is decided in `palisade-plan`; here files
+//! are read and answers printed.
+
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use palisade_plan::kured::Import;
+use palisade_plan::kured::ImportError;
+use palisade_plan::kured::import;
+use palisade_plan::policy::Policy;
+
+/// Bytes that are read of a file; the parser takes less, and says so.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why a file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyFileError {
+    /// The manifest is none of kured, or says what kured itself would refuse. At fault: the manifest.
+    #[error("failed to import {}", path.display())]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ImportError,
+    },
+    /// The file cannot be read. At fault: whoever named it.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Nobody reads what would be said. At fault: whoever started it.
+    #[error("failed to say what was found")]
+    Say(#[source] io::Error),
+}
+
+/// Says whether the file at `path` is a policy; if not, every problem with its line, and ends with 1.
+///
+/// # Errors
+/// [`PolicyFileError`] if that could not be told.
+pub fn check(path: &Path, out: &mut impl Write) -> Result<ExitCode, PolicyFileError> {
+    let (text, code) = match Policy::parse(&read(path)?) {
+        Ok(policy) => {
+            let pools = policy.pools.len();
+            let text = format!("the policy is good: {pools} pools, digest {}", policy.digest);
+            (text, ExitCode::SUCCESS)
+        }
+        Err(error) => (error.to_string(), ExitCode::from(1)),
+    };
+    writeln!(out, "{text}").map_err(PolicyFileError::Say)?;
+    Ok(code)
+}
+
+/// Prints the policy that comes nearest to the DaemonSet of kured in the file at `path`, and what is
+/// different to `notes`.
+///
+/// # Errors
+/// [`PolicyFileError`].
+pub fn import_kured(
+    path: &Path,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<ExitCode, PolicyFileError> {
+    let Import { policy, notes: found } = import(&read(path)?)
+        .map_err(|source| PolicyFileError::Import { path: path.to_owned(), source })?;
+    write!(out, "{policy}").map_err(PolicyFileError::Say)?;
+    for note in found {
+        writeln!(notes, "{note}").map_err(PolicyFileError::Say)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The text of a file; also of a pipe such as `/dev/stdin`.
+fn read(path: &Path) -> Result<String, PolicyFileError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
+        .map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Chain;
+
+    fn file(name: &str, text: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("palisade-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_policy_is_good_or_every_problem_has_its_line() {
+        let mut out = Vec::new();
+        let good = file("good.yaml", palisade_plan::policy::DEFAULT_TEXT);
+        assert_eq!(check(&good, &mut out).unwrap(), ExitCode::SUCCESS);
+        let head = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n";
+        let bad = file("bad.yaml", &format!("{head}cluster: {{maxUnavailable: 101%}}\npool: []\n"));
+        assert_eq!(check(&bad, &mut out).unwrap(), ExitCode::from(1));
+        let said = String::from_utf8(out).unwrap();
+        assert!(said.starts_with("the policy is good: 1 pools, digest "), "{said}");
+        assert!(said.contains("line 3, column 27: expected a share"), "{said}");
+        assert!(said.contains("line 4, column 1: a policy has no field `pool`"), "{said}");
+        let nowhere = check(Path::new("/nowhere/policy.yaml"), &mut Vec::new()).unwrap_err();
+        assert!(Chain(&nowhere).to_string().contains("/nowhere/policy.yaml"));
+    }
+
+    #[test]
+    fn a_daemon_set_becomes_a_policy_and_its_differences_are_told_apart() {
+        let manifest = "kind: DaemonSet\nspec: {template: {spec: {containers: [{name: kured, \
+                        command: [kured, --concurrency=2, --lock-ttl=1h, --turbo]}]}}}\n";
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let path = file("kured.yaml", manifest);
+        assert_eq!(import_kured(&path, &mut out, &mut notes).unwrap(), ExitCode::SUCCESS);
+        let policy = String::from_utf8(out).unwrap();
+        assert_eq!(Policy::parse(&policy).unwrap().pools.len(), 1, "{policy}");
+        let notes = String::from_utf8(notes).unwrap();
+        for begin in ["mapped: --concurrency: ", "dropped: --lock-ttl: ", "unknown: --turbo: "] {
+            assert!(notes.lines().any(|line| line.starts_with(begin)), "{begin}: {notes}");
+        }
+        let other = file("other.yaml", "kind: Deployment\n");
+        let error = import_kured(&other, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert!(Chain(&error).to_string().contains("no DaemonSet"), "{}", Chain(&error));
+    }
+}
