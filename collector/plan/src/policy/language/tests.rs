@@ -116,6 +116,30 @@ fn hostile_text_is_refused_and_never_panics() {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(150))]
+
+    /// Whatever is typed into a policy, there is a policy or a place within the text.
+    #[test]
+    fn slips_of_the_hand_have_an_answer_within_the_text(
+        at in 0..EXAMPLE.len(),
+        length in 0..40_usize,
+        typed in "[a-z0-9:{}\\[\\]\"'%#&*!|> \n-]{0,8}",
+    ) {
+        let typed: String = EXAMPLE
+            .chars()
+            .take(at)
+            .chain(typed.chars())
+            .chain(EXAMPLE.chars().skip(at.saturating_add(length)))
+            .collect();
+        if let Err(error) = Policy::parse(&typed) {
+            let lines = u64::try_from(typed.lines().count()).unwrap();
+            proptest::prop_assert!((1..=lines + 1).contains(&error.line), "{error}");
+            proptest::prop_assert!(error.column >= 1 && !error.message.is_empty(), "{error}");
+        }
+    }
+}
+
 /// A policy that is refused: its text below the head (or all of it), the line, and why.
 struct Nonsense {
     text: &'static str,
