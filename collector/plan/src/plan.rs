@@ -37,7 +37,6 @@ use self::census::Census;
 use self::choose::Choice;
 use self::choose::choose;
 use self::eta::foresee;
-use self::need::Wants;
 use self::pass::Candidate;
 use self::pass::Pass;
 use self::pool::shut;
@@ -164,11 +163,16 @@ pub fn plan(fleet: &Fleet, policy: &Policy, now: Moment) -> Plan {
 
 /// The place of each node.
 fn places(pass: Pass<'_>) -> BTreeMap<NodeUid, Place> {
-    let Pass { census, pools, candidates, now, .. } = pass;
-    let mut places = quiet_places(&census, &pools, now);
+    let Pass { census, pools, candidates, unknown, now, .. } = pass;
+    let mut places = quiet_places(&census, &pools);
+    for (index, why) in unknown {
+        let Some((_, place)) = places.get_mut(index) else { continue };
+        place.verdict = Verdict::Unknown;
+        place.blockers.push(shut(Gate::NeedUnknown, why.to_owned(), now, None));
+    }
     for (position, candidate) in candidates.into_iter().enumerate() {
-        let Candidate { member, shut, choice, eta, .. } = candidate;
-        let Some(place) = places.get_mut(member.uid) else { continue };
+        let Candidate { index, shut, choice, eta, .. } = candidate;
+        let Some((_, place)) = places.get_mut(index) else { continue };
         place.verdict = match choice {
             Choice::Start => Verdict::Start,
             Choice::Ask | Choice::Waits => Verdict::Waits,
@@ -178,33 +182,26 @@ fn places(pass: Pass<'_>) -> BTreeMap<NodeUid, Place> {
         place.position = u32::try_from(position).ok();
         place.eta = eta;
     }
-    places
+    // Sorted already, so that this builds the tree in one go.
+    places.into_iter().collect()
 }
 
-/// Places of nodes as if none of them wanted to go.
-fn quiet_places(
-    census: &Census<'_>,
-    pools: &[pool::PoolView<'_>],
-    now: Moment,
-) -> BTreeMap<NodeUid, Place> {
+/// Places of all members, in their order, as if none of them wanted to go.
+fn quiet_places(census: &Census<'_>, pools: &[pool::PoolView<'_>]) -> Vec<(NodeUid, Place)> {
     let mut zones: BTreeMap<&str, Arc<str>> = BTreeMap::new();
+    let nowhere: Arc<str> = Arc::from("");
     let mut places = Vec::with_capacity(census.members.len());
     for member in &census.members {
-        let Some(view) = pools.get(member.pool) else { continue };
+        let pool = pools.get(member.pool).map_or(&nowhere, |view| &view.name);
         let zone = zones.entry(member.zone).or_insert_with(|| Arc::from(member.zone));
-        let (verdict, blockers) = match (member.flight, Wants::of(member, view.pool, now)) {
-            (Some(state), _) => {
-                let request = member.request.map(|request| request.progress.blockers.clone());
-                (Verdict::InFlight(state), request.unwrap_or_default())
+        let (verdict, blockers) = match (member.flight, member.request) {
+            (Some(state), Some(request)) => {
+                (Verdict::InFlight(state), request.progress.blockers.clone())
             }
-            (None, Wants::Unknown(why)) => {
-                let blocker = shut(Gate::NeedUnknown, why.to_owned(), now, None);
-                (Verdict::Unknown, vec![blocker])
-            }
-            (None, Wants::Nothing | Wants::Reboot(_)) => (Verdict::NotNeeded, Vec::new()),
+            (Some(_) | None, _) => (Verdict::NotNeeded, Vec::new()),
         };
         let place = Place {
-            pool: Arc::clone(&view.name),
+            pool: Arc::clone(pool),
             zone: Arc::clone(zone),
             role: member.role,
             verdict,
@@ -214,8 +211,7 @@ fn quiet_places(
         };
         places.push((member.uid.clone(), place));
     }
-    // Sorted already, so that this builds the tree in one go.
-    places.into_iter().collect()
+    places
 }
 
 /// What a plan is recognised by.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use crate::fleet::Cordon;
@@ -36,6 +37,8 @@ pub(super) struct Member<'a> {
     pub(super) flight: Option<State>,
     /// Whether it counts against the caps as things are.
     pub(super) is_away: bool,
+    /// When its agent was heard last.
+    pub(super) heard_at: Option<Moment>,
 }
 
 /// How many are away, of how many.
@@ -97,6 +100,7 @@ impl<'a> Census<'a> {
     ) -> Self {
         let pools: Vec<PoolCount<'a>> =
             policy.pools.iter().chain([&policy.unmatched]).map(PoolCount::of).collect();
+        let index = PoolIndex::of(policy);
         let mut census = Self {
             members: Vec::with_capacity(fleet.nodes.len()),
             pools,
@@ -106,7 +110,7 @@ impl<'a> Census<'a> {
             worker_flight: 0,
         };
         for (uid, node) in &fleet.nodes {
-            let mut member = census.member(uid, node, fleet, policy);
+            let mut member = member(uid, node, fleet, policy, &index);
             member.is_away = counts(&member);
             census.enter(&member);
             census.members.push(member);
@@ -122,36 +126,6 @@ impl<'a> Census<'a> {
     /// Counts whoever is away now.
     pub(super) fn of(fleet: &'a Fleet, policy: &'a Policy) -> Self {
         Self::take_of(fleet, policy, |member| member.is_away)
-    }
-
-    fn member(
-        &self,
-        uid: &'a NodeUid,
-        node: &'a Node,
-        fleet: &'a Fleet,
-        policy: &'a Policy,
-    ) -> Member<'a> {
-        let labels = node.labels.as_ref();
-        let pool = policy
-            .pools
-            .iter()
-            .position(|pool| pool.selector.matches(labels))
-            .unwrap_or(policy.pools.len());
-        let zone = labels.get(ZONE_LABEL).map_or("", String::as_str);
-        let selected = |selector: &crate::policy::Selector| selector.matches(labels);
-        let role = match &policy.cluster.control_plane.selector {
-            Some(selector) if selected(selector) => Role::ControlPlane,
-            Some(_) | None => node.role,
-        };
-        let request = fleet.requests.get(uid);
-        let flight = request.map(|request| request.progress.state).filter(|s| s.holds_slot());
-        let well = match (&node.ready, &node.cordon) {
-            (Ready::Since(_), Cordon::Schedulable) => true,
-            (Ready::Since(_), Cordon::Ours { .. } | Cordon::Foreign { .. })
-            | (Ready::NotSince(_) | Ready::Unknown, _) => false,
-        };
-        let is_away = flight.is_some() || !well;
-        Member { uid, node, pool, zone, role, request, flight, is_away }
     }
 
     fn enter(&mut self, member: &Member<'a>) {
@@ -287,6 +261,68 @@ impl<'a> Census<'a> {
             let amount = cap.max_unavailable;
             see(Cap { gate: Gate::TopologyBudget, of: &cap.key, label, tally, amount });
         }
+    }
+}
+
+fn member<'a>(
+    uid: &'a NodeUid,
+    node: &'a Node,
+    fleet: &'a Fleet,
+    policy: &'a Policy,
+    index: &PoolIndex<'a>,
+) -> Member<'a> {
+    let labels = node.labels.as_ref();
+    let zone = labels.get(ZONE_LABEL).map_or("", String::as_str);
+    let role = match &policy.cluster.control_plane.selector {
+        Some(selector) if selector.matches(labels) => Role::ControlPlane,
+        Some(_) | None => node.role,
+    };
+    let request = fleet.requests.get(uid);
+    let flight = request.map(|request| request.progress.state).filter(|s| s.holds_slot());
+    let well = match (&node.ready, &node.cordon) {
+        (Ready::Since(_), Cordon::Schedulable) => true,
+        (Ready::Since(_), Cordon::Ours { .. } | Cordon::Foreign { .. })
+        | (Ready::NotSince(_) | Ready::Unknown, _) => false,
+    };
+    let pool = index.pool_of(policy, labels);
+    let is_away = flight.is_some() || !well;
+    let heard_at = node.agent.heard_at;
+    Member { uid, node, pool, zone, role, request, flight, is_away, heard_at }
+}
+
+/// Pools by a label that they ask for, so that a node is not held against every selector.
+struct PoolIndex<'a> {
+    /// By label and by value, the pools that ask for it, in order.
+    by_label: BTreeMap<&'a str, BTreeMap<&'a str, Vec<usize>>>,
+    /// Pools that ask for no value of a label, in order.
+    others: Vec<usize>,
+}
+
+impl<'a> PoolIndex<'a> {
+    fn of(policy: &'a Policy) -> Self {
+        let mut index = Self { by_label: BTreeMap::new(), others: Vec::new() };
+        for (at, pool) in policy.pools.iter().enumerate() {
+            match pool.selector.match_labels.first_key_value() {
+                Some((key, value)) => {
+                    let values = index.by_label.entry(key).or_default();
+                    values.entry(value).or_default().push(at);
+                }
+                None => index.others.push(at),
+            }
+        }
+        index
+    }
+
+    /// The first pool that selects these labels, as [`Policy::pool_of`] has it.
+    fn pool_of(&self, policy: &Policy, labels: &BTreeMap<String, String>) -> usize {
+        let matches =
+            |at: &usize| policy.pools.get(*at).is_some_and(|pool| pool.selector.matches(labels));
+        let asked = self.by_label.iter().filter_map(|(key, values)| {
+            let value = labels.get(*key)?;
+            values.get(value.as_str())?.iter().copied().find(matches)
+        });
+        let other = self.others.iter().copied().find(matches);
+        asked.chain(other).min().unwrap_or(policy.pools.len())
     }
 }
 

@@ -41,6 +41,8 @@ const JOB_COST: u32 = 3;
 /// A node that needs a reboot and holds no place.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate<'a> {
+    /// Its index among the members.
+    pub(super) index: usize,
     pub(super) member: Member<'a>,
     pub(super) wanted: Wanted<'a>,
     pub(super) shut: Shut,
@@ -62,6 +64,8 @@ pub(super) struct Pass<'a> {
     pub(super) dead_man: Option<Blocker>,
     /// In the order in which they are taken.
     pub(super) candidates: Vec<Candidate<'a>>,
+    /// Members by index of which it cannot be told whether they need a reboot, and why not.
+    pub(super) unknown: Vec<(usize, &'a str)>,
 }
 
 impl<'a> Pass<'a> {
@@ -80,6 +84,7 @@ impl<'a> Pass<'a> {
             census,
             rollouts: Rollouts::default(),
             candidates: Vec::new(),
+            unknown: Vec::new(),
         };
         pass.find_candidates();
         pass
@@ -87,14 +92,22 @@ impl<'a> Pass<'a> {
 
     fn find_candidates(&mut self) {
         let mut candidates = Vec::new();
-        for member in &self.census.members {
+        for (index, member) in self.census.members.iter().enumerate() {
             let Some(view) = self.pools.get(member.pool) else { continue };
             if member.flight.is_some() {
                 continue;
             }
-            let Wants::Reboot(wanted) = Wants::of(member, view.pool, self.now) else { continue };
+            let wanted = match Wants::of(member, view.pool, self.now) {
+                Wants::Reboot(wanted) => wanted,
+                Wants::Nothing => continue,
+                Wants::Unknown(why) => {
+                    self.unknown.push((index, why));
+                    continue;
+                }
+            };
             self.rollouts.note(member.pool, wanted.digest, wanted.since);
             candidates.push(Candidate {
+                index,
                 member: *member,
                 wanted,
                 shut: self.own_gates(member, &wanted, view),
@@ -164,9 +177,8 @@ pub(super) fn dead_man(census: &Census<'_>, policy: &Policy, now: Moment) -> Opt
 /// Agents that are silent, and nodes.
 pub(super) fn silent(census: &Census<'_>, now: Moment) -> (usize, usize) {
     let is_silent = |member: &&Member<'_>| {
-        let heard = member.node.agent.heard_at;
         !member.flight.is_some_and(is_moving)
-            && heard.is_none_or(|at| now.since(at) > AGENT_SILENT_SECS)
+            && member.heard_at.is_none_or(|at| now.since(at) > AGENT_SILENT_SECS)
     };
     (census.members.iter().filter(is_silent).count(), census.members.len())
 }

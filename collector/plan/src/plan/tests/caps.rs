@@ -20,6 +20,7 @@ use crate::plan::sample::workers;
 use crate::policy::Amount;
 use crate::policy::ClusterPolicy;
 use crate::policy::Pool;
+use crate::policy::Selector;
 use crate::policy::TopologyCap;
 use crate::request::State;
 use crate::seen::Count;
@@ -265,6 +266,59 @@ fn a_node_that_moves_to_another_pool_counts_in_both() {
     at(&mut nodes, "w-1").labels = labels;
     let both = policy([web(1), pool("db", Amount::Count(1))]);
     assert_eq!(started(&nodes, &both), Vec::<String>::new());
+}
+
+/// Law 23 by example: a lower cap of the cluster would let `b1` in, were it not for the order.
+#[test]
+fn who_waits_for_room_in_the_cluster_is_not_overtaken() {
+    let nodes = || {
+        let mut nodes = fleet(["a1", "b1"].map(|name| node(name, "web", zone_of(name))));
+        at(&mut nodes, "b1").ready = Ready::NotSince(NOW);
+        nodes
+    };
+    let with = |count| {
+        let max_unavailable = Amount::Count(count);
+        let web = Pool { zones_at_once: 1, ..web(9) };
+        Policy::of(ClusterPolicy { max_unavailable, ..Default::default() }, vec![web])
+    };
+    assert_eq!(started(&nodes(), &with(2)), ["a1"]);
+    assert_eq!(started(&nodes(), &with(1)), Vec::<String>::new());
+    assert_eq!(shut_gates(&nodes(), &with(1), "b1"), [Gate::ClusterBudget]);
+}
+
+#[test]
+fn the_first_pool_that_selects_a_node_has_it_whatever_its_selector_asks_for() {
+    let exists = crate::policy::Requirement {
+        key: "pool".to_owned(),
+        operator: crate::policy::Operator::Exists,
+        values: std::collections::BTreeSet::new(),
+    };
+    let mut both = Selector::label("pool", "web");
+    both.match_labels.insert("topology.kubernetes.io/zone".to_owned(), "b".to_owned());
+    let any = Selector { match_expressions: vec![exists], ..Selector::default() };
+    let zoned = Selector::label("topology.kubernetes.io/zone", "b");
+    let named = |name: &str, selector: &Selector| Pool {
+        selector: selector.clone(),
+        ..pool(name, Amount::Count(1))
+    };
+    let pools = [
+        named("both", &both),
+        named("web", &Selector::label("pool", "web")),
+        named("zoned", &zoned),
+        named("any", &any),
+    ];
+    let nodes = fleet(
+        [("1", "web", "a"), ("2", "web", "b"), ("3", "db", "b"), ("4", "db", "a")]
+            .map(|(name, pool, zone)| node(name, pool, zone)),
+    );
+    for turn in 0..4 {
+        let mut pools = pools.clone();
+        pools.rotate_left(turn);
+        let policy = policy(pools);
+        for (uid, place) in plan(&nodes, &policy, NOW).places {
+            assert_eq!(*place.pool, *policy.pool_of(&nodes.nodes[&uid].labels).name, "{uid}");
+        }
+    }
 }
 
 /// A claim stays only if no cap is exceeded with it, and both of two leaders may find that it is.
