@@ -2,10 +2,84 @@
 
 use proptest::prelude::*;
 
-use super::world::Happening;
-use super::world::Outcome;
 use super::world::World;
 use super::*;
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Happening {
+    /// Time passes, with a heartbeat every twenty seconds while the node can be heard.
+    Time(u16),
+    /// The collector looks and acts.
+    Turn(Outcome),
+    /// The node takes the oldest copy of a grant, and what it says of it arrives or not.
+    Take { arrives: bool },
+    /// It refuses it.
+    Refuse,
+    /// It tries, and its call fails.
+    Fail,
+    /// The reasons go away without a boot.
+    Mend,
+    /// A pod lands, whatever the cordon says.
+    Pod,
+    /// The node boots by itself.
+    Boot,
+    /// The node can be heard, or not.
+    Link(bool),
+    /// The node stays down after its next shutdown, or comes back.
+    Broken(bool),
+    /// The next boot brings what it should, or not.
+    Cures(bool),
+    /// A person cordons.
+    Cordon,
+    /// A person uncordons.
+    Uncordon,
+    /// The marker is taken away by hand.
+    Unmark,
+    /// Another tool takes the Lease, if it is free.
+    OtherHolder,
+    /// And gives it back.
+    NoHolder,
+    /// This gate is shut.
+    Shut(Gate),
+    /// All are open.
+    Open,
+    /// This cannot be read.
+    Unread(u8),
+    /// Everything can.
+    Read,
+    /// What comes from the API is too old, or not.
+    Fresh(bool),
+    /// Another process leads.
+    Leader,
+    /// The process that led before looks and acts once more.
+    Stale,
+    /// The node is deleted.
+    Delete,
+    /// A person calls the request off.
+    Cancel,
+    /// A person releases it.
+    Release,
+    /// The planner claims a waiting request.
+    Claim,
+    /// A count finds too many, or not.
+    Above(bool),
+}
+
+/// What becomes of a turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// Everything, and every effect twice.
+    Twice,
+    /// Everything.
+    Whole,
+    /// Only the first record or the first effect, then the process dies.
+    First,
+    /// The process dies before anything.
+    Nothing,
+    /// It is written, and its answer lost.
+    Unanswered,
+}
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
@@ -45,6 +119,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(Happening::Refuse),
         2 => Just(Happening::Fail),
         1 => Just(Happening::Boot),
+        1 => Just(Happening::Mend),
+        3 => Just(Happening::Pod),
         4 => Just(Happening::Link(false)),
         1 => any::<bool>().prop_map(Happening::Broken),
         1 => any::<bool>().prop_map(Happening::Cures),

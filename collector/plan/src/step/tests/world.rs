@@ -2,6 +2,8 @@
 //! late, dies, is replaced and is not answered. What happens is the truth; what is seen may be missing
 //! but is never false. Each law is checked where it could be broken.
 
+use super::law::Happening;
+use super::law::Outcome;
 use super::*;
 use crate::policy::ForeignCordon;
 use crate::request::Proof;
@@ -9,78 +11,6 @@ use crate::request::Schedulability;
 
 /// Seconds that a shutdown takes at most, which the cluster knows.
 const GRACE_SECS: i64 = 40;
-
-/// What happens.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Happening {
-    /// Time passes, with a heartbeat every twenty seconds while the node can be heard.
-    Time(u16),
-    /// The collector looks and acts.
-    Turn(Outcome),
-    /// The node takes the oldest copy of a grant, and what it says of it arrives or not.
-    Take { arrives: bool },
-    /// It refuses it.
-    Refuse,
-    /// It tries, and its call fails.
-    Fail,
-    /// The node boots by itself.
-    Boot,
-    /// The node can be heard, or not.
-    Link(bool),
-    /// The node stays down after its next shutdown, or comes back.
-    Broken(bool),
-    /// The next boot brings what it should, or not.
-    Cures(bool),
-    /// A person cordons.
-    Cordon,
-    /// A person uncordons.
-    Uncordon,
-    /// The marker is taken away by hand.
-    Unmark,
-    /// Another tool takes the Lease, if it is free.
-    OtherHolder,
-    /// And gives it back.
-    NoHolder,
-    /// This gate is shut.
-    Shut(Gate),
-    /// All are open.
-    Open,
-    /// This cannot be read.
-    Unread(u8),
-    /// Everything can.
-    Read,
-    /// What comes from the API is too old, or not.
-    Fresh(bool),
-    /// Another process leads.
-    Leader,
-    /// The process that led before looks and acts once more.
-    Stale,
-    /// The node is deleted.
-    Delete,
-    /// A person calls the request off.
-    Cancel,
-    /// A person releases it.
-    Release,
-    /// The planner claims a waiting request.
-    Claim,
-    /// A count finds too many, or not.
-    Above(bool),
-}
-
-/// What becomes of a turn.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Outcome {
-    /// Everything, and every effect twice.
-    Twice,
-    /// Everything.
-    Whole,
-    /// Only the first record or the first effect, then the process dies.
-    First,
-    /// The process dies before anything.
-    Nothing,
-    /// It is written, and its answer lost.
-    Unanswered,
-}
 
 /// A copy of a grant, in a reply on its way.
 #[derive(Clone, Debug)]
@@ -123,6 +53,8 @@ pub(super) struct World {
     /// Of the process that led before.
     old_epoch: u64,
     boots_by_grant: u8,
+    /// Whether the node uses, or used, a grant of this claim.
+    is_used: bool,
 }
 
 impl World {
@@ -160,6 +92,7 @@ impl World {
             exists: true,
             old_epoch: 0,
             boots_by_grant: 0,
+            is_used: false,
         }
     }
 
@@ -178,6 +111,8 @@ impl World {
                 let is_new = world.used.insert(copy.grant.id);
                 is_new.then(|| Answer::Failed("inhibited".to_owned()))
             }),
+            Happening::Mend => self.need = Need::NotNeeded,
+            Happening::Pod => self.pods = self.pods.saturating_add(1),
             Happening::Boot => self.boots(),
             Happening::Link(is) => self.is_linked = is,
             Happening::Broken(is) => self.is_broken = is,
@@ -288,6 +223,9 @@ impl World {
             matches!(state, State::Granted | State::Rebooting | State::NodeGone),
             "law 3: a grant can be used in {state:?}"
         );
+        let given = self.case.request.progress.grant.as_ref().map(|it| it.id);
+        assert_eq!(given, Some(copy.grant.id), "law 5: an older grant is used beside a newer one");
+        self.is_used = true;
         self.going = Some(self.case.now.plus(GRACE_SECS));
         if arrives {
             let (id, at) = (copy.grant.id, self.case.now);
@@ -327,6 +265,7 @@ impl World {
             && let Ok(next) = claim(request, &node, placement, pool, seen.epoch, *now)
         {
             self.boots_by_grant = 0;
+            self.is_used = false;
             self.write(next);
         }
     }
@@ -446,6 +385,9 @@ impl World {
     }
 
     fn carry_out(&mut self, effect: &Effect) {
+        let written = self.case.request.progress.epoch;
+        let is_ours = written == self.case.seen.epoch || !self.state().holds_slot();
+        assert!(is_ours || matches!(effect, Effect::Forget(_)), "law 18: not written by us");
         match effect {
             Effect::TakeLease => {
                 if self.lease == LeaseSeen::Free {
@@ -476,7 +418,7 @@ impl World {
                     .all(|it| self.case.now >= it.dies_at || self.used.contains(&it.grant.id));
                 let has_booted = self.case.request.progress.boot.is_some();
                 let is_human = self.case.request.wish.release.is_some();
-                let is_safe = is_free && self.going.is_none();
+                let is_safe = is_free && !self.is_used;
                 assert!(is_safe || has_booted || is_human, "law 3: undone under a live grant");
                 self.marker = None;
                 let schedulable = *restore == Schedulability::Schedulable;
@@ -533,6 +475,13 @@ impl World {
             let bound = progress.grant.as_ref().map(|it| &it.boot);
             assert_eq!(bound, node.agent.boot.as_ref(), "law 6");
             assert_eq!(seen.gates, [], "law 4");
+        }
+        let (old, new) = (&self.case.request.progress.grant, &progress.grant);
+        if to == State::Granted && old.as_ref().map(|it| it.id) != new.as_ref().map(|it| it.id) {
+            assert!(!self.is_used, "law 5: another grant after one that is used");
+        }
+        if to == State::Uncordoning {
+            assert_eq!(self.need, Need::NotNeeded, "law 8");
         }
         if to == State::Done {
             let proofs: Vec<_> = progress.proofs.keys().copied().collect();
