@@ -122,8 +122,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Mend),
         3 => Just(Happening::Pod),
         4 => Just(Happening::Link(false)),
-        1 => any::<bool>().prop_map(Happening::Broken),
-        1 => any::<bool>().prop_map(Happening::Cures),
+        3 => any::<bool>().prop_map(Happening::Broken),
+        3 => any::<bool>().prop_map(Happening::Cures),
         4 => Just(Happening::Cordon),
         4 => Just(Happening::Uncordon),
         2 => Just(Happening::Unmark),
@@ -185,4 +185,68 @@ fn a_quiet_node_reboots_once_and_is_done() {
     world.calm();
     assert_eq!(world.state(), State::Done);
     world.is_restored();
+}
+
+/// A world whose node has a copy of its grant.
+fn handed_out() -> World {
+    let mut world = World::new(false, false, true);
+    world.happen(Happening::Claim);
+    while world.state() != State::Granted {
+        world.happen(Happening::Time(20));
+        world.happen(Happening::Turn(Outcome::Whole));
+    }
+    world.happen(Happening::Time(20));
+    world
+}
+
+fn go_on(world: &mut World, times: u32) {
+    for _ in 0..times {
+        world.happen(Happening::Time(20));
+        world.happen(Happening::Turn(Outcome::Whole));
+    }
+}
+
+/// The word that it acts is lost, and the node does not come back: the collector does not know that the
+/// grant was used, and undoes nothing.
+#[test]
+fn a_lost_word_and_a_node_that_stays_away_undo_nothing() {
+    let mut world = handed_out();
+    world.happen(Happening::Broken(true));
+    world.happen(Happening::Take { arrives: false });
+    go_on(&mut world, 200);
+    assert_eq!(world.state(), State::NotReturned);
+    // It comes back late, and is verified like any other.
+    world.calm();
+    assert_eq!(world.state(), State::Done);
+    world.is_restored();
+}
+
+#[test]
+fn reasons_that_cannot_be_told_after_the_boot_end_nothing() {
+    let mut world = handed_out();
+    world.happen(Happening::Cures(false));
+    world.happen(Happening::Take { arrives: true });
+    world.happen(Happening::Unread(5));
+    go_on(&mut world, 200);
+    assert_eq!(world.state(), State::Quarantined);
+}
+
+#[test]
+fn a_leader_that_dies_at_every_step_loses_nothing() {
+    for outcome in [Outcome::First, Outcome::Unanswered, Outcome::Twice] {
+        let mut world = World::new(false, false, true);
+        world.happen(Happening::Claim);
+        for _ in 0..200 {
+            world.happen(Happening::Time(20));
+            world.happen(Happening::Turn(outcome));
+            world.happen(Happening::Take { arrives: true });
+            world.happen(Happening::Leader);
+            world.happen(Happening::Turn(Outcome::Nothing));
+        }
+        world.calm();
+        // Who dies each time before it offers gives a grant that nobody sees, and undoes it.
+        let state = world.state();
+        assert!(matches!(state, State::Done | State::Needed), "{outcome:?}: {state:?}");
+        world.is_restored();
+    }
 }
