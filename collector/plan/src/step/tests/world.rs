@@ -188,12 +188,11 @@ impl World {
             return;
         }
         let (now, number, need) = (self.case.now, self.boot, self.need.clone());
-        let cures = self.need == Need::NotNeeded;
         let node = self.case.node();
         node.agent.heard_at = Some(now);
         node.agent.boot = Some(boot(number));
         node.agent.need = need;
-        node.agent.kernel = Some(if cures { NEW_KERNEL } else { OLD_KERNEL }.to_owned());
+        node.agent.kernel = Some(if number > 1 { NEW_KERNEL } else { OLD_KERNEL }.to_owned());
         if let Some((grant, until)) = &self.offer
             && now < *until
             && grant.boot == boot(number)
