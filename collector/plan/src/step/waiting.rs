@@ -8,12 +8,14 @@ use crate::request::FaultKind;
 use crate::request::Intent;
 use crate::request::State;
 use crate::step::Step;
+use crate::step::claim;
 use crate::step::turn::Turn;
 use crate::step::turn::is_manual;
 
 /// Needed, Blocked and Ready: the planner moves them on.
 pub(super) fn waiting(turn: Turn<'_>, node: &Node) -> Step {
     traces(turn, node, AfterRollback::Reconsider)
+        .or_else(|| claim::orphaned(turn, node))
         .or_else(|| ended(turn, node))
         .unwrap_or(Step::Wait)
 }

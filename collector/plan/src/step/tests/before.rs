@@ -121,6 +121,21 @@ fn the_marker_of_a_request_that_is_gone_is_undone_first() {
 }
 
 #[test]
+fn a_request_that_waits_undoes_the_marker_of_one_that_is_gone() {
+    for state in [State::Needed, State::Blocked, State::Ready] {
+        let mut case = Case::at(State::Claimed);
+        case.request.progress.state = state;
+        case.node().cordon = Cordon::Ours { request: "request that is gone".to_owned() };
+        case.seen.marked_before = Some(Schedulability::Schedulable);
+        case.persist();
+        let next = &case.request;
+        assert_eq!(next.progress.state, State::RollingBack, "{state:?}");
+        assert_eq!(next.progress.adopts.as_deref(), Some("request that is gone"), "{state:?}");
+        assert_eq!(next.progress.then, crate::request::AfterRollback::Reconsider, "{state:?}");
+    }
+}
+
+#[test]
 fn volumes_are_recorded_before_the_first_eviction() {
     let mut case = Case::at(State::Draining);
     let volumes = vec!["pv-1".to_owned()];
@@ -385,7 +400,7 @@ fn a_marker_that_somebody_left_behind_is_taken_away() {
 
 #[test]
 fn a_cordon_that_arrives_late_is_undone() {
-    for state in [State::Needed, State::Blocked, State::Ready, State::Backoff] {
+    for state in [State::Needed, State::Blocked, State::Ready] {
         let mut case = Case::at(state);
         case.node().cordon = ours();
         case.settle();
