@@ -15,6 +15,8 @@ use palisade_report::Digest;
 use palisade_report::canonical;
 use serde::Serialize;
 
+pub use self::advice::Advice;
+pub use self::advice::AdviceKind;
 pub use self::amount::Amount;
 pub use self::cluster::ClusterPolicy;
 pub use self::cluster::ControlPlanePolicy;
@@ -53,6 +55,7 @@ pub use self::selector::Requirement;
 pub use self::selector::Selector;
 pub use self::tree::MAX_POLICY;
 
+mod advice;
 mod amount;
 mod cluster;
 pub mod compare;
