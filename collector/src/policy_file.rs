@@ -14,7 +14,9 @@ use std::process::ExitCode;
 use palisade_plan::kured::Import;
 use palisade_plan::kured::ImportError;
 use palisade_plan::kured::import;
+use palisade_plan::policy::Advice;
 use palisade_plan::policy::Policy;
+use palisade_report::Moment;
 
 /// Bytes that are read of a file; the parser takes less, and says so.
 const MAX_FILE: u64 = 1 << 20;
@@ -43,15 +45,20 @@ pub enum PolicyFileError {
     Say(#[source] io::Error),
 }
 
-/// Says whether the file at `path` is a policy; if not, every problem with its line, and ends with 1.
+/// Says whether the file at `path` is a policy, with what is worth knowing of it at `now`; if it is
+/// none, every problem with its line, and ends with 1.
 ///
 /// # Errors
 /// [`PolicyFileError`] if that could not be told.
-pub fn check(path: &Path, out: &mut impl Write) -> Result<ExitCode, PolicyFileError> {
+pub fn check(path: &Path, now: Moment, out: &mut impl Write) -> Result<ExitCode, PolicyFileError> {
     let (text, code) = match Policy::parse(&read(path)?) {
         Ok(policy) => {
             let pools = policy.pools.len();
-            let text = format!("the policy is good: {pools} pools, digest {}", policy.digest);
+            let mut text = format!("the policy is good: {pools} pools, digest {}", policy.digest);
+            for Advice { kind: _, pool, message } in policy.advice(now) {
+                let part = pool.map_or_else(|| "cluster".to_owned(), |pool| format!("pool {pool}"));
+                text.push_str(&format!("\nadvice: {part}: {message}"));
+            }
             (text, ExitCode::SUCCESS)
         }
         Err(error) => (error.to_string(), ExitCode::from(1)),
@@ -102,16 +109,22 @@ mod tests {
     #[test]
     fn a_policy_is_good_or_every_problem_has_its_line() {
         let mut out = Vec::new();
+        let now = Moment::from_unix(1_767_225_600);
         let good = file("good.yaml", palisade_plan::policy::DEFAULT_TEXT);
-        assert_eq!(check(&good, &mut out).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(check(&good, now, &mut out).unwrap(), ExitCode::SUCCESS);
         let head = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n";
         let bad = file("bad.yaml", &format!("{head}cluster: {{maxUnavailable: 101%}}\npool: []\n"));
-        assert_eq!(check(&bad, &mut out).unwrap(), ExitCode::from(1));
+        assert_eq!(check(&bad, now, &mut out).unwrap(), ExitCode::from(1));
         let said = String::from_utf8(out).unwrap();
         assert!(said.starts_with("the policy is good: 1 pools, digest "), "{said}");
         assert!(said.contains("line 3, column 27: expected a share"), "{said}");
         assert!(said.contains("line 4, column 1: a policy has no field `pool`"), "{said}");
-        let nowhere = check(Path::new("/nowhere/policy.yaml"), &mut Vec::new()).unwrap_err();
+        let text = format!("{head}cluster: {{maxUnavailable: 0}}\n");
+        let mut out = Vec::new();
+        assert_eq!(check(&file("stop.yaml", &text), now, &mut out).unwrap(), ExitCode::SUCCESS);
+        let said = String::from_utf8(out).unwrap();
+        assert!(said.contains("advice: cluster: `maxUnavailable` is 0"), "{said}");
+        let nowhere = check(Path::new("/nowhere/policy.yaml"), now, &mut Vec::new()).unwrap_err();
         assert!(Chain(&nowhere).to_string().contains("/nowhere/policy.yaml"));
     }
 

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
 use crate::command;
 use crate::command::Command;
 use crate::command::Verb;
@@ -52,7 +54,8 @@ pub fn start(command: Command) -> Result<ExitCode, StartError> {
     let Command { raw, verb } = command;
     match verb {
         Some(Verb::CheckPolicy { file }) => {
-            policy_file::check(&file, &mut io::stdout()).map_err(StartError::PolicyFile)
+            policy_file::check(&file, SystemClock::start().now(), &mut io::stdout())
+                .map_err(StartError::PolicyFile)
         }
         Some(Verb::ImportKured { file }) => {
             policy_file::import_kured(&file, &mut io::stdout(), &mut io::stderr())

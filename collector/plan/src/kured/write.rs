@@ -263,19 +263,19 @@ impl Draft<'_, '_> {
         let written = self.manifest.last("time-zone").unwrap_or("UTC");
         let zone = Zone::named(written)
             .map_err(|_| malformed("time-zone", "a zone of the IANA database", written))?;
-        self.note_if_given(
-            "time-zone",
-            Fate::Mapped,
-            "`windows`, with the zone data that palisade brings",
-        );
-        let all = days.len() == Weekday::ALL.len();
-        self.note_if_given("reboot-days", Fate::Mapped, "`windows`");
-        let (zero, last) = (start.secs() == 0, end.secs() == 86_399);
-        let text = "`windows`; kured only looks when it starts, so `allowOverrun: true`";
-        for flag in ["start-time", "end-time"] {
-            self.note_if_given(flag, Fate::Mapped, text);
+        let is_always =
+            days.len() == Weekday::ALL.len() && start.secs() == 0 && end.secs() == 86_399;
+        let hours = "`windows`; kured only looks when it starts, so `allowOverrun: true`";
+        for (flag, text) in [
+            ("time-zone", "`windows`, with the zone data that palisade brings"),
+            ("reboot-days", "`windows`"),
+            ("start-time", hours),
+            ("end-time", hours),
+        ] {
+            let always = "no window is needed: it is always";
+            self.note_if_given(flag, Fate::Mapped, if is_always { always } else { text });
         }
-        if all && zero && last {
+        if is_always {
             return Ok(());
         }
         let days: Vec<String> = days.iter().map(|day| format!("{day:?}").to_lowercase()).collect();

@@ -197,6 +197,13 @@
     Nonsense {
         text: "pools:\n\
                \x20 - name: a\n\
+               \x20   selector: {tier: db}\n",
+        line: 5,
+        message: "write labels below `matchLabels`: `matchLabels: {tier: ...}`",
+    },
+    Nonsense {
+        text: "pools:\n\
+               \x20 - name: a\n\
                \x20   selector: {matchLabels: {tier: true}}\n",
         line: 5,
         message: "expected text, not `true`: put it in quotes",

@@ -19,6 +19,8 @@ use crate::policy::language::value::text;
 use crate::policy::language::value::word;
 use crate::policy::section::Problems;
 use crate::policy::section::Section;
+use crate::policy::section::nearest;
+use crate::policy::tree::Field;
 use crate::policy::tree::Node;
 use crate::policy::tree::Tree;
 
@@ -33,6 +35,9 @@ const MAX_MATCHERS: usize = 32;
 
 /// Letters of a matcher; Alertmanager takes it as a part of an address.
 const MAX_MATCHER: usize = 1_024;
+
+/// Fields of a selector.
+const FIELDS: [&str; 2] = ["matchExpressions", "matchLabels"];
 
 const OPERATORS: &[(&str, Operator)] = &[
     ("DoesNotExist", Operator::DoesNotExist),
@@ -49,8 +54,13 @@ const PENDING: &[(&str, PendingAlerts)] =
 
 /// A selector by labels.
 pub(super) fn selector(tree: &Tree, problems: &mut Problems) -> Option<Selector> {
+    // Whoever writes a label here means a label.
+    let is_label = |field: &&Field| {
+        matches!(field.value.node, Node::Text(_))
+            && nearest(&field.name, FIELDS.into_iter()).is_none()
+    };
     if let Node::Map(fields) = &tree.node
-        && let Some(field) = fields.iter().find(|field| field.name.contains(['/', '.']))
+        && let Some(field) = fields.iter().find(is_label)
     {
         let label = clean_text(&field.name);
         problems.add(
