@@ -19,6 +19,7 @@ use super::pool::shut;
 use super::wave::Rollout;
 use crate::drain::Batch;
 use crate::drain::Outlook;
+use crate::fleet::Pod;
 use crate::fleet::Role;
 use crate::gate::Blocker;
 use crate::gate::Gate;
@@ -82,15 +83,20 @@ impl<'a> Chosen<'a> {
             }
             // Their evictions are still to come, or are not in the budgets' status yet.
             if matches!(state, State::Claimed | State::Cordoning | State::Draining) {
-                chosen.evict(member, pass);
+                chosen.evict(member, pods_of(pass.fleet, member), pass);
             }
         }
         chosen
     }
 
-    fn evict(&mut self, member: &Member<'a>, pass: &Pass<'a>) {
+    fn evict(
+        &mut self,
+        member: &Member<'a>,
+        pods: Result<Option<&'a [Pod]>, &str>,
+        pass: &Pass<'a>,
+    ) {
         let Some(view) = pass.pools.get(member.pool) else { return };
-        if let Ok(Some(pods)) = pods_of(pass.fleet, member) {
+        if let Ok(Some(pods)) = pods {
             self.batch.add(pods, &view.pool.drain);
         }
     }
@@ -110,7 +116,7 @@ fn decide<'a>(candidate: &mut Candidate<'a>, pass: &mut Pass<'a>, chosen: &mut C
     if !candidate.shut.is_empty() {
         return;
     }
-    let Candidate { member, wanted, shut: found, choice, .. } = candidate;
+    let Candidate { member, wanted, pods, shut: found, choice, .. } = candidate;
     let Some(view) = pass.pools.get(member.pool) else { return };
     let now = pass.now;
     let purpose = Purpose::Start;
@@ -146,7 +152,7 @@ fn decide<'a>(candidate: &mut Candidate<'a>, pass: &mut Pass<'a>, chosen: &mut C
         return;
     }
 
-    let drain = look_at_drain(member, pass, &chosen.batch);
+    let drain = look_at_drain(member, *pods, pass, &chosen.batch);
     *choice = match drain {
         Drains::Free => Choice::Start,
         Drains::NotRead => Choice::Ask,
@@ -160,7 +166,7 @@ fn decide<'a>(candidate: &mut Candidate<'a>, pass: &mut Pass<'a>, chosen: &mut C
         found.add(shut(Gate::Drain, value, now, Some(now)), &case);
     }
     chosen.take_turn(member);
-    chosen.evict(member, pass);
+    chosen.evict(member, *pods, pass);
     if let Some(turn) = chosen.pools.get_mut(member.pool) {
         turn.zones.insert(member.zone);
     }
@@ -256,12 +262,17 @@ enum Drains {
     Shut(String),
 }
 
-fn look_at_drain(member: &Member<'_>, pass: &Pass<'_>, batch: &Batch<'_>) -> Drains {
+fn look_at_drain(
+    member: &Member<'_>,
+    pods: Result<Option<&[Pod]>, &str>,
+    pass: &Pass<'_>,
+    batch: &Batch<'_>,
+) -> Drains {
     if pass.is_single() {
         return Drains::Free;
     }
     let Some(view) = pass.pools.get(member.pool) else { return Drains::NotRead };
-    let pods = match pods_of(pass.fleet, member) {
+    let pods = match pods {
         Ok(Some(pods)) => pods,
         Ok(None) => return Drains::NotRead,
         Err(why) => return Drains::Shut(format!("its pods cannot be told: {why}")),

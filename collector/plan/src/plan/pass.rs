@@ -45,6 +45,8 @@ pub(super) struct Candidate<'a> {
     pub(super) index: usize,
     pub(super) member: Member<'a>,
     pub(super) wanted: Wanted<'a>,
+    /// Its pods; nothing if nobody asked for them, or why they cannot be told.
+    pub(super) pods: Result<Option<&'a [Pod]>, &'a str>,
     pub(super) shut: Shut,
     pub(super) choice: Choice,
     pub(super) eta: Option<Moment>,
@@ -110,18 +112,17 @@ impl<'a> Pass<'a> {
                 index,
                 member: *member,
                 wanted,
+                pods: pods_of(self.fleet, member),
                 shut: self.own_gates(member, &wanted, view),
                 choice: Choice::Waits,
                 eta: None,
             });
         }
         let own = self.fleet.own_node.as_ref();
-        let costs = self.fleet.pods.known();
         candidates.sort_by_cached_key(|candidate| {
-            let Candidate { member, wanted, .. } = candidate;
+            let Candidate { member, wanted, pods, .. } = candidate;
             let drain = self.pools.get(member.pool).map(|view| &view.pool.drain);
-            let pods = costs.and_then(|pods| pods.get(member.uid));
-            let cost = pods.zip(drain).map_or(0, |(pods, drain)| cost(pods, drain));
+            let cost = pods.ok().flatten().zip(drain).map_or(0, |(pods, drain)| cost(pods, drain));
             let is_last = own == Some(member.uid);
             let is_later = !wanted.is_first();
             (member.role, is_last, is_later, member.zone, wanted.since, cost, member.uid)
@@ -197,7 +198,7 @@ fn cost(pods: &[Pod], policy: &DrainPolicy) -> u32 {
     cost
 }
 
-/// The pods of a node: `Known(None)` if nobody asked for them.
+/// The pods of a node; nothing if nobody asked for them, or why they cannot be told.
 pub(super) fn pods_of<'a>(
     fleet: &'a Fleet,
     member: &Member<'_>,
