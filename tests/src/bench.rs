@@ -2,7 +2,7 @@
 //! the same machine within the same minute.
 //!
 //! ```text
-//! bench [--write-readme] [ROW...]      ROW: B1 (B1u and B2 as well), B3, B4, B4s, B5, B11; none: all
+//! bench [--write-readme] [ROW...]   ROW: B1 (B1u, B2 as well), B3, B4, B4s, B5, B10, B11; none: all
 //! ```
 //!
 //! They are no tests: nothing fails because it is slow. Needs root (a mount namespace of its own)
@@ -19,6 +19,7 @@ mod heartbeat;
 mod inspection;
 mod measure;
 mod peer;
+mod planner;
 mod pushgateway;
 mod server;
 mod size;
@@ -31,12 +32,13 @@ use table::Row;
 /// A row that can be asked for, and what measures it and its variants.
 type Group = (&'static str, fn() -> Vec<Row>);
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     ("B1", inspection::run),
     ("B3", floor::run),
     ("B4", changed::run),
     ("B4s", changed::run_shared),
     ("B5", heartbeat::run),
+    ("B10", planner::run),
     ("B11", size::run),
 ];
 
