@@ -9,13 +9,14 @@
 //! node's: ──b1──────────b2──────>   b2 - b1   ahead by more than delay and drift explain: no grant
 //! ```
 //!
-//! An agent that names the same wrong offset from its first word of a boot on is not found out this
-//! way. It gains nothing that it could not have by asking for a reboot later: its node alone goes down.
+//! An agent that names the same wrong offset from its first word of a boot on, or lets it grow by
+//! seconds an hour, is not found out this way. It gains nothing that it could not have by asking for a reboot later: its node alone goes down.
 
 use palisade_report::BootId;
 
 /// How far a node's clock may seem ahead: the first heartbeat may have been under way for that long.
-/// Beyond [`palisade_report::grant::MAX_AHEAD`], this and the drift, a grant can start nothing more.
+/// Beyond [`palisade_report::grant::MAX_AHEAD`], this and [`MAX_DRIFT_MS`] a grant can start nothing
+/// more; the planner's margin is wider, which a test holds.
 pub(crate) const MAX_LEAD_MS: i64 = 5_000;
 
 /// How late a heartbeat may be. A later one is no basis: it says that time was lost somewhere.
@@ -24,6 +25,12 @@ pub(crate) const MAX_LAG_MS: i64 = 30_000;
 /// One thousandth: several times what the worst crystals differ.
 const DRIFT_DIVISOR: i64 = 1_000;
 
+/// What is compared with is at most two of these old, so that drift does not add up to a lie.
+const WINDOW_MS: i64 = 3_600_000;
+
+/// The drift of two windows. An agent that was silent for longer than that may have to settle again.
+pub(crate) const MAX_DRIFT_MS: i64 = 2 * WINDOW_MS / DRIFT_DIVISOR;
+
 /// How long clocks that once disagreed must agree before they are believed again.
 pub(crate) const SETTLED_AFTER_MS: i64 = 600_000;
 
@@ -31,10 +38,15 @@ pub(crate) const SETTLED_AFTER_MS: i64 = 600_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BootClock {
     boot: BootId,
-    /// Ours minus the node's, when it was seen first.
+    /// Ours minus the node's: the least of the window before, which was under way for the shortest
+    /// time.
     offset_ms: i64,
-    /// When that was, on ours.
+    /// When that window began, on ours.
     since_ms: i64,
+    /// The least of this window.
+    least_ms: i64,
+    /// When this window began.
+    window_ms: i64,
     /// Before that moment nothing is believed.
     settled_ms: i64,
 }
@@ -59,8 +71,14 @@ pub(crate) fn note(
 ) -> Accord {
     let Ok(boottime_ms) = i64::try_from(boottime_ms) else { return Accord::Disagrees };
     let offset_ms = now_ms.saturating_sub(boottime_ms);
-    let begin =
-        |settled_ms| BootClock { boot: boot.clone(), offset_ms, since_ms: now_ms, settled_ms };
+    let begin = |settled_ms| BootClock {
+        boot: boot.clone(),
+        offset_ms,
+        since_ms: now_ms,
+        least_ms: offset_ms,
+        window_ms: now_ms,
+        settled_ms,
+    };
     let known = match clock {
         Some(known) if known.boot == *boot => known,
         Some(_) | None => {
@@ -68,14 +86,19 @@ pub(crate) fn note(
             return Accord::First;
         }
     };
-    let drift_ms = now_ms.saturating_sub(known.since_ms) / DRIFT_DIVISOR;
+    let drift_ms = (now_ms.saturating_sub(known.since_ms) / DRIFT_DIVISOR).min(MAX_DRIFT_MS);
     let lead_ms = known.offset_ms.saturating_sub(offset_ms);
-    if lead_ms > MAX_LEAD_MS.saturating_add(drift_ms)
-        || -lead_ms > MAX_LAG_MS.saturating_add(drift_ms)
-    {
+    let may_lead = MAX_LEAD_MS.saturating_add(drift_ms);
+    let may_lag = MAX_LAG_MS.saturating_add(drift_ms);
+    if lead_ms > may_lead || lead_ms.saturating_neg() > may_lag {
         *known = begin(now_ms.saturating_add(SETTLED_AFTER_MS));
         return Accord::Disagrees;
     }
+    if now_ms.saturating_sub(known.window_ms) >= WINDOW_MS {
+        (known.offset_ms, known.since_ms) = (known.least_ms, known.window_ms);
+        (known.least_ms, known.window_ms) = (offset_ms, now_ms);
+    }
+    known.least_ms = known.least_ms.min(offset_ms);
     if now_ms < known.settled_ms { Accord::Disagrees } else { Accord::Agrees }
 }
 
@@ -123,6 +146,27 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_gained_is_within_the_margin_of_the_planner() {
+        let margin_ms = palisade_plan::step::MARGIN_SECS * 1000;
+        assert!(MAX_LEAD_MS + MAX_DRIFT_MS < margin_ms, "{}", MAX_LEAD_MS + MAX_DRIFT_MS);
+    }
+
+    #[test]
+    fn a_crystal_that_is_off_agrees_for_ever_and_a_jump_after_a_month_does_not() {
+        let mut clock = None;
+        let named = |minute: i64| u64::try_from(minute * 60_018).unwrap();
+        note(&mut clock, &boot('1'), named(0), 0);
+        for minute in 1..=30 * 1440 {
+            let accord = note(&mut clock, &boot('1'), named(minute), minute * 60_000);
+            assert_eq!(accord, Accord::Agrees, "minute {minute}");
+        }
+        let minute = 30 * 1440 + 1;
+        let ahead = named(minute) + 14_000;
+        let accord = note(&mut clock, &boot('1'), ahead, minute * 60_000);
+        assert_eq!(accord, Accord::Disagrees);
+    }
+
+    #[test]
     fn steps_that_are_small_enough_each_do_not_add_up() {
         let mut clock = None;
         note(&mut clock, &boot('1'), 1_000_000, 0);
@@ -160,11 +204,11 @@ mod tests {
         #[test]
         fn a_lie_that_is_believed_gains_seconds(
             up_ms in 10_000_000_u64..1 << 45,
-            beats in proptest::collection::vec((5_000_i64..120_000, -60_000_i64..60_000), 1..100),
+            beats in proptest::collection::vec((5_000_i64..30_000, -60_000_i64..60_000), 1..100),
         ) {
             let mut clock = None;
             let mut now = 0_i64;
-            // The first word is the truth.
+            // The first word is the truth, and all of this is within one window.
             note(&mut clock, &boot('1'), up_ms, 0);
             let mut since_lie = i64::MIN;
             for (wait, lie) in beats {
