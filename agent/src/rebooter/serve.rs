@@ -42,6 +42,7 @@ use super::Order;
 use super::Record;
 use super::Refusal;
 use super::Refused;
+use super::Status;
 use super::answer::QUESTION;
 use super::answer::TOLD;
 use super::check;
@@ -148,8 +149,14 @@ impl Rebooter {
             Hold::Present => warn!(file = %hold.display(), "held: refuses every grant"),
             Hold::Unknown(why) => warn!(why, "cannot tell a hold: refuses every grant"),
         }
-        if let Err(why) = means.test() {
-            warn!(why = %Chain::of(&why), "cannot reboot this node: refuses every grant");
+        match means.test() {
+            Ok(()) => {
+                let Status { state, words } = self.status();
+                info!(%state, words, "could reboot this node");
+            }
+            Err(why) => {
+                warn!(why = %Chain::of(&why), "cannot reboot this node: refuses every grant")
+            }
         }
     }
 
