@@ -1,7 +1,7 @@
 //! The API server: objects with resource versions, writes with preconditions, Leases, and a journal by
 //! which watchers learn what changed.
 //!
-//! It refuses what the real one refuses. Faults of the way to it are in [`super::call`].
+//! It refuses what the real one refuses. Faults of the way to it are not its own.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
