@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
+use palisade_plan::fleet::Pod;
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
 use palisade_plan::plan;
@@ -54,6 +55,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Between two looks however much happens.
 const GATHER_FOR: Duration = Duration::from_millis(200);
+
+/// Rounds of questions about pods at one look; the next look goes on where this one ends.
+const MAX_QUESTIONS: usize = 16;
+
+/// Seconds for which pods that a plan asked for are believed. Before the first eviction all of them are
+/// read and tried anew.
+const ASKED_SECS: i64 = 15;
 
 /// What a coordinator stands on.
 pub struct Ground {
@@ -124,6 +132,8 @@ pub struct Coordinator {
     pub(super) around_at: Option<Moment>,
     /// Pods of etcd by node, and whether they are ready.
     pub(super) etcd: Known<BTreeMap<String, bool>>,
+    /// Pods of nodes that a plan asked for, and when they were read.
+    pub(super) asked: BTreeMap<NodeUid, (Moment, Arc<[Pod]>)>,
     /// What could not be carried out last, to be said once.
     pub(super) complaints: BTreeMap<NodeUid, String>,
     /// Since when nodes have a cordon whose request is gone.
@@ -185,6 +195,7 @@ impl Coordinator {
             own_node: None,
             around_at: None,
             etcd: Known::Unknown("not asked yet".to_owned()),
+            asked: BTreeMap::new(),
             complaints: BTreeMap::new(),
             orphans: BTreeMap::new(),
             plan_digest: None,
@@ -263,8 +274,12 @@ impl Coordinator {
         }
         let policy = Arc::clone(self.policy.policy());
         let mut plan = plan::plan(&fleet, &policy, self.clock.now());
-        if !plan.ask.is_empty() && self.is_fresh {
-            self.read_pods(&plan.ask, &mut fleet).await;
+        // One that turns out to be blocked makes room for the question about the next one.
+        for _ in 0..MAX_QUESTIONS {
+            if plan.ask.is_empty() || !self.is_fresh || !self.read_pods(&plan.ask, &mut fleet).await
+            {
+                break;
+            }
             plan = plan::plan(&fleet, &policy, self.clock.now());
         }
         self.log_plan(&plan);
@@ -368,7 +383,10 @@ impl Coordinator {
             .collect();
         self.facts.learn(&snapshot, &self.reader, &in_flight).await;
         let upkeep = self.directory.upkeep();
-        let pods = self.works.iter().map(|(uid, work)| (uid.clone(), work.pods())).collect();
+        self.asked.retain(|_, (at, _)| now.since(*at) < ASKED_SECS);
+        let asked = self.asked.iter().map(|(uid, (_, pods))| (uid.clone(), Arc::clone(pods)));
+        let draining = self.works.iter().map(|(uid, work)| (uid.clone(), work.pods()));
+        let pods = asked.chain(draining).collect();
         let policy = Arc::clone(self.policy.policy());
         let nothing = History::default();
         let own_node = self.own_node.as_ref().and_then(|it| it.as_ref());

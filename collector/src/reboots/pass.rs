@@ -308,22 +308,25 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Reads the pods of nodes whose turn it may be.
-    pub(super) async fn read_pods(&self, ask: &[NodeUid], fleet: &mut Fleet) {
-        let Some(around) = &self.around else { return };
-        let Known::Known(pods) = &mut fleet.pods else { return };
+    /// Reads the pods of nodes whose turn it may be; whether all of them were read.
+    pub(super) async fn read_pods(&mut self, ask: &[NodeUid], fleet: &mut Fleet) -> bool {
+        let Some(around) = &self.around else { return false };
+        let Known::Known(pods) = &mut fleet.pods else { return false };
         for uid in ask {
             let Some(node) = fleet.nodes.get(uid) else { continue };
             match self.workloads.pods_of(&node.name, around).await {
                 Ok(found) => {
-                    pods.insert(uid.clone(), Arc::from(found));
+                    let found: Arc<[_]> = Arc::from(found);
+                    self.asked.insert(uid.clone(), (self.clock.now(), Arc::clone(&found)));
+                    pods.insert(uid.clone(), found);
                 }
                 Err(error) => {
                     tracing::warn!(node = %node.name, cause = %Chain(&error), "not planned yet");
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 }
 

@@ -101,15 +101,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_reason_and_the_old_policy_stays() {
+        const HEAD: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n";
         let mut file = PolicyFile::at(None);
         let empty = file.policy().digest;
-        assert!(file.take("cluster:\n  maxUnavailable: 3\n".to_owned()).is_some());
+        assert!(file.take(format!("{HEAD}cluster:\n  maxUnavailable: 3\n")).is_some());
         let good = file.policy().digest;
         assert_ne!(good, empty);
-        assert!(file.take("pools: 7\n".to_owned()).is_none());
+        assert!(file.take(format!("{HEAD}pools: 7\n")).is_none());
         assert_eq!(file.policy().digest, good);
         assert!(file.refused().is_some());
-        assert!(file.take("# the same\ncluster: {maxUnavailable: 3}\n".to_owned()).is_none());
+        assert!(file.take(format!("# the same\n{HEAD}cluster: {{maxUnavailable: 3}}\n")).is_none());
         assert_eq!(file.refused(), None);
     }
 }
