@@ -117,6 +117,9 @@ pub(super) fn may_grant(
     if node.agent.heard_at.is_none_or(|at| turn.now.since(at) > SILENT_SECS) {
         close(Gate::AgentSilent, format!("for more than {SILENT_SECS} s"));
     }
+    if let Some(at) = node.agent.heard_at.filter(|at| is_ahead(turn, *at)) {
+        close(Gate::AgentSilent, format!("heard at {at}, which is still to come: clocks differ"));
+    }
     if turn.request.wish.intent == Intent::Cancel {
         close(Gate::Hold, "called off".to_owned());
     }
@@ -309,7 +312,21 @@ pub(super) fn is_over(turn: Turn<'_>, node: &Node, grant: &GrantRecord) -> bool 
     // Its word that it acts may be lost, and a slow shutdown is still heard for a while.
     let shutdown_secs = i64::from(turn.seen.shutdown_grace_secs).max(SHUTDOWN_SECS);
     let certain_at = void_at(turn, grant).plus(shutdown_secs);
-    heard_at.is_some_and(|at| at > certain_at)
+    heard_at.is_some_and(|at| at > certain_at && !is_ahead(turn, at)) && turn.now > certain_at
+}
+
+/// Whether a word of the node bears a time that is still to come. Then the clock that stamped it is
+/// another one than that of the void, and says nothing about it.
+fn is_ahead(turn: Turn<'_>, at: Moment) -> bool {
+    at > turn.now.plus(MARGIN_SECS)
+}
+
+/// Takes the offer back before anything is undone, and keeps what would be undone until the grant can
+/// start nothing any more: however the roll-back was entered. `None` once that is so.
+pub(super) fn recall(turn: Turn<'_>) -> Option<Step> {
+    let progress = turn.progress();
+    let grant = progress.grant.as_ref().filter(|_| progress.boot.is_none())?;
+    (!is_void(turn, grant)).then(|| turn.hold([Effect::Forget(grant.id)]))
 }
 
 /// Whether the grant can start nothing any more; perhaps it did.

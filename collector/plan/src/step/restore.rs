@@ -8,6 +8,7 @@ use crate::request::State;
 use crate::seen::LeaseSeen;
 use crate::step::Effect;
 use crate::step::Step;
+use crate::step::grant;
 use crate::step::turn::Turn;
 use crate::step::turn::act;
 
@@ -24,7 +25,7 @@ pub(super) fn uncordoning(turn: Turn<'_>, node: &Node) -> Step {
 
 /// RollingBack. It is only entered when no grant can be in use.
 pub(super) fn rolling_back(turn: Turn<'_>, node: &Node) -> Step {
-    if let Some(step) = own_traces(turn, node) {
+    if let Some(step) = grant::recall(turn).or_else(|| own_traces(turn, node)) {
         return step;
     }
     let blockers = turn.progress().blockers.clone();

@@ -160,6 +160,40 @@ fn a_grant_is_offered_for_a_time_and_over_when_the_node_is_heard_after_it() {
     assert_eq!(case.request.progress.deadline, Some(start().plus(300)), "the time is not anew");
 }
 
+/// The clock that stamps heartbeats was set forward, the one that grants are void by was not.
+#[test]
+fn a_word_from_the_future_ends_no_grant_and_begins_none() {
+    let mut case = Case::at(State::Granted);
+    case.seen.next_grant = grant_id(2);
+    case.request.wish.intent = Intent::Cancel;
+    case.node().agent.heard_at = Some(case.now.plus(3_600));
+    assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
+    assert_eq!(case.state(), State::Granted);
+    // It may be void by now, but nobody knows when the node was heard.
+    case.pass(OVER_SECS + 1);
+    case.settle();
+    assert_eq!(case.state(), State::Granted);
+    case.stay(0);
+    assert_eq!(case.settled(), State::RollingBack);
+    let mut case = Case::at(State::Draining);
+    case.node().agent.heard_at = Some(case.now.plus(3_600));
+    case.settle();
+    assert_eq!((case.state(), case.gates()), (State::Draining, vec![Gate::AgentSilent]));
+}
+
+#[test]
+fn a_roll_back_takes_the_offer_back_and_undoes_nothing_before_the_grant_is_void() {
+    let mut case = Case::at(State::Granted);
+    case.request.progress.state = State::RollingBack;
+    assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
+    case.stay(VOID_SECS);
+    assert_eq!(case.settle(), [Effect::Forget(grant_id(1)), Effect::TakeLease]);
+    case.stay(1);
+    let undoes =
+        |effects: &[Effect]| effects.iter().any(|it| matches!(it, Effect::Uncordon { .. }));
+    assert!(undoes(&case.settle()));
+}
+
 #[test]
 fn an_id_is_never_used_twice() {
     let mut case = Case::at(State::Granted);
