@@ -58,6 +58,8 @@ pub(super) struct Collector {
     offers: BTreeMap<NodeUid, Offer>,
     drains: BTreeMap<NodeUid, Returns>,
     begun: BTreeSet<NodeUid>,
+    /// Nodes whose pods a plan asked for, and when.
+    asked: BTreeMap<NodeUid, Moment>,
     next_turn: Moment,
     sleeps: bool,
     planned_at: Option<Moment>,
@@ -108,6 +110,7 @@ impl Collector {
             offers: BTreeMap::new(),
             drains: BTreeMap::new(),
             begun: BTreeSet::new(),
+            asked: BTreeMap::new(),
             next_turn: now,
             sleeps: false,
             planned_at: None,

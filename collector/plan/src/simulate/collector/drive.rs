@@ -40,6 +40,9 @@ use crate::step::Step;
 /// Steps of one request in one turn: more than any chain of states that does not wait.
 const MAX_STEPS: u8 = 24;
 
+/// Seconds for which pods that a plan asked for are kept.
+const ASKED_SECS: i64 = 1800;
+
 /// Seconds that a machine may need to shut down.
 const SHUTDOWN_SECS: u32 = 90;
 
@@ -71,7 +74,11 @@ impl Collector {
         self.offers.retain(|uid, _| keeps(uid));
         self.drains.retain(|uid, _| keeps(uid));
         self.begun.retain(|uid| keeps(uid));
-        self.view.keep_pods_of(keeps);
+        // Those of nodes that turned out to be blocked stay for a while: who asked for them anew in
+        // each turn would never come to the nodes behind them.
+        self.asked.retain(|_, at| world.now.since(*at) < ASKED_SECS);
+        let asked = &self.asked;
+        self.view.keep_pods_of(|uid| keeps(uid) || asked.contains_key(uid));
         Ok(busy)
     }
 

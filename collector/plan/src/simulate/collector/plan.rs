@@ -30,7 +30,7 @@ use crate::step::refreshed;
 use crate::step::requested;
 
 /// Plans of one turn at most: each may ask for the pods of more nodes.
-const MAX_ROUNDS: u8 = 4;
+const MAX_ROUNDS: u8 = 16;
 
 /// Seconds after which a plan is made again though nothing changed: windows open by time alone.
 const REPLAN_SECS: i64 = 60;
@@ -55,6 +55,7 @@ impl Collector {
                 break;
             }
             self.view.read_pods(world, &found.ask);
+            self.asked.extend(found.ask.iter().map(|uid| (uid.clone(), world.now)));
             found = plan(&self.view.fleet, &policy, now);
         }
         if world.chance.below(COMPARED) == 0 {
