@@ -94,6 +94,22 @@ fn a_signed_grant_reboots_a_machine_once_and_nothing_else_does() {
     assert_eq!((field("NoNewPrivs"), field("Seccomp")), ("1".to_owned(), "2".to_owned()));
     assert_eq!(machine.boot_id(), first);
 
+    // Who delays a shutdown is told beforehand, as logind has it.
+    machine.run(
+        "systemd-run --quiet --collect --unit=inhibitor systemd-inhibit --what=shutdown:sleep \
+         --mode=delay --who=tester '--why=a test runs' sleep 3600",
+    );
+    machine.wait("the inhibitor is there", WITHIN, || {
+        let listed = machine.attempt("systemd-inhibit --list | grep -q tester");
+        (listed.code == Some(0)).then_some(())
+    });
+    start(&machine, "--mode logind");
+    let status = machine.run(&format!("{GRANTER} status {SOCKET}"));
+    eprintln!("the rebooter says: {status}");
+    assert!(status.starts_with("logind "), "{status}");
+    assert!(status.contains("tester delays shutdown: a test runs"), "{status}");
+    machine.run("systemctl stop inhibitor");
+
     // logind, which pins the node's UID.
     let answers = grant_and_boot(&machine, 5, 4);
     assert_eq!(answers, "accepted\nexecuting\n");

@@ -6,6 +6,7 @@
 //! granter public SEED
 //! granter sign SOCKET SEED NODE-UID EPOCH NUMBER KEEP-IN
 //! granter again SOCKET KEPT
+//! granter status SOCKET
 //! ```
 
 use std::path::Path;
@@ -13,7 +14,9 @@ use std::time::Duration;
 
 use nix::time::ClockId;
 use palisade_agent::rebooter::Answer;
+use palisade_agent::rebooter::Status;
 use palisade_agent::rebooter::hand_over;
+use palisade_agent::rebooter::status;
 use palisade_report::Digest;
 use palisade_report::Grant;
 use palisade_report::grant::Action;
@@ -42,6 +45,10 @@ fn main() {
         ["again", socket, kept] => {
             let grant = std::fs::read(kept).unwrap_or_else(|error| panic!("read {kept}: {error}"));
             tell(socket, &grant);
+        }
+        ["status", socket] => {
+            let Status { state, words } = status(Path::new(socket), WITHIN).expect("a status");
+            println!("{state} {words}");
         }
         other => panic!("not understood: {other:?}"),
     }
