@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::Method;
 use hyper::StatusCode;
@@ -23,8 +24,10 @@ use palisade_report::Section;
 use palisade_report::Sequence;
 use palisade_report::TrustId;
 use palisade_report::section::SectionName;
+use palisade_report::wire::GrantText;
 use palisade_report::wire::Heartbeat;
 use palisade_report::wire::HeartbeatReply;
+use palisade_report::wire::RebooterState;
 use palisade_report::wire::Upload;
 use palisade_report::wire::WIRE_VERSION;
 use palisade_report::wire::Want;
@@ -39,6 +42,9 @@ use crate::http::Trust;
 /// one address before any of them has shown who it is.
 const AT_ONCE: usize = 24;
 
+/// How long a simulated node runs before its first heartbeat: longer than any least time of an agent.
+const UPTIME_MS: u64 = 3_600_000;
+
 /// A simulated agent.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -50,6 +56,12 @@ pub struct Node {
     pub sequence: u64,
     /// The authorities that it says it trusts.
     pub trust: Option<TrustId>,
+    /// What it says of the process that could reboot it.
+    pub rebooter: Option<RebooterState>,
+    /// When it booted; only then does it tell the time since, without which there are no grants.
+    pub booted: Option<Instant>,
+    /// The grant that it was handed last.
+    pub grant: Option<GrantText>,
     /// Its bearer token, for collectors that ask who is there.
     pub token: Option<String>,
     manifest: Manifest,
@@ -141,6 +153,9 @@ impl Node {
             boot_id,
             sequence: 1,
             trust: None,
+            rebooter: None,
+            booted: None,
+            grant: None,
             token: None,
             manifest,
             sections: Arc::clone(shared),
@@ -152,6 +167,20 @@ impl Node {
     pub fn change(&mut self, report: &Report) {
         self.manifest.0.extend(report.seal().expect("canonical bytes").manifest().0.clone());
         self.own.extend(texts(report));
+    }
+
+    /// Boots: another boot id, numbers from the start, this report.
+    pub fn reboot(&mut self, boot_id: BootId, report: &Report) {
+        let mut report = report.clone();
+        if let Some(Section::Known(boot)) = &mut report.boot {
+            boot.hostname = Reading::known(self.name.clone(), Origin::words("simulated"));
+            boot.boot_id = Reading::known(boot_id.clone(), Origin::words("simulated"));
+        }
+        self.change(&report);
+        self.boot_id = boot_id;
+        self.sequence = 1;
+        self.booted = Some(Instant::now());
+        self.grant = None;
     }
 
     /// The digest of its report.
@@ -178,8 +207,10 @@ impl Node {
             sequence,
             sent_at: Moment::from_unix(1_795_000_000),
             trust: self.trust,
-            boottime_ms: None,
-            rebooter: None,
+            boottime_ms: self.booted.map(|at| {
+                UPTIME_MS + u64::try_from(at.elapsed().as_millis()).expect("a test's time")
+            }),
+            rebooter: self.rebooter,
             manifest,
         }
     }
@@ -236,6 +267,34 @@ impl Node {
             }
         }
         talk
+    }
+
+    /// Talks like [`Self::talk`], to a collector that may be away or not lead: then `None`.
+    pub async fn try_talk(&mut self, client: &mut Client) -> Option<HeartbeatReply> {
+        let mut manifest = None;
+        for _ in 0..4 {
+            let body = serde_json::to_vec(&self.heartbeat(manifest.take())).expect("JSON");
+            let path = format!("/v1/nodes/{}/heartbeat", self.name);
+            let answer =
+                client.try_send(Method::POST, &path, JSON, Bytes::from(body)).await.ok()?;
+            if answer.status != StatusCode::OK {
+                return None;
+            }
+            let reply: HeartbeatReply = answer.parse();
+            if reply.grant.is_some() {
+                self.grant.clone_from(&reply.grant);
+            }
+            match reply.want {
+                Want::Manifest => manifest = Some(self.manifest.clone()),
+                Want::Sections(names) => {
+                    let path = format!("/v1/nodes/{}/sections", self.name);
+                    let body = Bytes::from(self.upload(&names));
+                    client.try_send(Method::PUT, &path, JSON, body).await.ok()?;
+                }
+                Want::Nothing => return Some(reply),
+            }
+        }
+        None
     }
 
     /// Sends one heartbeat, which must be accepted.

@@ -18,6 +18,7 @@ mod leadership;
 mod machine;
 mod manifests;
 mod rebooter;
+mod reboots;
 mod sandbox;
 mod scale;
 mod shape;

@@ -1,0 +1,232 @@
+//! A cluster with nodes, a workload and a collector that reboots.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use palisade_tests::cluster::ControlPlane;
+use palisade_tests::cluster::api::Call;
+use palisade_tests::cluster::installation::COLLECTOR;
+use palisade_tests::directory::Directory;
+use palisade_tests::fleet::Server;
+use palisade_tests::process::Collector;
+use palisade_tests::wait;
+use serde_json::Value;
+use serde_json::json;
+
+use super::life::Agents;
+
+/// Far more than anything here takes.
+pub(super) const WITHIN: Duration = Duration::from_secs(180);
+
+/// A policy for people who cannot wait: every node, one at a time, no waits that a test would see.
+pub(super) const HURRIED: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n\
+    cluster: {maxUnavailable: 1}\npools:\n- name: all\n  selector: {}\n  mode: auto\n  \
+    stable: 0s\n  soak: 0s\n  minimumInterval: 1s\n  deadlines: {verify: 10s}\n";
+
+/// Requests of the API server for reboots.
+const REQUESTS: &str = "/apis/palisade.dev/v1alpha1/rebootrequests";
+
+/// A cluster to reboot.
+pub(super) struct Bench {
+    pub(super) cluster: Arc<ControlPlane>,
+    pub(super) nodes: Vec<String>,
+    files: Directory,
+}
+
+impl Bench {
+    /// `count` ready nodes, the manifests' rights, controllers and a scheduler.
+    pub(super) fn start(count: usize) -> Self {
+        let cluster = ControlPlane::start();
+        cluster.install("base");
+        cluster.controllers();
+        cluster.scheduler();
+        let nodes = cluster.kwok().nodes("node", count);
+        // KWOK's nodes keep ordinary pods away.
+        for node in &nodes {
+            cluster.kubectl(&["taint", "node", node, "kwok.x-k8s.io/node-"]);
+        }
+        Self { cluster: Arc::new(cluster), nodes, files: Directory::new("reboots") }
+    }
+
+    /// A collector that leads, under this policy.
+    pub(super) fn collector(&self, name: &str, policy: &str) -> Collector {
+        self.files.write("policy.yaml", policy);
+        let file = self.files.path().join("policy.yaml");
+        let own = ["--lease-seconds", "6", "--interval", "60", "--reboot-policy"];
+        let file = file.to_str().expect("UTF-8");
+        let state = self.files.path().join("state");
+        let collector = self.cluster.collector(name, &state, &[&own[..], &[file]].concat());
+        assert_eq!(self.cluster.leading(&[&collector]), collector.address);
+        self.settle_key();
+        collector
+    }
+
+    /// A new key signs nothing until real nodes could have got its public half, some minutes later.
+    /// Simulated ones verify nothing: the moment is put back.
+    fn settle_key(&self) {
+        let path = "/api/v1/namespaces/palisade-system/secrets/palisade-collector-tls";
+        wait::until("there is a key for grants", WITHIN, || {
+            let secret = self.cluster.get(path);
+            if secret["data"]["grant-since"].is_string() { Ok(()) } else { Err("no key yet") }
+        });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let since = (now - 1).to_string();
+        let patch = json!({ "stringData": { "grant-since": since } });
+        self.cluster.api().must(Call::merge(path, &patch));
+    }
+
+    /// Kills a collector and starts another one over the same state, and where that one is.
+    pub(super) fn restart(&self, collector: Collector, policy: &str) -> (Collector, Server) {
+        collector.process.kill();
+        let collector = self.collector("one", policy);
+        let server = self.cluster.server(collector.address);
+        (collector, server)
+    }
+
+    /// Agents on all nodes, which talk to this collector until they are dropped.
+    pub(super) fn live(&self, collector: &Collector) -> Agents {
+        let server = self.cluster.server(collector.address);
+        Agents::start(&self.cluster, &self.nodes, server)
+    }
+
+    /// A Deployment `web` whose disruption budget lets one pod go at a time, running.
+    pub(super) fn web(&self, replicas: u32) {
+        let labels = "{app: web}";
+        self.cluster.apply(&format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web}}, spec: {{replicas: \
+             {replicas}, selector: {{matchLabels: {labels}}}, template: {{metadata: {{labels: \
+             {labels}}}, spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: main, \
+             image: none}}]}}}}}}}}"
+        ));
+        self.cluster.apply(&format!(
+            "{{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {{name: web}}, spec: \
+             {{maxUnavailable: 1, selector: {{matchLabels: {labels}}}}}}}"
+        ));
+        wait::until("the workload runs, and its budget knows", WITHIN, || {
+            let path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web";
+            let budget = self.cluster.get(path);
+            let status = &budget["status"];
+            let is_known =
+                status["currentHealthy"] == replicas && status["disruptionsAllowed"] == 1;
+            if is_known { Ok(()) } else { Err(status.clone()) }
+        });
+    }
+
+    /// Nodes that run pods with this label `app`.
+    pub(super) fn nodes_of(&self, app: &str) -> Vec<String> {
+        let path = format!("/api/v1/namespaces/default/pods?labelSelector=app%3D{app}");
+        let pods = self.cluster.get(&path);
+        let pods = pods["items"].as_array().expect("a list").iter();
+        let mut nodes: Vec<_> =
+            pods.filter_map(|it| it["spec"]["nodeName"].as_str().map(str::to_owned)).collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes
+    }
+
+    /// All requests.
+    pub(super) fn requests(&self) -> Vec<Value> {
+        self.cluster.get(REQUESTS)["items"].as_array().expect("a list").clone()
+    }
+
+    /// The state of the request for a node; `None` if there is none.
+    pub(super) fn state(&self, node: &str) -> Option<String> {
+        let requests = self.requests();
+        let found = requests.iter().find(|it| it["spec"]["node"]["name"] == node)?;
+        Some(found["status"]["state"].as_str().unwrap_or("Needed").to_owned())
+    }
+
+    /// Waits until a request of a node is in this state.
+    pub(super) fn until_state(&self, collector: &Collector, node: &str, state: &str) {
+        wait::until(&format!("{node} is {state}"), WITHIN, || {
+            if self.state(node).as_deref() == Some(state) {
+                Ok(())
+            } else {
+                Err(self.summary(collector))
+            }
+        });
+    }
+
+    /// Waits until exactly these nodes have rebooted, in this order, and take pods again.
+    pub(super) fn until_rebooted(&self, collector: &Collector, agents: &Agents, nodes: &[&str]) {
+        wait::until("the nodes have rebooted and take pods", WITHIN, || {
+            let is_open = |node: &&str| {
+                let node = self.cluster.get(&format!("/api/v1/nodes/{node}"));
+                let marker = &node["metadata"]["annotations"]["palisade.dev/cordoned-by"];
+                node["spec"]["unschedulable"].is_null() && marker.is_null()
+            };
+            if agents.reboots() == nodes && nodes.iter().all(is_open) {
+                Ok(())
+            } else {
+                Err(format!("rebooted {:?}: {}", agents.reboots(), self.summary(collector)))
+            }
+        });
+    }
+
+    /// Waits until no request is left.
+    pub(super) fn until_no_requests(&self, collector: &Collector) {
+        wait::until("the requests are over", WITHIN, || {
+            if self.requests().is_empty() { Ok(()) } else { Err(self.summary(collector)) }
+        });
+    }
+
+    /// Where each request is and what it waits for.
+    pub(super) fn summary(&self, collector: &Collector) -> String {
+        let log = collector.process.log();
+        let said = log.iter().filter(|line| line.contains("reboot") || line.contains("WARN"));
+        let said: Vec<_> = said.cloned().collect();
+        let mut text = format!("{:#?} ", said.get(said.len().saturating_sub(12)..));
+        for request in self.requests() {
+            let status = &request["status"];
+            let blockers = status["blockers"].as_array().cloned().unwrap_or_default();
+            let blockers: Vec<_> =
+                blockers.iter().map(|it| format!("{}: {}", it["gate"], it["value"])).collect();
+            write!(
+                text,
+                "{} {} {} {blockers:?}; ",
+                request["spec"]["node"]["name"], status["state"], status["message"]
+            )
+            .expect("a string takes all");
+        }
+        text
+    }
+
+    /// Whether a node takes no pods.
+    pub(super) fn is_unschedulable(&self, node: &str) -> bool {
+        self.cluster.get(&format!("/api/v1/nodes/{node}"))["spec"]["unschedulable"] == true
+    }
+
+    /// Reasons of the Events about a node.
+    pub(super) fn events(&self, node: &str) -> Vec<String> {
+        let list = self.cluster.get("/apis/events.k8s.io/v1/namespaces/default/events");
+        let events = list["items"].as_array().expect("events").iter();
+        events
+            .filter(|it| it["regarding"]["kind"] == "Node" && it["regarding"]["name"] == node)
+            .filter_map(|it| it["reason"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Names of the objects that the collector changed in this way, by the API server's record.
+    pub(super) fn writes(&self, resource: &str, verb: &str) -> Vec<String> {
+        let events = self.cluster.audit_log();
+        let ours = events.iter().filter(|it| it["user"]["username"] == COLLECTOR);
+        ours.filter(|event| {
+            let object = &event["objectRef"];
+            let mut name = object["resource"].as_str().unwrap_or_default().to_owned();
+            if let Some(sub) = object["subresource"].as_str() {
+                name = format!("{name}/{sub}");
+            }
+            name == resource && event["verb"] == verb
+        })
+        .filter_map(|event| event["objectRef"]["name"].as_str().map(str::to_owned))
+        .collect()
+    }
+
+    /// Cordons or uncordons a node as a person does.
+    pub(super) fn set_unschedulable(&self, node: &str, is: bool) {
+        self.cluster.kubectl(&[if is { "cordon" } else { "uncordon" }, node]);
+    }
+}

@@ -1,0 +1,61 @@
+//! What stands in the way of a drain: budgets, holds, nodes that go away meanwhile.
+
+use palisade_tests::cluster::api::Call;
+use palisade_tests::wait;
+use serde_json::json;
+
+use super::bench::Bench;
+use super::bench::HURRIED;
+use super::bench::WITHIN;
+
+const BUDGET: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web";
+
+#[test]
+fn scenario_14_a_budget_that_allows_nothing_holds_its_nodes_and_no_other() {
+    let bench = Bench::start(3);
+    let collector = bench.collector("one", HURRIED);
+    bench.web(2);
+    let never = json!({ "spec": { "maxUnavailable": 0 } });
+    bench.cluster.api().must(Call::merge(BUDGET, &never));
+    wait::until("the budget allows nothing", WITHIN, || {
+        let status = bench.cluster.get(BUDGET)["status"].clone();
+        if status["disruptionsAllowed"] == 0 && status["observedGeneration"] == 2 {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    });
+    let with_pods = bench.nodes_of("web");
+    let free: Vec<_> =
+        bench.nodes.iter().filter(|it| !with_pods.contains(it)).map(String::as_str).collect();
+    let agents = bench.live(&collector);
+    for node in &bench.nodes {
+        agents.need_reboot(node);
+    }
+    bench.until_rebooted(&collector, &agents, &free);
+    bench.until_no_requests(&collector);
+    assert_eq!(bench.writes("pods/eviction", "create"), <[String; 0]>::default());
+    assert!(bench.nodes.iter().all(|it| !bench.is_unschedulable(it)), "nothing is cordoned");
+    // The owner lets go of one pod at a time.
+    let some = json!({ "spec": { "maxUnavailable": 1 } });
+    bench.cluster.api().must(Call::merge(BUDGET, &some));
+    wait::until("all nodes have rebooted", WITHIN, || {
+        if agents.reboots().len() == 3 { Ok(()) } else { Err(bench.summary(&collector)) }
+    });
+    assert!(!bench.writes("pods/eviction", "create").is_empty(), "pods were evicted");
+}
+
+#[test]
+fn scenario_45_a_held_node_waits_and_the_others_go_on() {
+    let bench = Bench::start(2);
+    let collector = bench.collector("one", HURRIED);
+    bench.cluster.kubectl(&["annotate", "node", "node-0", "palisade.dev/hold=migration"]);
+    let agents = bench.live(&collector);
+    agents.need_reboot("node-0");
+    agents.need_reboot("node-1");
+    bench.until_rebooted(&collector, &agents, &["node-1"]);
+    bench.until_no_requests(&collector);
+    assert!(!bench.is_unschedulable("node-0"));
+    bench.cluster.kubectl(&["annotate", "node", "node-0", "palisade.dev/hold-"]);
+    bench.until_rebooted(&collector, &agents, &["node-1", "node-0"]);
+}
