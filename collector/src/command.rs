@@ -1,10 +1,11 @@
-//! The command line: serve, or look at an audit or a policy.
+//! The command line: serve, look at an audit or a policy, or simulate one.
 //!
 //! ```text
 //! palisade-collector [FLAGS] ──────────────────> start
 //! palisade-collector verify-audit --store FILE ─> store::verify_audit ─> one line, 0 or 1
 //! palisade-collector check-policy FILE ────────> policy_file::check ───> problems with lines, 0 or 1
 //! palisade-collector import-kured FILE ────────> policy_file::import ──> a policy, and what differs
+//! palisade-collector simulate POLICY SNAPSHOT ─> simulate::run ────────> timeline, laws, 0 or 1
 //! ```
 
 use std::io;
@@ -13,9 +14,12 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use self::simulate::Simulate;
 use crate::settings::Raw;
 use crate::store::VerifyError;
 use crate::store::verify_audit;
+
+pub mod simulate;
 
 /// What arguments and environment ask for.
 #[derive(Debug, clap::Parser)]
@@ -23,7 +27,7 @@ use crate::store::verify_audit;
     name = "palisade-collector",
     version,
     about = "Receives node reports, judges, stores and answers",
-    after_help = "Examples:\n  palisade-collector --state-dir ./state\n  palisade-collector --listen 0.0.0.0:7443 --state-dir /var/lib/palisade \\\n    --tls-cert tls.crt --tls-key tls.key --agent-token-file agent --viewer-token-file viewer\n  palisade-collector verify-audit --store ./state/palisade.db",
+    after_help = "Examples:\n  palisade-collector --state-dir ./state\n  palisade-collector --listen 0.0.0.0:7443 --state-dir /var/lib/palisade \\\n    --tls-cert tls.crt --tls-key tls.key --agent-token-file agent --viewer-token-file viewer\n  palisade-collector verify-audit --store ./state/palisade.db\n  palisade-collector simulate policy.yaml fleet.json --faults all --at-most 1 --of app=storage",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
@@ -57,6 +61,11 @@ pub enum Verb {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Simulate what a policy would do to a fleet, judged by the laws of reboots and by assertions
+    ///
+    /// Ends with 0 where everything holds, with 1 where a law or an assertion does not, with 2 where
+    /// policy or snapshot cannot be used.
+    Simulate(Simulate),
     /// Follow the chain of the audit in a store, which a collector may have open
     ///
     /// Ends with 0 where it holds, with 1 and the first entry where it does not, with 2 where the

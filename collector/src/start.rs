@@ -11,6 +11,7 @@ use crate::command;
 use crate::command::Command;
 use crate::command::Verb;
 use crate::command::VerifyAuditError;
+use crate::command::simulate::SimulateError;
 use crate::policy_file;
 use crate::policy_file::PolicyFileError;
 use crate::run::RunError;
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The file cannot be used.
     #[error("failed to look at the policy")]
     PolicyFile(#[source] PolicyFileError),
+    /// There is nothing to simulate.
+    #[error("failed to simulate")]
+    Simulate(#[source] SimulateError),
     /// The audit cannot be looked at.
     #[error("failed to verify the audit")]
     VerifyAudit(#[source] VerifyAuditError),
@@ -60,6 +64,9 @@ pub fn start(command: Command) -> Result<ExitCode, StartError> {
         Some(Verb::ImportKured { file }) => {
             policy_file::import_kured(&file, &mut io::stdout(), &mut io::stderr())
                 .map_err(StartError::PolicyFile)
+        }
+        Some(Verb::Simulate(asked)) => {
+            command::simulate::run(&asked, &mut io::stdout().lock()).map_err(StartError::Simulate)
         }
         Some(Verb::VerifyAudit { store }) => {
             command::say_whether_it_holds(&store, &mut io::stdout())
