@@ -294,7 +294,7 @@ impl Coordinator {
         for uid in &uids {
             self.drive(uid, &mut fleet, &policy, epoch).await?;
         }
-        self.tidy(&mut fleet, epoch).await?;
+        self.tidy(&mut fleet, &policy, epoch).await?;
         let refused_policy = self.policy.refused().cloned();
         self.planned.publish(Arc::new(planned::View { fleet, policy, refused_policy, plan }));
         Ok(())

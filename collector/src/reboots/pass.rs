@@ -4,17 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use palisade_plan::fleet::Cordon;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
 use palisade_plan::plan::Plan;
 use palisade_plan::plan::Verdict;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::Pool;
-use palisade_plan::request::AfterRollback;
 use palisade_plan::request::Placement;
 use palisade_plan::request::Request;
-use palisade_plan::request::Schedulability;
 use palisade_plan::request::State;
 use palisade_plan::step;
 use palisade_plan::step::Effect;
@@ -33,9 +30,10 @@ use crate::kube::requests::RequestError;
 /// Steps of one request at one look: a reboot that goes well takes two at a time.
 const MAX_STEPS: usize = 8;
 
-/// Seconds for which a cordon of a request that is gone is left alone: longer than any permission of
-/// that request may be in use without the node being heard from.
-const ORPHAN_SECS: i64 = 300;
+/// Seconds for which a marker of a request that is gone is left alone: the watches of nodes and of
+/// requests are not one, and a request that has just ended takes its marker first. As long as that
+/// its place seems to be free.
+const ORPHAN_SECS: i64 = 30;
 
 impl Coordinator {
     /// Writes into waiting requests what the plan says of them.
@@ -238,7 +236,12 @@ impl Coordinator {
     }
 
     /// Forgets what is over, and finds cordons whose request somebody took away.
-    pub(super) async fn tidy(&mut self, fleet: &mut Fleet, epoch: u64) -> Result<(), NotLeader> {
+    pub(super) async fn tidy(
+        &mut self,
+        fleet: &mut Fleet,
+        policy: &Policy,
+        epoch: u64,
+    ) -> Result<(), NotLeader> {
         let draining = |uid: &NodeUid| {
             let request = fleet.requests.get(uid);
             request.is_some_and(|it| {
@@ -252,58 +255,56 @@ impl Coordinator {
             self.clock.follow_wall();
         }
         let now = self.clock.now();
+        let upkeep = self.directory.upkeep();
         let orphans: BTreeMap<NodeUid, String> = fleet
             .nodes
             .iter()
             .filter(|(uid, _)| self.is_fresh && !fleet.requests.contains_key(*uid))
-            .filter_map(|(uid, node)| match &node.cordon {
-                Cordon::Ours { request } => Some((uid.clone(), request.clone())),
-                Cordon::Schedulable | Cordon::Foreign { .. } => None,
+            .filter_map(|(uid, node)| {
+                let kept = upkeep.get(&node.name).filter(|kept| kept.uid == *uid)?;
+                // The marker stays when somebody else uncordons, and so does our label.
+                Some((uid.clone(), kept.marker.clone()?))
             })
             .collect();
         self.orphans.retain(|uid, _| orphans.contains_key(uid));
         for (uid, marker) in orphans {
             let since = *self.orphans.entry(uid.clone()).or_insert(now);
             if now.since(since) >= ORPHAN_SECS {
-                self.adopt(&uid, marker, fleet, epoch).await?;
+                self.adopt(&uid, &marker, fleet, policy, epoch).await?;
             }
         }
         Ok(())
     }
 
-    /// Makes a request anew for a cordon whose request is gone, so that it is undone like any other.
+    /// Makes a request anew for a marker whose request is gone, so that what that one did is undone, or
+    /// verified if the node boots by a permission of it. Called off from the beginning: whoever finds
+    /// it without its progress reboots nothing.
     async fn adopt(
         &mut self,
         uid: &NodeUid,
-        marker: String,
+        marker: &str,
         fleet: &mut Fleet,
+        policy: &Policy,
         epoch: u64,
     ) -> Result<(), NotLeader> {
         let Some(node) = fleet.nodes.get(uid).cloned() else { return Ok(()) };
         let now = self.clock.now();
         let before = match self.cordons.read(&node.name, uid).await {
-            Ok(Some((upkeep, _))) if upkeep.marker.as_ref() == Some(&marker) => upkeep.before,
+            Ok(Some((upkeep, _))) if upkeep.marker.as_deref() == Some(marker) => upkeep.before,
             Ok(_) | Err(_) => return Ok(()),
         };
-        let wish = super::errand::asked(
-            Some("a cordon whose request was taken away is undone".to_owned()),
-            None,
-            MANAGER,
-            now,
-        );
-        let request = step::requested(node.name.clone(), uid.clone(), wish, epoch, now);
-        let made = match self.requests.create(&request).await {
+        let note = "a cordon whose request was taken away is undone".to_owned();
+        let wish = super::errand::asked(Some(note), None, MANAGER, now);
+        let pool = policy.pool_of(&node.labels);
+        let rebuilt = step::rebuilt(&node, marker, before, wish, pool, epoch, now);
+        // As long as the node has not said in which boot it is, nobody knows what it may be doing.
+        let Some(rebuilt) = rebuilt else { return Ok(()) };
+        let made = match self.requests.create(&rebuilt).await {
             Ok(made) => made,
-            Err(error) => return self.complain(&request, &error),
+            Err(error) => return self.complain(&rebuilt, &error),
         };
-        let mut next = made.clone();
-        let progress = &mut next.progress;
-        progress.state = State::RollingBack;
-        progress.since = now;
-        progress.epoch = epoch;
-        progress.adopts = Some(marker);
-        progress.before = Some(before.unwrap_or(Schedulability::Unschedulable));
-        progress.then = AfterRollback::Cancelled;
+        self.took(&made, fleet);
+        let next = Request { progress: rebuilt.progress, ..made.clone() };
         self.write(&made, &next, fleet).await?;
         Ok(())
     }
