@@ -321,6 +321,8 @@ impl Coordinator {
 
     /// Lists all requests from the quorum.
     async fn list(&mut self) {
+        // One that fails leaves no count to go by, whatever was listed before.
+        self.is_counted = false;
         match self.requests.list().await {
             Ok(all) => {
                 self.book.learn(all);
