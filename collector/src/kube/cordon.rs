@@ -41,6 +41,9 @@ pub enum CordonError {
     /// There is no node of that name, or it is another one. At fault: nobody.
     #[error("failed to change the node: it was deleted")]
     Gone,
+    /// It was unschedulable and takes pods again. At fault: nobody.
+    #[error("failed to cordon the node: somebody lets it take pods again")]
+    Uncordoned,
     /// It bears the marker of another request, or somebody cordoned it meanwhile. At fault: nobody.
     #[error("failed to cordon the node: somebody else did, {by}")]
     Foreign {
@@ -108,6 +111,10 @@ impl Cordons {
                 let by = by.clone().unwrap_or_else(|| "it is not known who".to_owned());
                 return Err(CordonError::Foreign { by });
             }
+            // To be undone to what is recorded, which is not what it is.
+            Cordon::Schedulable if before == Schedulability::Unschedulable => {
+                return Err(CordonError::Uncordoned);
+            }
             Cordon::Foreign { .. } | Cordon::Schedulable => {}
         }
         let word = match before {
@@ -126,7 +133,7 @@ impl Cordons {
     }
 
     /// Takes everything of ours away from a node that bears this marker, and lets it take pods again
-    /// if it is to. A node with another marker or none is left as it is.
+    /// if it is to and nobody cordoned it after us. A node with another marker or none is left as it is.
     ///
     /// # Errors
     /// [`CordonError`]; to repeat it changes nothing.
@@ -153,6 +160,11 @@ impl Cordons {
         if let (Excluded::Ours, Some(metadata)) = (upkeep.excluded, metadata.as_object_mut()) {
             metadata.insert("labels".to_owned(), json!({ EXCLUDE: null }));
         }
+        // Perhaps since the decision was made: a person wants it cordoned.
+        let restore = match upkeep.unschedulable_by {
+            Some(_) => Schedulability::Unschedulable,
+            None => restore,
+        };
         let mut patch = json!({ "metadata": metadata });
         if let (Schedulability::Schedulable, Some(patch)) = (restore, patch.as_object_mut()) {
             patch.insert("spec".to_owned(), json!({ "unschedulable": null }));
