@@ -105,6 +105,10 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
             blockers: Vec::new(),
         };
         node.blockers = others(&node.taints, now);
+        if kept.is_none() {
+            let value = "whether it is cordoned or held is not known yet".to_owned();
+            node.blockers.push(shut(Gate::ClusterStale, value, now));
+        }
         if pool.alerts.is_some() {
             let value = "the source of alerts is not asked by this version".to_owned();
             node.blockers.push(shut(Gate::Alert, value, now));
