@@ -323,6 +323,7 @@ impl Coordinator {
     async fn list(&mut self) {
         // One that fails leaves no count to go by, whatever was listed before.
         self.is_counted = false;
+        self.book.expect();
         match self.requests.list().await {
             Ok(all) => {
                 self.book.learn(all);

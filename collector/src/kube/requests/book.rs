@@ -75,6 +75,8 @@ struct Pages {
     coming: Option<BTreeSet<String>>,
     /// Written by us since the list began.
     written: BTreeSet<String>,
+    /// Brought by the watch or written by us since a list was asked for.
+    meanwhile: Option<BTreeSet<String>>,
     is_listed: bool,
     is_broken: bool,
 }
@@ -95,6 +97,9 @@ impl Pages {
     fn put(&mut self, it: Requested) -> bool {
         if self.known.get(&it.name).is_some_and(|known| known.version >= it.version) {
             return false;
+        }
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.insert(it.name.clone());
         }
         self.known.insert(it.name.clone(), it);
         true
@@ -171,11 +176,17 @@ impl RequestBook {
         }
     }
 
-    /// Takes in a whole list from the quorum: what is not in it does not exist, unless we wrote it
-    /// after the list was asked for, which nobody does at the same time.
+    /// A list is about to be asked for.
+    pub fn expect(&self) {
+        self.pages().meanwhile = Some(BTreeSet::new());
+    }
+
+    /// Takes in a whole list from the quorum: what is not in it does not exist, unless it came since
+    /// [`Self::expect`].
     pub fn learn(&self, list: Vec<Requested>) {
         let mut pages = self.pages();
-        let names: BTreeSet<_> = list.iter().map(|it| it.name.clone()).collect();
+        let mut names = pages.meanwhile.take().unwrap_or_default();
+        names.extend(list.iter().map(|it| it.name.clone()));
         pages.known.retain(|name, _| names.contains(name));
         for it in list {
             pages.put(it);
@@ -253,6 +264,19 @@ mod tests {
         book.take(Event::Delete(object("a", "8")));
         assert_eq!(versions(&book), [("a".to_owned(), 9)]);
         book.take(Event::Delete(object("a", "12")));
+        assert_eq!(versions(&book), []);
+    }
+
+    #[test]
+    fn what_the_watch_brings_during_a_list_is_not_lost() {
+        let book = RequestBook::default();
+        book.learn(vec![Requested::of(&object("a", "1"))]);
+        book.expect();
+        book.take(Event::Apply(object("b", "5")));
+        book.learn(vec![]);
+        assert_eq!(versions(&book), [("b".to_owned(), 5)]);
+        book.expect();
+        book.learn(vec![]);
         assert_eq!(versions(&book), []);
     }
 
