@@ -45,6 +45,8 @@ impl Coordinator {
                 None => Ok(Outcome::Done),
             },
             Effect::ReleaseLease => match &self.leases {
+                // The Lease goes by name, and the name may be another node's by now.
+                Some(_) if self.is_named_anew(request) => Ok(Outcome::Done),
                 Some(leases) => {
                     lease_outcome(leases.release(node, now).await.map_err(NodeLeaseError::Call))
                 }
@@ -87,6 +89,17 @@ impl Coordinator {
             }
             Effect::Delete => self.delete(request).await,
         }
+    }
+
+    /// Whether another node of the same name is in flight.
+    fn is_named_anew(&self, request: &Request) -> bool {
+        self.book.all().unwrap_or_default().iter().any(|other| {
+            other.request.as_ref().is_ok_and(|other| {
+                other.uid != request.uid
+                    && other.node == request.node
+                    && other.progress.state.holds_slot()
+            })
+        })
     }
 
     async fn delete(&mut self, request: &Request) -> Result<Outcome, NotLeader> {
