@@ -1,7 +1,8 @@
 //! The collector's clock, read once a turn and handed down as a value.
 //!
 //! Two hands: wall time, for what people see and what must outlive a restart, and monotonic time,
-//! for waiting, so that a stepped clock neither silences the fleet nor frees what is held.
+//! for waiting, so that a stepped clock neither silences the fleet nor frees what is held. Beside them
+//! the machine's own time since its boot, by which permissions end.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
@@ -12,8 +13,11 @@ use std::time::UNIX_EPOCH;
 
 use palisade_report::Moment;
 
+use crate::kube::fence::BootClock;
+use crate::kube::fence::MachineClock;
+
 /// Where the shell reads the time.
-pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
+pub trait Clock: BootClock + std::fmt::Debug + Send + Sync + 'static {
     /// Wall time: milliseconds of Unix time.
     fn unix_ms(&self) -> i64;
 
@@ -52,6 +56,12 @@ impl Clock for SystemClock {
     }
 }
 
+impl BootClock for SystemClock {
+    fn boot_ms(&self) -> i64 {
+        MachineClock.boot_ms()
+    }
+}
+
 /// A clock that stands still until it is moved; for tests and simulations.
 #[derive(Debug)]
 pub struct ManualClock {
@@ -80,5 +90,11 @@ impl Clock for ManualClock {
 
     fn elapsed_ms(&self) -> u64 {
         self.elapsed_ms.load(Ordering::SeqCst)
+    }
+}
+
+impl BootClock for ManualClock {
+    fn boot_ms(&self) -> i64 {
+        i64::try_from(self.elapsed_ms()).unwrap_or(i64::MAX)
     }
 }

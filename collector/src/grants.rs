@@ -72,9 +72,18 @@ pub struct OfferBook {
 #[derive(Default)]
 struct Pages {
     open: BTreeMap<NodeUid, Open>,
-    answers: BTreeMap<NodeUid, Vec<GrantAnswer>>,
+    answers: BTreeMap<NodeUid, Vec<Arrived>>,
     /// What signs grants; `None`: nothing may yet, so none is handed out.
     key: Option<Arc<SigningKey>>,
+}
+
+/// An answer, and when it arrived in milliseconds since the machine's boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// What the node said; its time is the wall clock's, which may be stepped.
+    pub answer: GrantAnswer,
+    /// When, by the clock by which permissions end.
+    pub boot_ms: i64,
 }
 
 struct Open {
@@ -113,8 +122,10 @@ impl OfferBook {
         let lasts_ms = i64::try_from(lasts_for.min(MAX_OPEN).as_millis()).unwrap_or(i64::MAX);
         let until_ms = self.clock.boot_ms().saturating_add(lasts_ms);
         let mut pages = self.pages();
-        let is_answered =
-            pages.answers.get(&node).is_some_and(|all| all.iter().any(|it| it.id == offer.id));
+        let is_answered = pages
+            .answers
+            .get(&node)
+            .is_some_and(|all| all.iter().any(|it| it.answer.id == offer.id));
         match pages.open.get_mut(&node) {
             // Only who vouches for it may be another.
             Some(open) if open.offer == offer => open.fence = fence,
@@ -162,18 +173,20 @@ impl OfferBook {
     /// Takes what a node said of a grant. Whether that is the grant it was given, the coordinator
     /// knows. The same answer again changes nothing.
     pub fn answer(&self, node: NodeUid, answer: GrantAnswer) {
+        let boot_ms = self.clock.boot_ms();
         let mut pages = self.pages();
         // Each answer is the last word on its grant: it is used up, or void.
         if pages.open.get(&node).is_some_and(|open| open.offer.id == answer.id) {
             pages.open.remove(&node);
         }
         let said = pages.answers.entry(node).or_default();
-        let is_new = !said.iter().any(|it| it.id == answer.id && it.answer == answer.answer);
+        let is_same = |it: &GrantAnswer| it.id == answer.id && it.answer == answer.answer;
+        let is_new = !said.iter().any(|it| is_same(&it.answer));
         if is_new {
             if said.len() >= MAX_ANSWERS {
                 said.remove(0);
             }
-            said.push(answer);
+            said.push(Arrived { answer, boot_ms });
         }
         if pages.answers.len() > MAX_NODES {
             pages.answers.pop_first();
@@ -187,6 +200,12 @@ impl OfferBook {
     /// What this node said, newest last; at most four.
     #[must_use]
     pub fn answers(&self, node: &NodeUid) -> Vec<GrantAnswer> {
+        self.arrived(node).into_iter().map(|it| it.answer).collect()
+    }
+
+    /// The same, with the time since boot at which each arrived.
+    #[must_use]
+    pub fn arrived(&self, node: &NodeUid) -> Vec<Arrived> {
         self.pages().answers.get(node).cloned().unwrap_or_default()
     }
 

@@ -234,10 +234,15 @@ impl Node {
     }
 }
 
+/// Where no boot clock of this process was read.
+const NOT_HEARD: i64 = i64::MIN;
+
 /// When a node was last heard. Moves without a new snapshot.
 #[derive(Debug)]
 pub struct Seen {
     at: AtomicI64,
+    /// The same moment by the machine's time since its boot; [`NOT_HEARD`] by another process.
+    boot_ms: AtomicI64,
     skew_secs: AtomicI64,
     /// Number of the [`TrustId`] that it named; 0: none.
     trust: AtomicU64,
@@ -250,6 +255,7 @@ impl Seen {
     pub const fn new(at: Moment, skew_secs: i64) -> Self {
         Self {
             at: AtomicI64::new(at.unix()),
+            boot_ms: AtomicI64::new(NOT_HEARD),
             skew_secs: AtomicI64::new(skew_secs),
             trust: AtomicU64::new(0),
             rebooter: Mutex::new(None),
@@ -260,6 +266,14 @@ impl Seen {
     #[must_use]
     pub fn at(&self) -> Moment {
         Moment::from_unix(self.at.load(Ordering::Relaxed))
+    }
+
+    /// When this process heard it last, in milliseconds since the machine's boot; `None`: not yet. The
+    /// wall clock may have been stepped since, this one never is.
+    #[must_use]
+    pub fn boot_ms(&self) -> Option<i64> {
+        let heard = self.boot_ms.load(Ordering::Relaxed);
+        (heard != NOT_HEARD).then_some(heard)
     }
 
     /// Seconds by which its clock was ahead of ours, the way of the message included.
@@ -288,8 +302,9 @@ impl Seen {
     }
 
     /// Notes that it was heard.
-    pub(crate) fn hear(&self, at: Moment, skew_secs: i64, trust: Option<TrustId>) {
+    pub(crate) fn hear(&self, at: Moment, boot_ms: i64, skew_secs: i64, trust: Option<TrustId>) {
         self.at.store(at.unix(), Ordering::Relaxed);
+        self.boot_ms.store(boot_ms, Ordering::Relaxed);
         self.skew_secs.store(skew_secs, Ordering::Relaxed);
         self.trust.store(trust.map_or(0, |trust| trust.number().get()), Ordering::Relaxed);
     }

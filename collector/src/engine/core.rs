@@ -55,7 +55,7 @@ const PROBE_EVERY_MS: i64 = 1000;
 /// When an agent comes back to a store that fails.
 const FAILING_RETRY_SECS: u64 = 5;
 
-/// Both hands of the clock, read once.
+/// The hands of the clock, read once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     /// Wall time.
@@ -64,13 +64,16 @@ pub(crate) struct Now {
     pub(crate) unix_ms: i64,
     /// Monotonic milliseconds.
     pub(crate) ms: i64,
+    /// Milliseconds since the machine's boot, by which permissions end.
+    pub(crate) boot_ms: i64,
 }
 
 impl Now {
     pub(crate) fn read(clock: &dyn Clock) -> Self {
         let unix_ms = clock.unix_ms();
         let ms = i64::try_from(clock.elapsed_ms()).unwrap_or(i64::MAX);
-        Self { at: Moment::from_unix(unix_ms.div_euclid(1000)), unix_ms, ms }
+        let at = Moment::from_unix(unix_ms.div_euclid(1000));
+        Self { at, unix_ms, ms, boot_ms: clock.boot_ms() }
     }
 }
 

@@ -160,7 +160,8 @@ impl Core {
         known.sequence = heartbeat.sequence.0;
         known.announced = heartbeat.report;
         known.seen_ms = now.ms;
-        node.seen.hear(received_at, heartbeat.sent_at.since(received_at), heartbeat.trust);
+        let skew_secs = heartbeat.sent_at.since(received_at);
+        node.seen.hear(received_at, now.boot_ms, skew_secs, heartbeat.trust);
         if node.state != NodeState::Fresh {
             self.watch(name, now);
         }
@@ -224,7 +225,7 @@ impl Core {
         }
         let skew_secs = heartbeat.sent_at.since(received_at);
         let seen = Seen::new(received_at, skew_secs);
-        seen.hear(received_at, skew_secs, heartbeat.trust);
+        seen.hear(received_at, now.boot_ms, skew_secs, heartbeat.trust);
         let node = Node {
             name: name.clone(),
             uid: self.speaker.clone(),
@@ -260,7 +261,8 @@ impl Core {
     /// Follows a known node to a new sequence number, agent or boot.
     fn follow(&mut self, node: &Node, heartbeat: &Heartbeat, received_at: Moment, now: Now) {
         let name = &node.name;
-        node.seen.hear(received_at, heartbeat.sent_at.since(received_at), heartbeat.trust);
+        let skew_secs = heartbeat.sent_at.since(received_at);
+        node.seen.hear(received_at, now.boot_ms, skew_secs, heartbeat.trust);
         if let Some(known) = self.known.get_mut(name) {
             known.sequence = heartbeat.sequence.0;
             known.announced = heartbeat.report;

@@ -35,7 +35,13 @@ impl TermClock {
 
     /// Now.
     pub(super) fn now(&self) -> Moment {
-        let elapsed_ms = self.boot.boot_ms().saturating_sub(self.began_ms);
+        self.at(self.boot.boot_ms())
+    }
+
+    /// The moment of this clock at which the machine was so many milliseconds old: what happened
+    /// elsewhere in this process is comparable with [`Self::now`] only so.
+    pub(super) fn at(&self, boot_ms: i64) -> Moment {
+        let elapsed_ms = boot_ms.saturating_sub(self.began_ms);
         self.began_at.plus(elapsed_ms.div_euclid(1000))
     }
 

@@ -399,6 +399,7 @@ impl Coordinator {
             members: &members,
             upkeep: &upkeep,
             facts: &self.facts,
+            clock: &self.clock,
             history: self.history.as_ref().unwrap_or(&nothing),
             policy: &policy,
             requests,

@@ -22,6 +22,7 @@ use palisade_report::section::reboot::Reboot;
 use palisade_report::wire::HoldFile;
 use serde::de::DeserializeOwned;
 
+use super::clock::TermClock;
 use crate::chain::Chain;
 use crate::snapshot::Node;
 use crate::snapshot::Snapshot;
@@ -81,7 +82,7 @@ impl Facts {
 
     /// What an agent says, but for the times that the fleet keeps: since when a reboot is needed, and
     /// since when nothing changes.
-    pub(super) fn agent(&self, node: &Node, is_in_flight: bool) -> Agent {
+    pub(super) fn agent(&self, node: &Node, is_in_flight: bool, clock: &TermClock) -> Agent {
         let of_boot = if is_in_flight { self.of_this_boot(node) } else { Ok(()) };
         let reboot = of_boot.and_then(|()| {
             let digest = node.section(SectionName::Reboot).ok_or("it has no report yet")?;
@@ -94,7 +95,8 @@ impl Facts {
         let kernels = node.section(SectionName::Kernel).filter(|_| of_boot.is_ok());
         let kernels = kernels.and_then(|digest| self.kernels.get(&digest)?.known());
         Agent {
-            heard_at: (node.boot_id.is_some()).then(|| node.seen.at()),
+            // By the clock of the term: the engine's own may be stepped between two heartbeats.
+            heard_at: node.boot_id.as_ref().and_then(|_| Some(clock.at(node.seen.boot_ms()?))),
             boot: node.boot_id.clone(),
             kernel: kernels.and_then(|it| it.running.clone()),
             next_kernel: kernels.and_then(|it| it.next.clone()),

@@ -25,6 +25,7 @@ use palisade_plan::request::Request;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
+use super::clock::TermClock;
 use super::facts::Facts;
 use super::occurrence::Occurrences;
 use super::past::History;
@@ -56,6 +57,7 @@ pub(super) struct Materials<'a> {
     pub(super) members: &'a BTreeMap<palisade_report::NodeName, Arc<ClusterNode>>,
     pub(super) upkeep: &'a BTreeMap<palisade_report::NodeName, Arc<Upkeep>>,
     pub(super) facts: &'a Facts,
+    pub(super) clock: &'a TermClock,
     pub(super) history: &'a History,
     pub(super) policy: &'a Policy,
     pub(super) requests: BTreeMap<NodeUid, Request>,
@@ -73,6 +75,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         members,
         upkeep,
         facts,
+        clock,
         history,
         policy,
         requests,
@@ -89,7 +92,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         let is_in_flight = request.is_some_and(|it| it.progress.state.holds_slot());
         let heard = snapshot.node(name.as_str());
         let heard = heard.filter(|it| it.uid.as_ref() == Some(&member.uid));
-        let agent = heard.map_or_else(nothing_heard, |it| facts.agent(it, is_in_flight));
+        let agent = heard.map_or_else(nothing_heard, |it| facts.agent(it, is_in_flight, clock));
         let pool = policy.pool_of(&member.labels);
         let kept = upkeep.get(name).filter(|it| it.uid == member.uid);
         let mut node = Node {

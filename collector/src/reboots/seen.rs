@@ -13,10 +13,12 @@ use palisade_plan::request::Request;
 use palisade_plan::request::State;
 use palisade_plan::seen::Count;
 use palisade_plan::seen::DrainSeen;
+use palisade_plan::seen::GrantAnswer;
 use palisade_plan::seen::Kubelet;
 use palisade_plan::seen::LeaseSeen;
 use palisade_plan::seen::Seen;
 use palisade_report::Moment;
+use palisade_report::NodeUid;
 use palisade_report::grant::GrantId;
 use ring::rand::SecureRandom as _;
 use ring::rand::SystemRandom;
@@ -56,7 +58,7 @@ impl Coordinator {
             node,
             drain,
             lease: self.lease(request, now).await,
-            answers: self.offers.answers(&request.uid),
+            answers: self.answers(&request.uid),
             count: self.count(request, fleet, &policy),
             gates: gates(request, fleet, &policy, now),
             kubelet: match &upkeep {
@@ -153,6 +155,12 @@ impl Coordinator {
             Ok(seen) => Known::Known(seen),
             Err(error) => Known::Unknown(Chain(&error).to_string()),
         }
+    }
+
+    /// What the node said of grants, by the clock of the term.
+    fn answers(&self, node: &NodeUid) -> Vec<GrantAnswer> {
+        let arrived = self.offers.arrived(node).into_iter();
+        arrived.map(|it| GrantAnswer { at: self.clock.at(it.boot_ms), ..it.answer }).collect()
     }
 
     /// Counts over what the quorum listed after the claim was written.
