@@ -1,7 +1,7 @@
 //! The clock of a term: wall time at its beginning, and from there on the machine's own time since
 //! its boot. A stepped wall clock opens no window early and ends no wait before its time.
 //!
-//! Only while nothing is in flight, and the wall clock has stayed elsewhere for a while, is it set
+//! While the two differ nothing new begins. Only while no permission may be in use, and the wall clock has stayed elsewhere for a while, is it set
 //! anew: that is a clock that was wrong when the term began.
 
 use std::sync::Arc;
@@ -50,7 +50,14 @@ impl TermClock {
         self.began_at
     }
 
-    /// Follows a wall clock that has stayed elsewhere; to be called while nothing is in flight.
+    /// How far the wall clock is from this one, if too far to begin anything: which of the two shows
+    /// whether a window is open nobody knows yet.
+    pub(super) fn is_off_by(&self) -> Option<i64> {
+        let secs = self.wall.now().since(self.now());
+        (secs.abs() > STEP_SECS).then_some(secs)
+    }
+
+    /// Follows a wall clock that has stayed elsewhere; to be called while no permission may be in use.
     pub(super) fn follow_wall(&mut self) {
         let (now, wall) = (self.now(), self.wall.now());
         if wall.since(now).abs() <= STEP_SECS {

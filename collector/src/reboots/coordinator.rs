@@ -368,6 +368,10 @@ impl Coordinator {
             && self.around.is_some();
         let mut blockers: Vec<Blocker> =
             unreadable.into_iter().map(|it| shut(Gate::ClusterStale, it, now)).collect();
+        if let Some(secs) = self.clock.is_off_by() {
+            let value = format!("the wall clock was stepped by {secs} s");
+            blockers.push(shut(Gate::ClusterStale, value, now));
+        }
         if !self.is_fresh {
             let value = "nodes, requests or budgets are not followed at the moment".to_owned();
             blockers.push(shut(Gate::ClusterStale, value, now));

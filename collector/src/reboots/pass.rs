@@ -11,11 +11,13 @@ use palisade_plan::plan::Verdict;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::Pool;
 use palisade_plan::request::Placement;
+use palisade_plan::request::Progress;
 use palisade_plan::request::Request;
 use palisade_plan::request::State;
 use palisade_plan::step;
 use palisade_plan::step::Effect;
 use palisade_plan::step::Step;
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::carry_out::Outcome;
@@ -251,7 +253,8 @@ impl Coordinator {
         self.works.retain(|uid, _| draining(uid));
         self.complaints.retain(|uid, _| fleet.requests.contains_key(uid));
         self.offers.keep(|uid| fleet.requests.contains_key(uid));
-        if fleet.requests.values().all(|it| !it.progress.state.holds_slot()) {
+        let now = self.clock.now();
+        if fleet.requests.values().all(|it| goes_by_no_clock(it, now)) {
             self.clock.follow_wall();
         }
         let now = self.clock.now();
@@ -329,6 +332,15 @@ impl Coordinator {
         }
         true
     }
+}
+
+/// Whether the clock may be set anew as far as this request goes. What waits for a person, for as long
+/// as that takes, must not keep a wrong clock in force.
+fn goes_by_no_clock(request: &Request, now: Moment) -> bool {
+    let Progress { state, grant, .. } = &request.progress;
+    let waits = matches!(state, State::Quarantined | State::NotReturned);
+    let is_void = grant.as_ref().is_none_or(|grant| now > grant.void_after);
+    !state.holds_slot() || (waits && is_void)
 }
 
 /// The pool by which a request goes: that of its claim, or else that of its node.
