@@ -63,6 +63,10 @@ const MAX_QUESTIONS: usize = 16;
 /// read and tried anew.
 const ASKED_SECS: i64 = 15;
 
+/// Seconds after which what a look has seen is too old for another step: it ends, and the next one
+/// begins. One call to the API server may take that long by itself.
+const OLD_SECS: i64 = 10;
+
 /// What a coordinator stands on.
 pub struct Ground {
     /// The ways to the API server.
@@ -136,6 +140,8 @@ pub struct Coordinator {
     pub(super) asked: BTreeMap<NodeUid, (Moment, Arc<[Pod]>)>,
     /// What could not be carried out last, to be said once.
     pub(super) complaints: BTreeMap<NodeUid, String>,
+    /// The node whose request was stepped last.
+    driven: Option<NodeUid>,
     /// Since when nodes have a cordon whose request is gone.
     pub(super) orphans: BTreeMap<NodeUid, Moment>,
     plan_digest: Option<palisade_report::Digest>,
@@ -198,6 +204,7 @@ impl Coordinator {
             asked: BTreeMap::new(),
             complaints: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            driven: None,
             plan_digest: None,
             lost_track: false,
             clock: TermClock::start(clock, boot_clock),
@@ -268,6 +275,7 @@ impl Coordinator {
         if self.lost_track || self.book.all().is_none_or(|all| is_claimed(&all)) {
             self.list().await;
         }
+        let seen_at = self.clock.now();
         let mut fleet = self.fleet().await;
         for errand in errands {
             self.run_errand(errand, &fleet, epoch).await;
@@ -290,9 +298,16 @@ impl Coordinator {
                 fleet.requests = self.known_requests().0;
             }
         }
-        let uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();
-        for uid in &uids {
-            self.drive(uid, &mut fleet, &policy, epoch).await?;
+        // Whoever was last at the look before is last again, so that a look cut short starves nobody.
+        let mut uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();
+        let next = uids.partition_point(|uid| self.driven.as_ref().is_some_and(|it| uid <= it));
+        uids.rotate_left(next);
+        for uid in uids {
+            self.drive(&uid, &mut fleet, &policy, epoch).await?;
+            self.driven = Some(uid);
+            if self.clock.now().since(seen_at) > OLD_SECS {
+                break;
+            }
         }
         self.tidy(&mut fleet, &policy, epoch).await?;
         let refused_policy = self.policy.refused().cloned();
