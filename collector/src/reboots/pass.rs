@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
+use palisade_plan::plan;
 use palisade_plan::plan::Plan;
 use palisade_plan::plan::Verdict;
 use palisade_plan::policy::Policy;
@@ -146,6 +147,11 @@ impl Coordinator {
                     }
                 }
                 Step::Do(effects) => {
+                    let mut effects = effects;
+                    if plan::is_single(fleet, policy) {
+                        // Its pods have nowhere to go, the collector's own included.
+                        effects.retain(|effect| *effect != Effect::Drain);
+                    }
                     if !self.carry_out_all(&effects, &request, pool, epoch).await? {
                         return Ok(());
                     }

@@ -48,7 +48,10 @@ impl Coordinator {
         let state = request.progress.state;
         let Object { node, upkeep } = self.object(request, fleet).await;
         let reads_drain = matches!(state, State::Draining | State::Granted);
-        let drain = if reads_drain {
+        let drain = if reads_drain && plan::is_single(fleet, &policy) {
+            // There is nowhere to go, and an eviction would end the collector itself.
+            Known::Known(DrainSeen::default())
+        } else if reads_drain {
             self.what_is_left(request, pool, now).await?
         } else {
             Known::Unknown("not read in this state".to_owned())
