@@ -5,11 +5,14 @@
 //!
 //! Without a namespace in the policy nothing here runs.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
+use kube::api::ListParams;
 use kube::api::ObjectMeta;
 use kube::api::PostParams;
 use palisade_plan::seen::LeaseSeen;
@@ -29,6 +32,9 @@ pub const HOLDER: &str = "palisade";
 /// Seconds that a Lease is held without a renewal: longer than any reboot, so that a collector that is
 /// away for a while loses no node to another tool.
 const HELD_SECS: i32 = 3600;
+
+/// What stands before the node's name in that of its Lease.
+const PREFIX: &str = "node-";
 
 /// Why a Lease could not be taken or given back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,11 +78,27 @@ impl NodeLeases {
         Ok(lease.as_ref().map_or(LeaseSeen::Free, |lease| seen(lease, now)))
     }
 
-    /// Takes the Lease of a node, or renews it if a third of its time is over.
+    /// Nodes whose Leases others hold, and who does; what a cache of the API server knows, for plans.
+    ///
+    /// # Errors
+    /// [`CallError`]: a part of them is none.
+    pub async fn of_others(&self, now: Moment) -> Result<BTreeMap<String, String>, CallError> {
+        let all = call(CALL_TIMEOUT, self.api.list(&ListParams::default().match_any())).await?;
+        let of_other = |lease: &Lease| match seen(lease, now) {
+            LeaseSeen::Other { holder } => {
+                let name = lease.metadata.name.as_deref()?.strip_prefix(PREFIX)?;
+                Some((name.to_owned(), holder))
+            }
+            LeaseSeen::Free | LeaseSeen::Ours | LeaseSeen::Unused => None,
+        };
+        Ok(all.items.iter().filter_map(of_other).collect())
+    }
+
+    /// Takes the Lease of a node, or renews it if a third of its time is over; whether it was free.
     ///
     /// # Errors
     /// [`NodeLeaseError`]; to repeat it changes nothing.
-    pub async fn take(&self, node: &NodeName, now: Moment) -> Result<(), NodeLeaseError> {
+    pub async fn take(&self, node: &NodeName, now: Moment) -> Result<bool, NodeLeaseError> {
         let name = name(node);
         let found = call(CALL_TIMEOUT, self.api.get_opt(&name)).await;
         let parameters =
@@ -85,16 +107,18 @@ impl NodeLeases {
             let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(held(now, now, 0)) };
             let made = call(CALL_TIMEOUT, self.api.create(&parameters, &lease)).await;
-            return made.map(drop).map_err(NodeLeaseError::Call);
+            return made.map(|_| true).map_err(NodeLeaseError::Call);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let changes = spec.lease_transitions.unwrap_or(0);
-        lease.spec = Some(match seen(&lease, now) {
+        let found = seen(&lease, now);
+        let was_free = found != LeaseSeen::Ours;
+        lease.spec = Some(match found {
             LeaseSeen::Other { holder } => return Err(NodeLeaseError::Held { holder }),
             LeaseSeen::Ours => {
                 let renewed = spec.renew_time.as_ref().map_or(i64::MIN, |it| it.0.as_second());
                 if now.since(Moment::from_unix(renewed)) < i64::from(HELD_SECS) / 3 {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let since = spec.acquire_time.as_ref().map_or(now, moment);
                 held(since, now, changes)
@@ -102,7 +126,7 @@ impl NodeLeases {
             LeaseSeen::Free | LeaseSeen::Unused => held(now, now, changes.saturating_add(1)),
         });
         let written = self.api.replace(&name, &parameters, &lease);
-        call(CALL_TIMEOUT, written).await.map(drop).map_err(NodeLeaseError::Call)
+        call(CALL_TIMEOUT, written).await.map(|_| was_free).map_err(NodeLeaseError::Call)
     }
 
     /// Gives the Lease of a node back, if we hold it.
@@ -129,7 +153,7 @@ impl NodeLeases {
 }
 
 fn name(node: &NodeName) -> String {
-    format!("node-{node}")
+    format!("{PREFIX}{node}")
 }
 
 fn held(since: Moment, now: Moment, changes: i32) -> LeaseSpec {

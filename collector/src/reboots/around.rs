@@ -1,4 +1,4 @@
-//! What lies around all nodes: budgets, DaemonSets, the members of etcd, where the collector runs.
+//! What lies around all nodes: budgets, DaemonSets, Leases of other tools, the members of etcd, where the collector runs.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +35,13 @@ impl Coordinator {
                 self.around_at = None;
             }
         }
+        self.leased = match &self.leases {
+            None => Known::Known(BTreeMap::new()),
+            Some(leases) => match leases.of_others(now).await {
+                Ok(leased) => Known::Known(leased),
+                Err(error) => Known::Unknown(Chain(&error).to_string()),
+            },
+        };
         self.etcd = match self.workloads.etcd().await {
             Ok(members) => Known::Known(members),
             Err(error) => Known::Unknown(Chain(&error).to_string()),

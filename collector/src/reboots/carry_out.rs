@@ -41,14 +41,21 @@ impl Coordinator {
         let now = self.clock.now();
         match effect {
             Effect::TakeLease => match &self.leases {
-                Some(leases) => lease_outcome(leases.take(node, now).await),
-                None => Ok(Outcome::Done),
+                // One that is ours is only kept, which leads nowhere by itself.
+                Some(leases) => lease_outcome(
+                    leases
+                        .take(node, now)
+                        .await
+                        .map(|was_free| if was_free { Outcome::Done } else { Outcome::UnderWay }),
+                ),
+                None => Ok(Outcome::UnderWay),
             },
             Effect::ReleaseLease => match &self.leases {
                 // The Lease goes by name, and the name may be another node's by now.
                 Some(_) if self.is_named_anew(request) => Ok(Outcome::Done),
                 Some(leases) => {
-                    lease_outcome(leases.release(node, now).await.map_err(NodeLeaseError::Call))
+                    let released = leases.release(node, now).await.map(|()| Outcome::Done);
+                    lease_outcome(released.map_err(NodeLeaseError::Call))
                 }
                 None => Ok(Outcome::Done),
             },
@@ -131,9 +138,9 @@ fn cordon_outcome(result: Result<(), CordonError>) -> Result<Outcome, NotLeader>
     }
 }
 
-fn lease_outcome(result: Result<(), NodeLeaseError>) -> Result<Outcome, NotLeader> {
+fn lease_outcome(result: Result<Outcome, NodeLeaseError>) -> Result<Outcome, NotLeader> {
     match result {
-        Ok(()) => Ok(Outcome::Done),
+        Ok(outcome) => Ok(outcome),
         Err(NodeLeaseError::Call(CallError::NotLeader)) => Err(NotLeader),
         Err(error) => Ok(Outcome::Failed(Chain(&error).to_string())),
     }

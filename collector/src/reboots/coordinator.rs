@@ -134,6 +134,8 @@ pub struct Coordinator {
     /// The node that it runs on; within it `None` if it is no pod of this cluster.
     pub(super) own_node: Option<Option<String>>,
     pub(super) around_at: Option<Moment>,
+    /// Nodes whose Leases other tools hold, by name, and who they are.
+    pub(super) leased: Known<BTreeMap<String, String>>,
     /// Pods of etcd by node, and whether they are ready.
     pub(super) etcd: Known<BTreeMap<String, bool>>,
     /// Pods of nodes that a plan asked for, and when they were read.
@@ -200,6 +202,7 @@ impl Coordinator {
             identity: (namespace, identity),
             own_node: None,
             around_at: None,
+            leased: Known::Known(BTreeMap::new()),
             etcd: Known::Unknown("not asked yet".to_owned()),
             asked: BTreeMap::new(),
             complaints: BTreeMap::new(),
@@ -425,6 +428,7 @@ impl Coordinator {
             pods: Known::Known(pods),
             budgets: self.budgets(),
             blockers,
+            leased: &self.leased,
             etcd: None,
             own_node: own_node.map(|member| member.uid.clone()),
         };

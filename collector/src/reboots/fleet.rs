@@ -64,6 +64,7 @@ pub(super) struct Materials<'a> {
     pub(super) pods: Known<BTreeMap<NodeUid, Arc<[Pod]>>>,
     pub(super) budgets: Known<BTreeMap<String, DisruptionBudget>>,
     pub(super) blockers: Vec<Blocker>,
+    pub(super) leased: &'a Known<BTreeMap<String, String>>,
     pub(super) etcd: Option<Known<Etcd>>,
     pub(super) own_node: Option<NodeUid>,
 }
@@ -82,6 +83,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         pods,
         budgets,
         blockers,
+        leased,
         etcd,
         own_node,
     } = materials;
@@ -108,6 +110,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
             blockers: Vec::new(),
         };
         node.blockers = others(&node.taints, now);
+        node.blockers.extend(leased_away(name.as_str(), is_in_flight, leased, now));
         if kept.is_none() {
             let value = "whether it is cordoned or held is not known yet".to_owned();
             node.blockers.push(shut(Gate::ClusterStale, value, now));
@@ -128,6 +131,23 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
     occurrences.keep(|uid| nodes.contains_key(uid));
     let past = past(history, &requests);
     Fleet { nodes, requests, pods, budgets, blockers, etcd, past, own_node }
+}
+
+/// The Lease of a node that another tool holds. What is in flight looks at its own.
+fn leased_away(
+    name: &str,
+    is_in_flight: bool,
+    leased: &Known<BTreeMap<String, String>>,
+    now: Moment,
+) -> Option<Blocker> {
+    if is_in_flight {
+        return None;
+    }
+    let value = match leased {
+        Known::Known(leased) => format!("held by {}", leased.get(name)?),
+        Known::Unknown(why) => why.clone(),
+    };
+    Some(shut(Gate::NodeLease, value, now))
 }
 
 /// A gate that is shut.

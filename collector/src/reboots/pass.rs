@@ -175,7 +175,7 @@ impl Coordinator {
             match self.carry_out(effect, request, pool, epoch).await? {
                 // Kept for as long as the node is in flight, so it leads nowhere by itself.
                 Outcome::Done => goes_on |= !matches!(effect, Effect::LeaveLoadBalancers),
-                Outcome::UnderWay => return Ok(false),
+                Outcome::UnderWay => {}
                 Outcome::Failed(why) => {
                     self.say(request, &why);
                     return Ok(false);
