@@ -1,4 +1,5 @@
-//! What lies around all nodes: budgets, DaemonSets, Leases of other tools, the members of etcd, where the collector runs.
+//! What lies around all nodes: budgets, DaemonSets, Leases of other tools, the members of etcd, where
+//! the collector runs.
 
 use std::collections::BTreeMap;
 

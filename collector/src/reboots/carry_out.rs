@@ -9,6 +9,7 @@ use palisade_plan::step::Effect;
 use palisade_report::grant::RequestUid;
 
 use super::coordinator::Coordinator;
+use super::past::Record;
 use super::tell;
 use crate::chain::Chain;
 use crate::grants::Offer;
@@ -110,13 +111,20 @@ impl Coordinator {
     }
 
     async fn delete(&mut self, request: &Request) -> Result<Outcome, NotLeader> {
-        // The word of its end may have been lost with a collector.
+        // The words of its boot and of its end may have been lost with a collector.
         if let Some(history) = &mut self.history
             && !history.is_ended(&request.uid)
-            && let Some(record) = tell::record(request, request.progress.since)
         {
-            self.teller.keep(request, &record);
-            history.add(record);
+            let known = history.past.reboots.get(&request.uid).map(|known| known.at);
+            let node = request.uid.clone();
+            let booted = tell::rebooted(request)
+                .filter(|last| known.is_none_or(|known| known < last.at))
+                .map(|last| Record::Booted { node, last });
+            let ended = tell::record(request, request.progress.since);
+            for record in booted.into_iter().chain(ended) {
+                self.teller.keep(request, &record);
+                history.add(record);
+            }
         }
         match self.requests.delete(request).await {
             Ok(()) => {

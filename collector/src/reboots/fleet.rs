@@ -11,7 +11,6 @@ use palisade_plan::fleet::DisruptionBudget;
 use palisade_plan::fleet::Etcd;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
-use palisade_plan::fleet::LastReboot;
 use palisade_plan::fleet::Need;
 use palisade_plan::fleet::Node;
 use palisade_plan::fleet::Past;
@@ -29,6 +28,7 @@ use super::clock::TermClock;
 use super::facts::Facts;
 use super::occurrence::Occurrences;
 use super::past::History;
+use super::tell;
 use crate::kube::nodes::Upkeep;
 use crate::snapshot::ClusterNode;
 use crate::snapshot::Snapshot;
@@ -195,10 +195,9 @@ fn others(taints: &BTreeSet<String>, now: Moment) -> Vec<Blocker> {
 fn past(history: &History, requests: &BTreeMap<NodeUid, Request>) -> Past {
     let mut past = history.past.clone();
     for (uid, request) in requests {
-        let Some(boot) = &request.progress.boot else { continue };
-        if past.reboots.get(uid).is_none_or(|last| last.at < boot.seen_at) {
-            let (digest, occurrence) = (request.wish.digest, request.wish.since);
-            past.reboots.insert(uid.clone(), LastReboot { at: boot.seen_at, digest, occurrence });
+        let Some(reboot) = tell::rebooted(request) else { continue };
+        if past.reboots.get(uid).is_none_or(|last| last.at < reboot.at) {
+            past.reboots.insert(uid.clone(), reboot);
         }
     }
     past

@@ -197,9 +197,9 @@ impl Coordinator {
                 self.took(&written, fleet);
                 self.complaints.remove(&written.uid);
                 let now = self.clock.now();
-                let record = self.teller.transition(before, &written, now).await;
-                if let (Some(record), Some(history)) = (record, &mut self.history) {
-                    history.add(record);
+                let records = self.teller.transition(before, &written, now).await;
+                if let Some(history) = &mut self.history {
+                    records.into_iter().for_each(|record| history.add(record));
                 }
                 if before.progress.state != written.progress.state
                     && written.progress.state == State::Draining

@@ -12,6 +12,7 @@ use kube::api::PostParams;
 use palisade_plan::fleet::Failure;
 use palisade_plan::fleet::Finished;
 use palisade_plan::fleet::LastReboot;
+use palisade_plan::request::Answer;
 use palisade_plan::request::Request;
 use palisade_plan::request::State;
 use palisade_report::Digest;
@@ -60,10 +61,10 @@ impl Teller {
         before: &Request,
         after: &Request,
         now: Moment,
-    ) -> Option<Record> {
+    ) -> Vec<Record> {
         let (from, to) = (before.progress.state, after.progress.state);
         if from == to {
-            return None;
+            return Vec::new();
         }
         let reason = reason(after);
         tracing::info!(node = %after.node, ?from, ?to, why = %reason, "a reboot goes on");
@@ -74,9 +75,12 @@ impl Teller {
                 .changing(format!("{from:?}"), format!("{to:?}")),
         );
         self.event(after, now).await;
-        let record = record(after, now)?;
-        self.keep(after, &record);
-        Some(record)
+        let mut records: Vec<Record> = record(after, now).into_iter().collect();
+        records.extend(released(before, after, now));
+        for record in &records {
+            self.keep(after, record);
+        }
+        records
     }
 
     /// Puts a record into the audit.
@@ -126,19 +130,36 @@ fn reason(request: &Request) -> String {
     }
 }
 
+/// That a person let a failed node go: that is the word that its pool waits for too.
+fn released(before: &Request, after: &Request, now: Moment) -> Option<Record> {
+    let failed = matches!(before.progress.state, State::Quarantined | State::NotReturned);
+    let let_go = failed && after.progress.state == State::RollingBack;
+    let pool = || before.progress.placement.pool.clone();
+    let_go.then(|| Record::Released { pool: pool(), at: now })
+}
+
+/// The reboot of a request as far as it is known: its boot, or that the node said that it begins.
+pub(super) fn rebooted(request: &Request) -> Option<LastReboot> {
+    let Request { wish, progress, .. } = request;
+    let began = progress.grant.as_ref().filter(|it| it.answer == Some(Answer::Executing));
+    let began_at = began.and_then(|it| it.answered_at);
+    let at = progress.boot.as_ref().map(|boot| boot.seen_at).or(began_at)?;
+    Some(LastReboot { at, digest: wish.digest, occurrence: wish.since })
+}
+
 /// What a state adds to the history.
 pub(super) fn record(request: &Request, now: Moment) -> Option<Record> {
-    let Request { uid, wish, progress, .. } = request;
+    let Request { uid, progress, .. } = request;
     let pool = progress.placement.pool.clone();
     let secs = |from: Option<Moment>, to: Option<Moment>| {
         let secs = from.zip(to).map_or(0, |(from, to)| to.since(from));
         u32::try_from(secs).unwrap_or(0)
     };
     match progress.state {
-        State::Booted => progress.boot.as_ref().map(|boot| Record::Booted {
-            node: uid.clone(),
-            last: LastReboot { at: boot.seen_at, digest: wish.digest, occurrence: wish.since },
-        }),
+        // That it begins counts: what becomes of it may never be heard.
+        State::Rebooting | State::Booted => {
+            rebooted(request).map(|last| Record::Booted { node: uid.clone(), last })
+        }
         State::Done => Some(Record::Done {
             pool,
             finished: Finished {
@@ -163,7 +184,6 @@ pub(super) fn record(request: &Request, now: Moment) -> Option<Record> {
         | State::Cordoning
         | State::Draining
         | State::Granted
-        | State::Rebooting
         | State::Verifying
         | State::Uncordoning
         | State::RollingBack
