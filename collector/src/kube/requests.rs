@@ -139,6 +139,28 @@ impl Requests {
         read(call(CALL_TIMEOUT, written).await)
     }
 
+    /// Sees to it that the object outlasts its deletion until its end is in the audit: one that a
+    /// person made may have nothing that keeps it. To be done before anything is done for it.
+    ///
+    /// # Errors
+    /// [`RequestError`]; also if it is being deleted already.
+    pub async fn keep(&self, request: &Request) -> Result<Request, RequestError> {
+        let name = request.uid.as_str();
+        let found = call(CALL_TIMEOUT, self.acting.get_metadata(name)).await;
+        let metadata = found.map_err(RequestError::Call)?.metadata;
+        let mut finalizers = metadata.finalizers.unwrap_or_default();
+        if finalizers.iter().any(|it| it == convert::FINALIZER) {
+            return Ok(request.clone());
+        }
+        finalizers.push(convert::FINALIZER.to_owned());
+        let patch = Patch::Merge(json!({ "metadata": {
+            "uid": request.id,
+            "resourceVersion": request.version,
+            "finalizers": finalizers,
+        } }));
+        read(call(CALL_TIMEOUT, self.acting.patch(name, &patch_parameters(), &patch)).await)
+    }
+
     /// Writes other reasons into a request that nobody has approved: a new digest, the moment since
     /// when it is there, and no approval or override of the old one.
     ///

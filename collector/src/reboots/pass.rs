@@ -93,7 +93,14 @@ impl Coordinator {
             let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
             let now = self.clock.now();
             let request = match fleet.requests.get(uid) {
-                Some(request) => request.clone(),
+                Some(request) => match self.requests.keep(request).await {
+                    Ok(kept) => kept,
+                    Err(error) => {
+                        let request = request.clone();
+                        self.complain(&request, &error)?;
+                        continue;
+                    }
+                },
                 None => {
                     let Some(mut wish) = wish_of(&node, MANAGER) else { continue };
                     wish.must_by = Some(wish.since.plus(pool.must_by_secs));
