@@ -1,5 +1,6 @@
 //! Figures for Prometheus, in OpenMetrics text. Labels come from closed sets only: no node names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
+use palisade_plan::request::Alert;
 use palisade_report::Moment;
 use palisade_report::wire::PREFIX;
 use palisade_rules::Severity;
@@ -25,6 +27,7 @@ use crate::figures::OwnCertificates;
 use crate::figures::STATUS_CLASSES;
 use crate::figures::TURNED_AWAY;
 use crate::kube::Standing;
+use crate::planned::View;
 use crate::snapshot::NodeState;
 use crate::snapshot::Readiness;
 use crate::snapshot::Snapshot;
@@ -49,6 +52,7 @@ pub fn text(
     figures: &Figures,
     open_connections: usize,
     standing: Option<&Standing>,
+    planned: Option<&View>,
 ) -> Result<Answer, Refused> {
     let mut registry = Registry::with_prefix(PREFIX);
     if let Some(Fleet { snapshot, .. }) = known {
@@ -57,6 +61,9 @@ pub fn text(
     traffic(&mut registry, figures, open_connections);
     if let Some(standing) = standing {
         replica(&mut registry, standing);
+    }
+    if let Some(planned) = planned {
+        reboots(&mut registry, planned);
     }
     if let Some(end) = known.and_then(|known| known.earliest_end) {
         let gauge: Gauge = Gauge::default();
@@ -71,6 +78,19 @@ pub fn text(
         Refused::new(Kind::Internal, "the figures cannot be written")
     })?;
     Ok(Answer::text(Media::OpenMetrics, text))
+}
+
+/// The alerts of all requests; which nodes they are about the API says.
+fn reboots(registry: &mut Registry, planned: &View) {
+    let mut raised: BTreeMap<Alert, u64> = BTreeMap::new();
+    for alert in planned.fleet.requests.values().flat_map(|it| &it.progress.alerts) {
+        let count = raised.entry(*alert).or_default();
+        *count = count.saturating_add(1);
+    }
+    let alerts = gauges(registry, "reboot_alerts", "Reboots with this alert");
+    for (alert, count) in raised {
+        set(&alerts, &[("alert", &format!("{alert:?}"))], count);
+    }
 }
 
 fn replica(registry: &mut Registry, standing: &Standing) {
