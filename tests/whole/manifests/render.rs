@@ -21,6 +21,7 @@ pub(super) const COMPONENTS: &[&str] = &[
     "durable-store",
     "external-certificate",
     "monitoring",
+    "node-leases",
     "open-reports",
     "reboot",
     "selinux",

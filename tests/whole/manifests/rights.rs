@@ -32,8 +32,10 @@ const CLUSTER: &[(&str, &str, &str)] = &[
 const CONDITIONS: &[(&str, &str, &str)] = &[("", "nodes/status", "patch")];
 
 /// What a component adds, and nothing else does.
-const OPTIONAL: &[(&str, &str, &str, &str)] =
-    &[("open-reports", "openreports.io", "clusterreports", "create list patch")];
+const OPTIONAL: &[(&str, &str, &str, &str)] = &[
+    ("node-leases", "coordination.k8s.io", "leases", "create get list update"),
+    ("open-reports", "openreports.io", "clusterreports", "create list patch"),
+];
 
 /// In its own namespace: resource, name (empty: any), verbs.
 const NAMESPACED: &[(&str, &str, &str)] = &[
