@@ -159,7 +159,7 @@ fn decide(turn: Turn<'_>) -> Step {
         State::RollingBack => restore::rolling_back(turn, node),
         State::Backoff => waiting::backoff(turn, node),
         State::NotReturned => boot::not_returned(turn, node),
-        State::Quarantined => restore::quarantined(turn),
+        State::Quarantined => restore::quarantined(turn, node),
         State::Done | State::NodeGone | State::Cancelled => restore::ended(turn),
     }
 }

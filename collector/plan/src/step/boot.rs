@@ -16,7 +16,7 @@ use crate::step::turn::Turn;
 
 /// From the word that the node acts until a node that still runs has failed to. Services get their time
 /// to stop from systemd (90 s each, some one after another), and the kubelet its own beside it.
-const COMMAND_SECS: i64 = 300;
+pub(super) const COMMAND_SECS: i64 = 300;
 
 /// Rebooting.
 pub(super) fn rebooting(turn: Turn<'_>, node: &Node) -> Step {
@@ -34,6 +34,8 @@ pub(super) fn rebooting(turn: Turn<'_>, node: &Node) -> Step {
         let grace = i64::from(turn.seen.shutdown_grace_secs);
         let over_at = answered_at.plus(COMMAND_SECS.saturating_add(grace));
         let is_heard = !grant::is_silent(turn, node);
+        // What goes down slowly has not failed to.
+        let heard_at = heard_at.filter(|_| !grant::goes_down(node, grant));
         if heard_at
             .is_some_and(|at| at >= over_at || (turn.is_late() && is_heard && at > answered_at))
         {
@@ -99,7 +101,7 @@ pub(super) fn not_returned(turn: Turn<'_>, node: &Node) -> Step {
     if let Some(step) = booted_since(turn, node, grant) {
         return step;
     }
-    if turn.is_released() && grant::is_void(turn, grant) {
+    if turn.is_released() && grant::is_spent(turn, node, grant) {
         return turn.enter(State::RollingBack, |progress| progress.then = AfterRollback::Cancelled);
     }
     turn.hold([])

@@ -46,6 +46,11 @@ pub const SILENT_SECS: i64 = 120;
 /// nothing else is set (`DefaultTimeoutStopSec` of systemd-system.conf(5)).
 const SHUTDOWN_SECS: i64 = 90;
 
+/// For so long a node that is heard and not ready may still be shutting down: the kubelet gives its pods
+/// what it was told to, which the collector may not know (`shutdownGracePeriod` of
+/// KubeletConfiguration). As long as a reboot may take of which nothing is known.
+const LONGEST_SHUTDOWN_SECS: i64 = 1_800;
+
 /// Seconds that a grant can live, from its first offer on.
 pub(super) const LONGEST_SECS: i64 = OFFER_SECS + spent_secs();
 
@@ -174,8 +179,7 @@ pub(super) fn granted(turn: Turn<'_>, node: &Node) -> Step {
     if is_over(turn, node, grant) {
         return again(turn, node);
     }
-    let went_down = matches!(node.ready, Ready::NotSince(at) if at >= grant.at);
-    if is_silent(turn, node) || went_down {
+    if is_silent(turn, node) || goes_down(node, grant) {
         return turn.enter(State::Rebooting, |_| {});
     }
     let forget = forget(turn, grant);
@@ -308,11 +312,38 @@ pub(super) fn is_over(turn: Turn<'_>, node: &Node, grant: &GrantRecord) -> bool 
     if matches!(grant.answer, Some(Answer::Executing | Answer::Failed(_))) {
         return false;
     }
+    // A kubelet that shuts down says so at once, and its node is heard until the end.
+    if goes_down(node, grant) {
+        return false;
+    }
     let heard_at = node.agent.heard_at.filter(|_| node.agent.boot.as_ref() == Some(&grant.boot));
     // Its word that it acts may be lost, and a slow shutdown is still heard for a while.
     let shutdown_secs = i64::from(turn.seen.shutdown_grace_secs).max(SHUTDOWN_SECS);
     let certain_at = void_at(turn, grant).plus(shutdown_secs);
     heard_at.is_some_and(|at| at > certain_at && !is_ahead(turn, at)) && turn.now > certain_at
+}
+
+/// Whether the node has not been ready since a moment after the grant: it may be on its way down.
+pub(super) fn goes_down(node: &Node, grant: &GrantRecord) -> bool {
+    matches!(node.ready, Ready::NotSince(at) if at >= grant.at)
+}
+
+/// Whether a person may say that this grant comes to nothing, used or not: it is void, the time of a
+/// shutdown that it began is over, and the node either runs on in its boot, or is silent, of which the
+/// person knows more.
+pub(super) fn is_spent(turn: Turn<'_>, node: &Node, grant: &GrantRecord) -> bool {
+    let shutdown_secs = boot::COMMAND_SECS.saturating_add(turn.seen.shutdown_grace_secs.into());
+    let began_at = grant.answered_at.unwrap_or(grant.at);
+    let spent_at = void_at(turn, grant).max(began_at.plus(shutdown_secs));
+    if turn.now <= spent_at {
+        return false;
+    }
+    if is_silent(turn, node) {
+        return true;
+    }
+    let is_patient = turn.now.since(began_at) < LONGEST_SHUTDOWN_SECS;
+    let heard_at = node.agent.heard_at.filter(|_| node.agent.boot.as_ref() == Some(&grant.boot));
+    heard_at.is_some_and(|at| at > spent_at) && !(is_patient && goes_down(node, grant))
 }
 
 /// Whether a word of the node bears a time that is still to come. Then the clock that stamped it is

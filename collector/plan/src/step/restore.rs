@@ -3,11 +3,13 @@
 use crate::fleet::Known;
 use crate::fleet::Node;
 use crate::request::AfterRollback;
+use crate::request::FaultKind;
 use crate::request::Schedulability;
 use crate::request::State;
 use crate::seen::LeaseSeen;
 use crate::step::Effect;
 use crate::step::Step;
+use crate::step::boot;
 use crate::step::grant;
 use crate::step::turn::Turn;
 use crate::step::turn::act;
@@ -68,12 +70,22 @@ fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
     }
 }
 
-/// Quarantined: place and cordon stay until a person releases them.
-pub(super) fn quarantined(turn: Turn<'_>) -> Step {
-    if turn.is_released() {
+/// Quarantined: place and cordon stay until a person releases them, and a reboot that was thought to
+/// have failed has come to nothing for certain. If it comes late, it is verified like any other.
+pub(super) fn quarantined(turn: Turn<'_>, node: &Node) -> Step {
+    let progress = turn.progress();
+    let unused = progress.grant.as_ref().filter(|_| progress.boot.is_none());
+    let kind = progress.failure.as_ref().map(|failure| failure.kind);
+    let booted = unused
+        .filter(|_| kind == Some(FaultKind::RebootCommandFailed))
+        .and_then(|grant| boot::booted_since(turn, node, grant));
+    if let Some(step) = booted {
+        return step;
+    }
+    if turn.is_released() && unused.is_none_or(|grant| grant::is_spent(turn, node, grant)) {
         return turn.enter(State::RollingBack, |progress| progress.then = AfterRollback::Cancelled);
     }
-    turn.hold([])
+    turn.hold(unused.and_then(|grant| grant::forget(turn, grant)))
 }
 
 /// Done, Cancelled and NodeGone: the record may go when nothing of ours is left.

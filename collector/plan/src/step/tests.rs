@@ -2,6 +2,7 @@
 
 mod after;
 mod before;
+mod doubt;
 mod entry;
 mod law;
 mod limits;

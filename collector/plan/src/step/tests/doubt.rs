@@ -1,0 +1,62 @@
+//! Words that must not be believed, and what is late, odd or left over.
+
+use super::*;
+use crate::request::Schedulability;
+
+fn undoes(effects: &[Effect]) -> bool {
+    effects.iter().any(|it| matches!(it, Effect::Uncordon { .. }))
+}
+
+#[test]
+fn a_node_that_shuts_down_slowly_has_not_failed_to() {
+    let mut case = Case::at(State::Rebooting);
+    case.stay(10);
+    case.node().ready = Ready::NotSince(case.now);
+    case.stay(600);
+    assert_eq!(case.settled(), State::Rebooting);
+    case.stay(1_800);
+    assert_eq!(case.settled(), State::NotReturned);
+    // Nor is its grant unused, though its word that it acts was lost.
+    let mut case = Case::at(State::Granted);
+    case.stay(10);
+    case.node().ready = Ready::NotSince(case.now);
+    case.stay(600);
+    assert_eq!(case.settled(), State::Rebooting);
+}
+
+/// A node in quarantine because its reboot call failed.
+fn failed() -> Case {
+    let mut case = Case::at(State::Granted);
+    case.answer(Answer::Failed("inhibited".to_owned()));
+    case.settle();
+    assert_eq!(case.state(), State::Quarantined);
+    case
+}
+
+#[test]
+fn a_reboot_that_comes_after_its_failure_is_recorded_and_verified() {
+    let mut case = failed();
+    case.stay(60);
+    case.boot(2);
+    case.persist();
+    assert_eq!(case.state(), State::Booted);
+    assert_eq!(case.request.progress.boot.clone().unwrap().boot, boot(2));
+}
+
+#[test]
+fn a_failed_reboot_is_released_only_when_nothing_comes_of_it_any_more() {
+    let mut case = failed();
+    case.stay(1);
+    case.release();
+    assert!(!undoes(&case.settle()));
+    case.stay(299);
+    assert!(!undoes(&case.settle()));
+    assert_eq!(case.state(), State::Quarantined);
+    let mut down = case.clone();
+    down.node().ready = Ready::NotSince(down.now);
+    down.stay(1);
+    assert_eq!(down.settled(), State::Quarantined, "it may be shutting down");
+    case.stay(1);
+    assert!(undoes(&case.settle()));
+    assert_eq!(case.state(), State::RollingBack);
+}
