@@ -19,6 +19,7 @@ use crate::policy::Pool;
 use crate::request::AfterRollback;
 use crate::request::Answer;
 use crate::request::Drain;
+use crate::request::FaultKind;
 use crate::request::GrantRecord;
 use crate::request::Intent;
 use crate::request::Placement;
@@ -268,7 +269,7 @@ pub(super) fn claimed(turn: Turn<'_>, node: &Node) -> Step {
         return step;
     }
     match turn.seen.count.known() {
-        None => return Step::Wait,
+        None => return unconfirmed(turn, Step::Wait),
         Some(Count::Above(blocker)) => return turn.withdraw(vec![blocker.clone()]),
         Some(Count::Within) => {}
     }
@@ -292,15 +293,25 @@ pub(super) fn claimed(turn: Turn<'_>, node: &Node) -> Step {
         return Step::Wait;
     }
     match turn.seen.lease.known() {
-        None => Step::Wait,
+        None => unconfirmed(turn, Step::Wait),
         Some(LeaseSeen::Other { holder }) => {
             turn.withdraw(vec![turn.blocker(Gate::NodeLease, format!("held by {holder}"))])
         }
-        Some(LeaseSeen::Free) => act([Effect::TakeLease]),
+        Some(LeaseSeen::Free) => unconfirmed(turn, act([Effect::TakeLease])),
         Some(LeaseSeen::Ours | LeaseSeen::Unused) => {
             turn.enter(State::Cordoning, |progress| progress.before = Some(before))
         }
     }
+}
+
+/// A claim that neither its count nor its Lease confirms; nothing was done yet, so late it is given
+/// back instead of keeping others from the place.
+fn unconfirmed(turn: Turn<'_>, otherwise: Step) -> Step {
+    if !turn.is_late() {
+        return otherwise;
+    }
+    let message = "neither the count nor the Lease of the node confirmed the claim in time";
+    turn.roll_back(AfterRollback::Backoff, FaultKind::Withdrawn, message.to_owned())
 }
 
 /// The marker of a request that is gone: undone first, as its own record would have.

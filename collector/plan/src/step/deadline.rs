@@ -5,16 +5,16 @@
 //! | Needed | a wish; Backoff and RollingBack afterwards | the planner's verdict; reasons gone | - | 86400 s | RebootPending |
 //! | Blocked | a verdict: a gate is shut | another verdict; reasons gone | - | 86400 s | RebootBlocked |
 //! | Ready | a verdict: only others are first | `claim`; another verdict | - | 86400 s | RebootStarved |
-//! | Claimed | `claim` | count within the caps and Lease ours; else withdrawn | TakeLease | 120 s | ClaimStuck |
+//! | Claimed | `claim` | count within the caps and Lease ours; else, or late, withdrawn | TakeLease | 120 s | ClaimStuck |
 //! | Cordoning | what the node was is recorded | our marker is on it; late: rolled back | TakeLease, Cordon | 300 s | CordonFailed |
 //! | Draining | our marker is on it | empty, detached, all gates open; late: rolled back | TakeLease, LeaveLoadBalancers, Drain | 3600 s | DrainFailed |
 //! | Granted | a grant is recorded | its use, silence, another boot; certainly unused: given anew, late: rolled back | TakeLease, Offer, Forget | 300 s | GrantNotConsumed |
 //! | Rebooting | the grant is used, or may be unseen | another boot; certainly unused; the call failed; late | TakeLease, Forget | 1800 s | NodeNotReturned |
 //! | Booted | another boot id | ready with a report of this boot | TakeLease | 600 s | NodeQuarantined |
 //! | Verifying | ready with a report of this boot | all proofs for the soak time | TakeLease | 900 s | NodeQuarantined |
-//! | Uncordoning | all proofs | our marker and our Lease are gone | TakeLease, Uncordon, ReleaseLease | 300 s | UncordonFailed |
+//! | Uncordoning | all proofs | our marker and our Lease are gone | Uncordon, ReleaseLease | 300 s | UncordonFailed |
 //! | Done | nothing of ours is left on the node | - | ReleaseLease, Delete | - | - |
-//! | RollingBack | whatever ends a request before its reboot | our marker and our Lease are gone | TakeLease, Uncordon, ReleaseLease | 300 s | RollbackFailed |
+//! | RollingBack | whatever ends a request before its reboot | our marker and our Lease are gone | Forget, Uncordon, ReleaseLease | 300 s | RollbackFailed |
 //! | Backoff | a roll-back after a failure | its time; a release | - | 300 s | DrainBackoff |
 //! | NotReturned | late in Rebooting | another boot; a release | TakeLease | 0 s | NodeNotReturned |
 //! | Quarantined | a proof that fails, a reboot that did | a release | TakeLease | 0 s | NodeQuarantined |
@@ -33,6 +33,7 @@ use palisade_report::Moment;
 
 use crate::policy::Backoff;
 use crate::policy::Pool;
+use crate::request::AfterRollback;
 use crate::request::Alert;
 use crate::request::FaultKind;
 use crate::request::Progress;
@@ -137,6 +138,12 @@ pub(super) fn alerts(request: &Request, pool: &Pool, now: Moment) -> BTreeSet<Al
     let kind = progress.failure.as_ref().map(|failure| failure.kind);
     if is_undone {
         alerts.extend(kind.and_then(cause));
+    }
+    // Only a claim that was not confirmed in time is withdrawn with a back-off.
+    let is_unconfirmed =
+        kind == Some(FaultKind::Withdrawn) && progress.then == AfterRollback::Backoff;
+    if is_undone && is_unconfirmed {
+        alerts.insert(Alert::ClaimStuck);
     }
     if state == State::Quarantined && kind == Some(FaultKind::RebootCommandFailed) {
         alerts.insert(Alert::RebootCommandFailed);

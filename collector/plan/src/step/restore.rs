@@ -44,7 +44,8 @@ pub(super) fn rolling_back(turn: Turn<'_>, node: &Node) -> Step {
 }
 
 /// Takes back what is ours on the node, then the Lease; `None` when nothing of it is left. What bears
-/// no marker of ours is not ours, whoever may have set it.
+/// no marker of ours is not ours, whoever may have set it. The Lease is not needed to give a node back,
+/// so that one that cannot be taken keeps no cordon, and one that cannot be read keeps no place.
 fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
     if let Some(marker) = turn.marker(&node.cordon) {
         // Without a record of it, it stays as it is found: cordoned.
@@ -56,17 +57,19 @@ fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
             None => restore,
         };
         let uncordon = Effect::Uncordon { marker: marker.to_owned(), restore };
-        return Some(turn.hold([uncordon]));
+        return Some(act([uncordon]));
     }
     if let Some(marker) = turn.leftover(&node.cordon) {
         let restore = Schedulability::Schedulable;
         let clean = Effect::Uncordon { marker: marker.to_owned(), restore };
-        return Some(turn.hold([clean]));
+        return Some(act([clean]));
     }
     match &turn.seen.lease {
         Known::Known(LeaseSeen::Ours) => Some(act([Effect::ReleaseLease])),
         Known::Known(LeaseSeen::Free | LeaseSeen::Other { .. } | LeaseSeen::Unused) => None,
-        Known::Unknown(_) => Some(Step::Wait),
+        // It ends by itself when nobody renews it.
+        Known::Unknown(_) if turn.is_late() => None,
+        Known::Unknown(_) => Some(act([Effect::ReleaseLease])),
     }
 }
 
@@ -97,8 +100,11 @@ pub(super) fn ended(turn: Turn<'_>) -> Step {
         let restore = turn.progress().before.unwrap_or(Schedulability::Unschedulable);
         return act([Effect::Uncordon { marker: marker.to_owned(), restore }]);
     }
+    let is_patient = turn.now.since(turn.progress().since) < turn.pool.deadlines.roll_back_secs;
     let release = match turn.seen.lease.known() {
-        Some(LeaseSeen::Ours) | None => Some(Effect::ReleaseLease),
+        Some(LeaseSeen::Ours) => Some(Effect::ReleaseLease),
+        // If it cannot be given back either, the record goes and the Lease ends by itself.
+        None => is_patient.then_some(Effect::ReleaseLease),
         Some(LeaseSeen::Free | LeaseSeen::Other { .. } | LeaseSeen::Unused) => None,
     };
     act(release.into_iter().chain([Effect::Delete]))

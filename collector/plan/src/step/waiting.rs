@@ -7,9 +7,12 @@ use crate::request::Fault;
 use crate::request::FaultKind;
 use crate::request::Intent;
 use crate::request::State;
+use crate::seen::LeaseSeen;
+use crate::step::Effect;
 use crate::step::Step;
 use crate::step::claim;
 use crate::step::turn::Turn;
+use crate::step::turn::act;
 use crate::step::turn::is_manual;
 
 /// Needed, Blocked and Ready: the planner moves them on.
@@ -17,7 +20,7 @@ pub(super) fn waiting(turn: Turn<'_>, node: &Node) -> Step {
     traces(turn, node, AfterRollback::Reconsider)
         .or_else(|| claim::orphaned(turn, node))
         .or_else(|| ended(turn, node))
-        .unwrap_or(Step::Wait)
+        .unwrap_or_else(|| lease_left(turn))
 }
 
 /// Backoff: until its time is over, or a person says so.
@@ -31,7 +34,15 @@ pub(super) fn backoff(turn: Turn<'_>, node: &Node) -> Step {
     if turn.is_late() {
         return turn.enter(State::Needed, |_| {});
     }
-    Step::Wait
+    lease_left(turn)
+}
+
+/// A Lease that could not be read when everything else was undone.
+fn lease_left(turn: Turn<'_>) -> Step {
+    match turn.seen.lease.known() {
+        Some(LeaseSeen::Ours) => act([Effect::ReleaseLease]),
+        Some(LeaseSeen::Free | LeaseSeen::Other { .. } | LeaseSeen::Unused) | None => Step::Wait,
+    }
 }
 
 /// A cordon that came late, from a write that had been given up.

@@ -417,7 +417,7 @@ fn all_proofs_for_the_soak_time_and_then_the_cordon_goes() {
     assert_eq!(proofs, Proof::ALL);
     assert_eq!(case.request.progress.proofs[&Proof::Kernel], NEW_KERNEL);
     let (marker, restore) = (ID.to_owned(), Schedulability::Schedulable);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Uncordon { marker, restore }]);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     case.stay(300);
     case.settle();
     assert!(case.has(Alert::UncordonFailed));
@@ -524,7 +524,7 @@ fn a_quarantine_ends_by_a_person_and_restores_the_node() {
     assert_eq!(case.state(), State::Quarantined);
     case.release();
     let (marker, restore) = (ID.to_owned(), Schedulability::Schedulable);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Uncordon { marker, restore }]);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     case.node().cordon = Cordon::Schedulable;
     case.seen.lease = Known::Known(LeaseSeen::Free);
     assert_eq!(case.settled(), State::Cancelled);
@@ -535,7 +535,7 @@ fn a_person_who_cordoned_meanwhile_finds_it_cordoned() {
     let mut case = Case::at(State::Uncordoning);
     case.seen.unschedulable_by = Some("kubectl".to_owned());
     let (marker, restore) = (ID.to_owned(), Schedulability::Unschedulable);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Uncordon { marker, restore }]);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     case.node().cordon = foreign();
     assert_eq!(case.settle(), [Effect::ReleaseLease]);
 }

@@ -7,14 +7,24 @@ use crate::policy::StuckVolumes;
 use crate::request::Schedulability;
 
 #[test]
-fn a_claim_waits_for_its_count_and_alerts() {
-    let mut case = Case::at(State::Claimed);
-    case.seen.count = unknown();
-    assert_eq!(case.step(), Step::Wait);
-    case.stay(120);
-    case.settle();
-    assert_eq!(case.state(), State::Claimed, "time alone does not withdraw");
-    assert!(case.has(Alert::ClaimStuck));
+fn a_claim_that_is_not_confirmed_in_time_is_given_back_and_told() {
+    for spoil in [
+        (|case| case.seen.count = unknown()) as fn(&mut Case),
+        |case| case.seen.lease = unknown(),
+        |case| case.seen.lease = Known::Known(LeaseSeen::Free),
+    ] {
+        let mut case = Case::at(State::Claimed);
+        spoil(&mut case);
+        case.stay(119);
+        assert_eq!(case.settled(), State::Claimed);
+        case.stay(1);
+        case.persist();
+        assert_eq!(
+            (case.state(), case.failure()),
+            (State::RollingBack, Some(FaultKind::Withdrawn))
+        );
+        assert!(case.has(Alert::ClaimStuck));
+    }
 }
 
 #[test]
@@ -110,14 +120,14 @@ fn the_marker_of_a_request_that_is_gone_is_undone_first() {
     case.node().cordon = Cordon::Ours { request: "gone".to_owned() };
     case.seen.marked_before = Some(Schedulability::Schedulable);
     let (marker, restore) = ("gone".to_owned(), Schedulability::Schedulable);
-    let undone = [Effect::TakeLease, Effect::Uncordon { marker, restore }];
+    let undone = [Effect::Uncordon { marker, restore }];
     assert_eq!(case.settle(), undone);
     case.seen.marked_before = None;
     assert_eq!(case.settle(), undone, "what was recorded counts");
     let mut case = Case::at(State::Claimed);
     case.node().cordon = Cordon::Ours { request: "gone".to_owned() };
     let (marker, restore) = ("gone".to_owned(), Schedulability::Unschedulable);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Uncordon { marker, restore }]);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
 }
 
 #[test]
@@ -334,7 +344,7 @@ fn a_cancellation_restores_the_node_and_frees_the_place_last() {
     let mut case = Case::at(State::Draining);
     case.request.wish.intent = Intent::Cancel;
     let (marker, restore) = (ID.to_owned(), Schedulability::Schedulable);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Uncordon { marker, restore }]);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     assert_eq!(case.state(), State::RollingBack);
     case.node().cordon = Cordon::Schedulable;
     assert_eq!(case.settle(), [Effect::ReleaseLease]);
@@ -378,13 +388,9 @@ fn what_cannot_be_undone_keeps_the_place() {
     let mut case = Case::at(State::RollingBack);
     case.stay(1_000_000);
     let (marker, restore) = (ID.to_owned(), Schedulability::Schedulable);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Uncordon { marker, restore }]);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     assert_eq!(case.state(), State::RollingBack);
     assert!(case.has(Alert::RollbackFailed));
-    case.node().cordon = Cordon::Schedulable;
-    case.seen.lease = unknown();
-    case.settle();
-    assert_eq!(case.state(), State::RollingBack);
 }
 
 #[test]
@@ -393,7 +399,7 @@ fn a_marker_that_somebody_left_behind_is_taken_away() {
     case.node().cordon = Cordon::Schedulable;
     case.seen.marker = Some(ID.to_owned());
     let (marker, restore) = (ID.to_owned(), Schedulability::Schedulable);
-    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Uncordon { marker, restore }]);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     case.seen.marker = Some("another".to_owned());
     assert_eq!(case.settle(), [Effect::ReleaseLease]);
 }

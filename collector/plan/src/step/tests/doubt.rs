@@ -60,3 +60,25 @@ fn a_failed_reboot_is_released_only_when_nothing_comes_of_it_any_more() {
     assert!(undoes(&case.settle()));
     assert_eq!(case.state(), State::RollingBack);
 }
+
+#[test]
+fn a_lease_that_cannot_be_used_keeps_neither_cordon_nor_place() {
+    for lease in [Known::Known(LeaseSeen::Free), unknown()] {
+        let mut case = Case::at(State::RollingBack);
+        case.seen.lease = lease;
+        assert!(matches!(case.settle().as_slice(), [Effect::Uncordon { .. }]));
+    }
+    let mut case = Case::at(State::RollingBack);
+    case.node().cordon = Cordon::Schedulable;
+    case.seen.lease = unknown();
+    assert_eq!(case.settle(), [Effect::ReleaseLease]);
+    case.stay(300);
+    assert_eq!(case.settled(), State::Backoff);
+    case.seen.lease = Known::Known(LeaseSeen::Ours);
+    assert_eq!(case.settle(), [Effect::ReleaseLease]);
+    let mut case = Case::at(State::Cancelled);
+    case.seen.lease = unknown();
+    assert_eq!(case.settle(), [Effect::ReleaseLease, Effect::Delete]);
+    case.pass(300);
+    assert_eq!(case.settle(), [Effect::Delete]);
+}
