@@ -128,7 +128,8 @@ pub struct Release {
     pub by: String,
     /// Why.
     pub reason: String,
-    /// When. It counts only for a state that was entered before: nothing is released in advance.
+    /// When. It counts only for a state that was entered before, and from then on: nothing is released
+    /// in advance.
     pub at: Moment,
 }
 

@@ -186,10 +186,11 @@ impl<'a> Turn<'a> {
         is_named || self.progress().adopts.as_deref() == Some(marker)
     }
 
-    /// A person released this very state.
+    /// A person released this very state. A word that bears a later time does not count before then: it
+    /// would release whatever comes until then.
     pub(super) fn is_released(&self) -> bool {
         let release = self.request.wish.release.as_ref();
-        release.is_some_and(|release| release.at >= self.progress().since)
+        release.is_some_and(|release| release.at >= self.progress().since && release.at <= self.now)
     }
 
     pub(super) fn is_late(&self) -> bool {

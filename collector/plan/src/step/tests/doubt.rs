@@ -82,3 +82,13 @@ fn a_lease_that_cannot_be_used_keeps_neither_cordon_nor_place() {
     case.pass(300);
     assert_eq!(case.settle(), [Effect::Delete]);
 }
+
+#[test]
+fn a_release_of_tomorrow_releases_nothing_today() {
+    for state in [State::Quarantined, State::NotReturned, State::Backoff] {
+        let mut case = Case::at(state);
+        case.release();
+        case.request.wish.release.as_mut().unwrap().at = case.now.plus(86_400);
+        assert_eq!(case.settled(), state);
+    }
+}
