@@ -48,15 +48,7 @@ pub(super) fn rolling_back(turn: Turn<'_>, node: &Node) -> Step {
 /// so that one that cannot be taken keeps no cordon, and one that cannot be read keeps no place.
 fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
     if let Some(marker) = turn.marker(&node.cordon) {
-        // Without a record of it, it stays as it is found: cordoned.
-        let before = turn.progress().before.or(turn.seen.marked_before);
-        let restore = before.unwrap_or(Schedulability::Unschedulable);
-        // A person who cordoned it after us wants it cordoned.
-        let restore = match turn.seen.unschedulable_by {
-            Some(_) => Schedulability::Unschedulable,
-            None => restore,
-        };
-        let uncordon = Effect::Uncordon { marker: marker.to_owned(), restore };
+        let uncordon = Effect::Uncordon { marker: marker.to_owned(), restore: restored(turn) };
         return Some(act([uncordon]));
     }
     if let Some(marker) = turn.leftover(&node.cordon) {
@@ -71,6 +63,17 @@ fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
         Known::Unknown(_) if turn.is_late() => None,
         Known::Unknown(_) => Some(act([Effect::ReleaseLease])),
     }
+}
+
+/// What a node under our cordon is afterwards.
+fn restored(turn: Turn<'_>) -> Schedulability {
+    // A person who cordoned it after us wants it cordoned.
+    if turn.seen.unschedulable_by.is_some() {
+        return Schedulability::Unschedulable;
+    }
+    // Without a record of it, it stays as it is found: cordoned.
+    let before = turn.progress().before.or(turn.seen.marked_before);
+    before.unwrap_or(Schedulability::Unschedulable)
 }
 
 /// Quarantined: place and cordon stay until a person releases them, and a reboot that was thought to
@@ -97,7 +100,7 @@ pub(super) fn ended(turn: Turn<'_>) -> Step {
     let node = node.filter(|node| node.uid == turn.request.uid);
     // Late, from a write that had been given up: undone like any other.
     if let Some(marker) = node.and_then(|node| turn.marker(&node.cordon)) {
-        let restore = turn.progress().before.unwrap_or(Schedulability::Unschedulable);
+        let restore = restored(turn);
         return act([Effect::Uncordon { marker: marker.to_owned(), restore }]);
     }
     let is_patient = turn.now.since(turn.progress().since) < turn.pool.deadlines.roll_back_secs;

@@ -92,3 +92,17 @@ fn a_release_of_tomorrow_releases_nothing_today() {
         assert_eq!(case.settled(), state);
     }
 }
+
+#[test]
+fn a_person_who_cordoned_after_the_end_finds_it_cordoned() {
+    for (by, restore) in [
+        (Some("kubectl".to_owned()), Schedulability::Unschedulable),
+        (None, Schedulability::Schedulable),
+    ] {
+        let mut case = Case::at(State::Done);
+        case.node().cordon = ours();
+        case.seen.unschedulable_by = by;
+        let marker = ID.to_owned();
+        assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
+    }
+}
