@@ -48,7 +48,8 @@ pub struct Seen {
     pub shutdown_grace_secs: u32,
     /// How long the phases of its pool take, as learned.
     pub usual: Usual,
-    /// Whether what comes from the API server, and the leadership, are young enough to act upon.
+    /// Whether what comes from the API server, and the leadership, are young enough to act upon. Without
+    /// it alerts are still raised and nodes still given back, which takes `node` and nothing else.
     pub fresh: bool,
     /// Epoch of this leader.
     pub epoch: u64,

@@ -114,11 +114,22 @@ pub enum Effect {
 pub fn step(request: &Request, seen: &Seen, pool: &Pool, now: Moment) -> Step {
     let turn = Turn { request, seen, pool, now };
     let progress = &request.progress;
-    // Who may be mistaken about the cluster, or leads no more, hands nothing out and touches nothing.
-    if !seen.fresh || progress.epoch > seen.epoch {
-        return act(progress.grant.as_ref().and_then(|grant| grant::forget(turn, grant)));
+    // Who leads no more, or may be mistaken about the cluster, hands nothing out and touches nothing.
+    let forgets = || act(progress.grant.as_ref().and_then(|grant| grant::forget(turn, grant)));
+    if progress.epoch > seen.epoch {
+        return forgets();
     }
-    let next = decide(turn);
+    // To give a node back takes no more than a look at that node, which the step has or waits for.
+    let gives_back = matches!(progress.state, State::Uncordoning | State::RollingBack);
+    let next = if seen.fresh || gives_back {
+        decide(turn)
+    } else {
+        // What is out is taken back before anything is told: that may fail.
+        match forgets() {
+            Step::Wait => Step::Wait,
+            forgets @ (Step::Do(_) | Step::Persist(_)) => return forgets,
+        }
+    };
     match next {
         Step::Persist(_) => next,
         Step::Do(_) | Step::Wait => {

@@ -106,3 +106,20 @@ fn a_person_who_cordoned_after_the_end_finds_it_cordoned() {
         assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     }
 }
+
+#[test]
+fn a_cluster_that_cannot_be_read_keeps_no_node_and_no_alert() {
+    for state in [State::Uncordoning, State::RollingBack] {
+        let mut case = Case::at(state);
+        case.seen.fresh = false;
+        assert!(undoes(&case.settle()), "{state:?}");
+        case.seen.node = unknown();
+        assert_eq!(case.settle(), [], "{state:?}: not without the node");
+    }
+    let mut case = Case::at(State::Rebooting);
+    case.seen.fresh = false;
+    case.pass(1_800);
+    case.persist();
+    assert!(case.has(Alert::NodeNotReturned));
+    assert_eq!((case.state(), case.step()), (State::Rebooting, Step::Wait));
+}
