@@ -258,6 +258,18 @@ pub struct GrantRecord {
     pub answered_at: Option<Moment>,
 }
 
+impl GrantRecord {
+    /// The id of a permission that was never given by who records it.
+    pub const PRESUMED: GrantId = GrantId::from_bytes([0; 16]);
+
+    /// Whether this stands for the permission that a request which is gone may have given: nobody
+    /// offers it, and nobody answered it.
+    #[must_use]
+    pub fn is_presumed(&self) -> bool {
+        self.id == Self::PRESUMED
+    }
+}
+
 /// What a node said of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -24,6 +24,7 @@ use crate::policy::DrainFailure;
 use crate::policy::Mode;
 use crate::policy::Policy;
 use crate::policy::Pool;
+use crate::request::GrantRecord;
 use crate::request::Request;
 use crate::request::State;
 
@@ -37,7 +38,8 @@ fn given<'a>(ledger: &'a Ledger, record: &'a Record) -> Option<&'a Request> {
             let same = before.is_some_and(|before| {
                 before.progress.state == State::Granted && id(before) == id(after)
             });
-            (!same).then_some(&**after)
+            let is_presumed = after.progress.grant.as_ref().is_some_and(GrantRecord::is_presumed);
+            (!same && !is_presumed).then_some(&**after)
         }
         _ => None,
     }
@@ -225,6 +227,7 @@ pub(super) fn nineteen(ledger: &Ledger, record: &Record) -> Ruling {
         ruling = Ruling::Kept;
     }
     if let Some(grant) = &now.grant
+        && !grant.is_presumed()
         && let Some(answer) = &grant.answer
         && before.and_then(|before| before.grant.as_ref()) != Some(grant)
     {

@@ -279,7 +279,8 @@ impl Ledger {
                 self.draining.remove(&request.uid);
             }
         }
-        if let Some(grant) = &request.progress.grant {
+        let given = request.progress.grant.as_ref().filter(|grant| !grant.is_presumed());
+        if let Some(grant) = given {
             let issued = self.grants.entry(grant.id).or_insert_with(|| Issued {
                 node: request.uid.clone(),
                 boot: grant.boot.clone(),

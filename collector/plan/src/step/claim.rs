@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use palisade_report::BootId;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
-use palisade_report::grant::GrantId;
 
 use crate::fleet::Cordon;
 use crate::fleet::Need;
@@ -242,9 +242,18 @@ pub fn rebuilt(
     progress.before = before;
     progress.placement.role = node.role;
     progress.placement.pool.clone_from(&pool.name);
-    progress.grant = Some(GrantRecord {
+    progress.grant = Some(presumed(marker, boot, now));
+    begin(progress, State::Granted, now);
+    progress.deadline = deadline::of(progress, pool, Usual::default(), now);
+    next.progress.alerts = deadline::alerts(&next, pool, now);
+    Some(next)
+}
+
+/// The permission that a request which is gone may have given, refused as far as anybody knows.
+fn presumed(marker: &str, boot: BootId, now: Moment) -> GrantRecord {
+    GrantRecord {
         // It is never offered, as its answer is known, so that it needs no id of its own.
-        id: GrantId::from_bytes([0; 16]),
+        id: GrantRecord::PRESUMED,
         boot,
         report: Digest::of(marker.as_bytes()),
         expected_kernel: None,
@@ -252,11 +261,7 @@ pub fn rebuilt(
         void_after: now.plus(grant::LONGEST_SECS),
         answer: Some(Answer::Refused("given by a request that is gone, if at all".to_owned())),
         answered_at: Some(now),
-    });
-    begin(progress, State::Granted, now);
-    progress.deadline = deadline::of(progress, pool, Usual::default(), now);
-    next.progress.alerts = deadline::alerts(&next, pool, now);
-    Some(next)
+    }
 }
 
 const fn is_waiting(state: State) -> bool {
@@ -314,17 +319,26 @@ fn unconfirmed(turn: Turn<'_>, otherwise: Step) -> Step {
     turn.roll_back(AfterRollback::Backoff, FaultKind::Withdrawn, message.to_owned())
 }
 
-/// The marker of a request that is gone: undone first, as its own record would have.
+/// The marker of a request that is gone: undone first, as its own record would have. That request may
+/// have given a permission, which is waited for like one of this request: see [`rebuilt`].
 pub(super) fn orphaned(turn: Turn<'_>, node: &Node) -> Option<Step> {
     let Cordon::Ours { request } = &node.cordon else { return None };
     if turn.marker(&node.cordon).is_some() {
         return None;
     }
-    let before = turn.seen.marked_before.unwrap_or(Schedulability::Unschedulable);
-    Some(turn.enter(State::RollingBack, |progress| {
+    // As long as nobody knows in which boot it is, nobody could tell that it did not reboot.
+    let Some(boot) = node.agent.boot.clone() else { return Some(Step::Wait) };
+    Some(turn.enter(State::Granted, |progress| {
+        if progress.placement.pool.is_empty() {
+            progress.placement.pool.clone_from(&turn.pool.name);
+            progress.placement.role = node.role;
+        }
         progress.adopts = Some(request.clone());
-        progress.before = Some(before);
-        progress.then = AfterRollback::Reconsider;
+        // Where that is not known yet, it is read with the node when it is undone.
+        progress.before = turn.seen.marked_before;
+        progress.grant = Some(presumed(request, boot, turn.now));
+        progress.boot = None;
+        progress.failure = None;
     }))
 }
 

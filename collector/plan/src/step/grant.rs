@@ -183,7 +183,7 @@ pub(super) fn granted(turn: Turn<'_>, node: &Node) -> Step {
         return turn.enter(State::Rebooting, |_| {});
     }
     let forget = forget(turn, grant);
-    if turn.request.wish.intent == Intent::Cancel {
+    if turn.request.wish.intent == Intent::Cancel || turn.progress().adopts.is_some() {
         return turn.hold(forget);
     }
     let until = until(grant);
@@ -210,6 +210,11 @@ pub(super) fn forget(turn: Turn<'_>, grant: &GrantRecord) -> Option<Effect> {
 fn again(turn: Turn<'_>, node: &Node) -> Step {
     if turn.request.wish.intent == Intent::Cancel {
         return turn.enter(State::RollingBack, |progress| progress.then = AfterRollback::Cancelled);
+    }
+    // Not given by this request, which goes on when what the other one did is undone.
+    if turn.progress().adopts.is_some() {
+        return turn
+            .enter(State::RollingBack, |progress| progress.then = AfterRollback::Reconsider);
     }
     if turn.is_late() {
         let grant = turn.progress().grant.as_ref();

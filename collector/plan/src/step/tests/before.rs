@@ -115,37 +115,6 @@ fn a_cordon_that_cannot_be_set_is_undone_late() {
 }
 
 #[test]
-fn the_marker_of_a_request_that_is_gone_is_undone_first() {
-    let mut case = Case::at(State::Claimed);
-    case.node().cordon = Cordon::Ours { request: "gone".to_owned() };
-    case.seen.marked_before = Some(Schedulability::Schedulable);
-    let (marker, restore) = ("gone".to_owned(), Schedulability::Schedulable);
-    let undone = [Effect::Uncordon { marker, restore }];
-    assert_eq!(case.settle(), undone);
-    case.seen.marked_before = None;
-    assert_eq!(case.settle(), undone, "what was recorded counts");
-    let mut case = Case::at(State::Claimed);
-    case.node().cordon = Cordon::Ours { request: "gone".to_owned() };
-    let (marker, restore) = ("gone".to_owned(), Schedulability::Unschedulable);
-    assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
-}
-
-#[test]
-fn a_request_that_waits_undoes_the_marker_of_one_that_is_gone() {
-    for state in [State::Needed, State::Blocked, State::Ready] {
-        let mut case = Case::at(State::Claimed);
-        case.request.progress.state = state;
-        case.node().cordon = Cordon::Ours { request: "request that is gone".to_owned() };
-        case.seen.marked_before = Some(Schedulability::Schedulable);
-        case.persist();
-        let next = &case.request;
-        assert_eq!(next.progress.state, State::RollingBack, "{state:?}");
-        assert_eq!(next.progress.adopts.as_deref(), Some("request that is gone"), "{state:?}");
-        assert_eq!(next.progress.then, crate::request::AfterRollback::Reconsider, "{state:?}");
-    }
-}
-
-#[test]
 fn volumes_are_recorded_before_the_first_eviction() {
     let mut case = Case::at(State::Draining);
     let volumes = vec!["pv-1".to_owned()];

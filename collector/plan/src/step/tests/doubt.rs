@@ -123,3 +123,43 @@ fn a_cluster_that_cannot_be_read_keeps_no_node_and_no_alert() {
     assert!(case.has(Alert::NodeNotReturned));
     assert_eq!((case.state(), case.step()), (State::Rebooting, Step::Wait));
 }
+
+/// A request in `state` on a node with the marker of another one, which took pods before.
+fn orphan(state: State) -> Case {
+    let mut case = Case::at(State::Claimed);
+    case.request.progress.state = state;
+    case.node().cordon = Cordon::Ours { request: "gone".to_owned() };
+    case.seen.lease = Known::Known(LeaseSeen::Ours);
+    case
+}
+
+#[test]
+fn the_marker_of_a_request_that_is_gone_is_undone_when_its_grant_is_certainly_void() {
+    for state in [State::Needed, State::Blocked, State::Ready, State::Claimed, State::Cordoning] {
+        let mut case = orphan(state);
+        assert!(!undoes(&case.settle()));
+        assert_eq!(case.state(), State::Granted, "{state:?}: it may have given a permission");
+        case.stay(OFFER_SECS + 60 + MARGIN_SECS + 90);
+        assert!(!undoes(&case.settle()), "{state:?}");
+        case.stay(1);
+        case.seen.marked_before = Some(Schedulability::Schedulable);
+        let (marker, restore) = ("gone".to_owned(), Schedulability::Schedulable);
+        assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }], "{state:?}");
+        case.node().cordon = Cordon::Schedulable;
+        case.seen.lease = Known::Known(LeaseSeen::Free);
+        assert_eq!(case.settled(), State::Needed, "{state:?}");
+    }
+}
+
+#[test]
+fn what_a_request_that_is_gone_brings_about_is_verified() {
+    let mut case = orphan(State::Blocked);
+    case.settle();
+    case.stay(60);
+    case.boot(2);
+    assert_eq!(case.settled(), State::Verifying);
+    // Without its boot nobody could tell.
+    let mut case = orphan(State::Blocked);
+    case.node().agent.boot = None;
+    assert_eq!((case.step(), case.state()), (Step::Wait, State::Blocked));
+}
