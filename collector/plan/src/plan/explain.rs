@@ -74,6 +74,7 @@ fn suppose(member: &Member<'_>, view: &PoolView<'_>, pass: &Pass<'_>) -> Shut {
             asked_by: None,
             overriding: None,
             is_overdue: false,
+            forced_by: None,
         },
     };
     let mut found = pass.own_gates(member, &wanted, view);

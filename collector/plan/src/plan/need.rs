@@ -36,6 +36,9 @@ pub(super) struct Wanted<'a> {
     /// Gates that a person passes for these very reasons, now.
     pub(super) overriding: Option<&'a Override>,
     pub(super) is_overdue: bool,
+    /// By when it was due at the latest, if that is over: from the agent's own reasons by the policy.
+    /// Who may write a request could write any moment of the past, and that hurries nobody past a gate.
+    pub(super) forced_by: Option<Moment>,
 }
 
 impl<'a> Wants<'a> {
@@ -52,6 +55,11 @@ impl<'a> Wants<'a> {
         let wish = member.request.map(|request| &request.wish);
         let must_by = wish.and_then(|wish| wish.must_by);
         let must_by = must_by.unwrap_or_else(|| since.plus(pool.must_by_secs));
+        let told_since = match &member.node.agent.need {
+            Need::Needed { since, .. } => Some(*since),
+            Need::NotNeeded | Need::Unknown { .. } => None,
+        };
+        let due = told_since.map(|since| since.plus(pool.must_by_secs).max(must_by));
         let overriding = wish.and_then(|wish| wish.overriding.as_ref());
         let overriding = overriding.filter(|pass| pass.digest == *digest && now < pass.until);
         Self::Reboot(Wanted {
@@ -61,6 +69,7 @@ impl<'a> Wants<'a> {
             asked_by: asked.map(|request| request.wish.requested_by.as_str()),
             overriding,
             is_overdue: must_by < now,
+            forced_by: due.filter(|due| *due < now),
         })
     }
 }
@@ -76,10 +85,8 @@ impl Wanted<'_> {
         {
             return Some(format!("passed by {by}: {reason}"));
         }
-        if self.is_overdue && pool.past_must_by.contains(&gate) {
-            return Some(format!("passed because it was due by {}", self.must_by));
-        }
-        None
+        let due = self.forced_by.filter(|_| pool.past_must_by.contains(&gate))?;
+        Some(format!("passed because it was due by {due}"))
     }
 
     /// Whether it goes before others of its kind.

@@ -380,6 +380,28 @@ fn an_overdue_node_passes_the_soft_gates_that_the_policy_names() {
 }
 
 #[test]
+fn a_moment_that_somebody_wrote_into_a_request_passes_no_gate() {
+    let mut world = world();
+    world.pool.windows = window("09:00", "17:00");
+    world.pool.past_must_by = BTreeSet::from([Gate::Window]);
+    put(&mut world.fleet, "w-000", State::Needed);
+    let wish = &mut world.fleet.requests.get_mut(&uid("w-000")).unwrap().wish;
+    wish.must_by = Some(NOW.plus(-1));
+    wish.since = NOW.plus(-365 * 86_400);
+    let mut manual = world.fleet.clone();
+    assert_eq!(started(&world.fleet, &world.policy()).len(), 0);
+    let wish = &mut manual.requests.get_mut(&uid("w-000")).unwrap().wish;
+    let (mut why, _) = reason("by hand");
+    why.source = "request".to_owned();
+    wish.reasons = BTreeSet::from([why]);
+    at(&mut manual, "w-000").agent.need = Need::NotNeeded;
+    assert_eq!(started(&manual, &world.policy()).len(), 0);
+    // The policy's own time, from the agent's own word, passes it.
+    world.pool.must_by_secs = 3_599;
+    assert_eq!(started(&world.fleet, &world.policy()).len(), 1);
+}
+
+#[test]
 fn what_was_recorded_says_since_when_a_gate_is_shut() {
     let mut world = world();
     put(&mut world.fleet, "w-000", State::Blocked);
