@@ -9,12 +9,17 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::Awaiting;
 use super::Class;
 use super::class::classify;
+use super::class::is_given_up;
+use super::left::going;
+use super::left::is_stuck;
 use crate::fleet::DisruptionBudget;
 use crate::fleet::Known;
 use crate::fleet::Phase;
@@ -50,13 +55,22 @@ const MAX_LINES: usize = 20;
 pub struct Batch<'a> {
     budgets: &'a Known<BTreeMap<String, DisruptionBudget>>,
     taken: BTreeMap<&'a str, u32>,
+    now: Option<Moment>,
 }
 
 impl<'a> Batch<'a> {
     /// A batch without nodes.
     #[must_use]
     pub const fn new(budgets: &'a Known<BTreeMap<String, DisruptionBudget>>) -> Self {
-        Self { budgets, taken: BTreeMap::new() }
+        Self { budgets, taken: BTreeMap::new(), now: None }
+    }
+
+    /// The same at this moment: a pod that should have ended before it, and will not by itself, blocks
+    /// its node.
+    #[must_use]
+    pub const fn at(mut self, now: Moment) -> Self {
+        self.now = Some(now);
+        self
     }
 
     /// What draining a node with these pods would meet beside the nodes that were added.
@@ -72,7 +86,14 @@ impl<'a> Batch<'a> {
         let mut demand: BTreeMap<&str, u32> = BTreeMap::new();
         for pod in pods {
             match classify(pod, policy) {
-                Class::Left(_) | Class::Awaited(_) => continue,
+                Class::Awaited(Awaiting::Terminating) => {
+                    let hangs = |now| is_stuck(pod, now) && !is_given_up(pod, policy, now);
+                    if let Some(now) = self.now.filter(|now| hangs(*now)) {
+                        found.blocked.push(format!("{}: {}", pod.name, going(pod, now)));
+                    }
+                    continue;
+                }
+                Class::Left(_) | Class::Awaited(Awaiting::Protected | Awaiting::Wish) => continue,
                 Class::Blocked(why) => {
                     found.blocked.push(format!("{}: {why}", pod.name));
                     continue;

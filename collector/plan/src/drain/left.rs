@@ -88,7 +88,7 @@ pub(super) fn is_stuck(pod: &Pod, now: Moment) -> bool {
     pod.deleting.as_ref().is_some_and(|deleting| now.since(deleting.at) > STUCK_AFTER_SECS)
 }
 
-fn going(pod: &Pod, now: Moment) -> String {
+pub(super) fn going(pod: &Pod, now: Moment) -> String {
     let Some(deleting) = pod.deleting.as_ref().filter(|_| is_stuck(pod, now)) else {
         return "terminating".to_owned();
     };

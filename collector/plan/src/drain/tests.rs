@@ -385,6 +385,20 @@ fn a_pod_that_does_not_go_is_named_and_left_out_of_account_only_by_policy() {
     assert_eq!(seen.left, ["default/new: terminating"]);
 }
 
+#[test]
+fn a_node_whose_pod_does_not_end_is_not_begun() {
+    let known = budgets(&[]);
+    let pods = [going("fin", 61, &["example.com/keep"]), going("new", 60, &[])];
+    let usual = DrainPolicy::default();
+    let Outlook::Blocked(lines) = Batch::new(&known).at(NOW).look(&pods, &usual) else {
+        panic!("not blocked")
+    };
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("finalizers example.com/keep"), "{lines:?}");
+    let skipping = DrainPolicy { skip_stuck_after_secs: Some(60), ..usual };
+    assert_eq!(Batch::new(&known).at(NOW).look(&pods, &skipping), Outlook::Clear);
+}
+
 /// Scenarios 14 and 17: what holds a drain is named, with its budget.
 #[test]
 fn what_is_left_says_what_it_waits_for() {

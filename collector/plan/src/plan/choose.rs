@@ -69,7 +69,7 @@ pub(super) fn choose(pass: &mut Pass<'_>) {
 impl<'a> Chosen<'a> {
     fn of(pass: &Pass<'a>) -> Self {
         let mut chosen = Self {
-            batch: Batch::new(&pass.fleet.budgets),
+            batch: Batch::new(&pass.fleet.budgets).at(pass.now),
             pools: vec![PoolTurn::default(); pass.pools.len()],
             workers: 0,
             is_full: false,

@@ -101,7 +101,7 @@ fn look_at_room(member: &Member<'_>, starts: bool, pass: &Pass<'_>, found: &mut 
     }
     let value = match pods_of(pass.fleet, member) {
         Ok(Some(pods)) => {
-            drain_value(&Batch::new(&pass.fleet.budgets).look(pods, &view.pool.drain))
+            drain_value(&Batch::new(&pass.fleet.budgets).at(pass.now).look(pods, &view.pool.drain))
         }
         Ok(None) => Some("its pods have not been read yet".to_owned()),
         Err(why) => Some(format!("its pods cannot be told: {why}")),
@@ -251,7 +251,9 @@ impl Words<'_> {
         let Ok(Some(pods)) = pods_of(self.pass.fleet, self.member) else {
             return "not looked at".to_owned();
         };
-        let outlook = Batch::new(&self.pass.fleet.budgets).look(pods, &self.view.pool.drain);
+        let outlook = Batch::new(&self.pass.fleet.budgets)
+            .at(self.pass.now)
+            .look(pods, &self.view.pool.drain);
         match outlook {
             crate::drain::Outlook::Serial { rounds, .. } => format!("in {rounds} rounds"),
             crate::drain::Outlook::Clear

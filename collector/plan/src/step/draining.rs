@@ -71,9 +71,8 @@ pub(super) fn draining(turn: Turn<'_>, node: &Node) -> Step {
             }
             let balanced_at = turn.pool.drain.load_balancer_secs.map(|secs| began.plus(secs));
             let leave = balanced_at.map(|_| Effect::LeaveLoadBalancers);
-            let may_evict = stops(turn).is_empty()
-                && seen.stuck.is_empty()
-                && balanced_at.is_none_or(|at| turn.now >= at);
+            // What has begun goes on with the pods that may go, whichever does not.
+            let may_evict = stops(turn).is_empty() && balanced_at.is_none_or(|at| turn.now >= at);
             if may_evict
                 && !seen.volumes.iter().all(|it| turn.progress().drain.volumes.contains(it))
             {

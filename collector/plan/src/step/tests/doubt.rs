@@ -163,3 +163,13 @@ fn what_a_request_that_is_gone_brings_about_is_verified() {
     case.node().agent.boot = None;
     assert_eq!((case.step(), case.state()), (Step::Wait, State::Blocked));
 }
+
+#[test]
+fn a_drain_that_has_begun_goes_on_beside_a_pod_that_hangs() {
+    let mut case = Case::at(State::Draining);
+    case.seen.drain = Known::Known(left("default/web-1: running"));
+    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Drain]);
+    let stuck = vec!["default/db-0: kept by finalizers".to_owned()];
+    case.seen.drain = Known::Known(DrainSeen { stuck, ..left("default/web-1: running") });
+    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Drain]);
+}
