@@ -15,6 +15,9 @@ use crate::step::boot;
 use crate::step::turn::REQUESTED;
 use crate::step::turn::Turn;
 
+/// Kind of a reason that is about the kernel; its target is a release, as in `uname -r`.
+const KERNEL: &str = "kernel";
+
 /// What speaks for a proof, or against it.
 enum Evidence {
     /// It holds, by this value.
@@ -35,9 +38,11 @@ pub(super) fn verifying(turn: Turn<'_>, node: &Node) -> Step {
     let mut against = Vec::new();
     for proof in Proof::ALL {
         match evidence(turn, node, proof) {
-            // The value that was recorded first stays: a report of every minute is no news.
+            // The value that was recorded first stays: a report of every minute is no news. Since when
+            // the node is ready is one.
             Evidence::Holds(value) => {
-                let value = progress.proofs.get(&proof).cloned().unwrap_or(value);
+                let recorded = progress.proofs.get(&proof).filter(|_| proof != Proof::Ready);
+                let value = recorded.cloned().unwrap_or(value);
                 proofs.insert(proof, value);
             }
             Evidence::Fails(kind, value) => against.push((kind, value)),
@@ -97,9 +102,11 @@ fn evidence(turn: Turn<'_>, node: &Node, proof: Proof) -> Evidence {
             Some(_) | None => Evidence::Untold("no report of the new boot".to_owned()),
         },
         Proof::ReasonGone => reason_gone(turn, node),
-        Proof::Kernel => kernel(grant.expected_kernel.as_deref(), node.agent.kernel.as_deref()),
+        Proof::Kernel => {
+            kernel(turn, grant.expected_kernel.as_deref(), node.agent.kernel.as_deref())
+        }
         Proof::Ready => match node.ready {
-            Ready::Since(at) => Evidence::Holds(format!("since {at}")),
+            Ready::Since(at) => ready(turn, format!("since {at}")),
             Ready::NotSince(at) => {
                 Evidence::Fails(FaultKind::NotReadyAfterBoot, format!("not ready since {at}"))
             }
@@ -122,6 +129,20 @@ fn evidence(turn: Turn<'_>, node: &Node, proof: Proof) -> Evidence {
     }
 }
 
+/// Ready all the time since the soak began: a node that was not ready while nobody looked is so since
+/// another moment.
+fn ready(turn: Turn<'_>, value: String) -> Evidence {
+    let progress = turn.progress();
+    let recorded = progress.sound_since.and_then(|_| progress.proofs.get(&Proof::Ready));
+    match recorded.filter(|recorded| **recorded != value) {
+        None => Evidence::Holds(value),
+        Some(was) => Evidence::Fails(
+            FaultKind::NotReadyAfterBoot,
+            format!("ready {was}, then not, and again {value}"),
+        ),
+    }
+}
+
 /// The detector that gave the reasons must say that they are gone. What a person asked for was the
 /// boot itself.
 fn reason_gone(turn: Turn<'_>, node: &Node) -> Evidence {
@@ -132,6 +153,11 @@ fn reason_gone(turn: Turn<'_>, node: &Node) -> Evidence {
     }
     match &node.agent.need {
         Need::NotNeeded => Evidence::Holds("no reboot is needed".to_owned()),
+        // Whatever a record has cut of their words, these are the same reasons.
+        Need::Needed { digest, .. } if *digest == turn.request.wish.digest => Evidence::Fails(
+            FaultKind::ReasonPersists,
+            format!("the same reasons are still there: {digest}"),
+        ),
         Need::Needed { reasons, .. } => match wished.into_iter().find(|it| reasons.contains(it)) {
             None => Evidence::Holds("gone; others have come".to_owned()),
             Some(reason) => Evidence::Fails(
@@ -145,8 +171,17 @@ fn reason_gone(turn: Turn<'_>, node: &Node) -> Evidence {
     }
 }
 
-fn kernel(expected: Option<&str>, runs: Option<&str>) -> Evidence {
-    match (expected, runs) {
+/// Where the boot loader did not tell what it would start, a reason that is about the kernel may; where
+/// neither does, such a reason is not known to have gone.
+fn kernel(turn: Turn<'_>, expected: Option<&str>, runs: Option<&str>) -> Evidence {
+    let wished = turn.request.wish.reasons.iter();
+    let mut wished = wished.filter(|it| it.kind == KERNEL && it.source != REQUESTED).peekable();
+    let is_about_kernel = wished.peek().is_some();
+    let target = wished.map(|it| it.target.as_str()).find(|target| !target.is_empty());
+    match (expected.or(target), runs) {
+        (None, Some(_)) if is_about_kernel => {
+            Evidence::Untold("which kernel should run could not be told".to_owned())
+        }
         (_, None) => Evidence::Untold("the running kernel cannot be told".to_owned()),
         (None, Some(runs)) => Evidence::Holds(format!("{runs}; none was expected")),
         (Some(expected), Some(runs)) if expected == runs => Evidence::Holds(runs.to_owned()),

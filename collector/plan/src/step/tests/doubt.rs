@@ -173,3 +173,56 @@ fn a_drain_that_has_begun_goes_on_beside_a_pod_that_hangs() {
     case.seen.drain = Known::Known(DrainSeen { stuck, ..left("default/web-1: running") });
     assert_eq!(case.settle(), [Effect::TakeLease, Effect::Drain]);
 }
+
+#[test]
+fn the_same_digest_is_the_same_reasons_whatever_their_words() {
+    let mut case = Case::at(State::Verifying);
+    case.prove();
+    let Need::Needed { reasons, digest, since } = needed() else { panic!("not needed") };
+    let longer = reasons.into_iter().map(|it| Reason { subject: "x".repeat(999), ..it }).collect();
+    case.node().agent.need = Need::Needed { reasons: longer, digest, since };
+    case.stay(900);
+    case.settle();
+    assert_eq!(
+        (case.state(), case.failure()),
+        (State::Quarantined, Some(FaultKind::ReasonPersists))
+    );
+}
+
+#[test]
+fn a_reason_about_the_kernel_is_proved_by_a_kernel() {
+    for (target, runs, failure) in [
+        (NEW_KERNEL, NEW_KERNEL, None),
+        (NEW_KERNEL, OLD_KERNEL, Some(FaultKind::KernelOlder)),
+        ("", NEW_KERNEL, Some(FaultKind::Unproven)),
+    ] {
+        let mut case = Case::at(State::Verifying);
+        case.request.progress.grant.as_mut().unwrap().expected_kernel = None;
+        let reasons = reasons().into_iter();
+        case.request.wish.reasons =
+            reasons.map(|it| Reason { target: target.to_owned(), ..it }).collect();
+        case.prove();
+        case.node().agent.kernel = Some(runs.to_owned());
+        case.settle();
+        assert_eq!(case.request.progress.sound_since.is_some(), failure.is_none(), "{target}");
+        case.stay(900);
+        case.settle();
+        assert_eq!(case.failure(), failure, "{target} {runs}");
+    }
+}
+
+#[test]
+fn a_node_that_was_not_ready_while_nobody_looked_soaks_anew() {
+    let mut case = Case::at(State::Verifying);
+    case.prove();
+    case.settle();
+    case.stay(119);
+    case.node().ready = Ready::Since(case.now);
+    case.stay(1);
+    assert_eq!(case.settled(), State::Verifying);
+    assert_eq!(case.request.progress.relapses, 1);
+    case.stay(119);
+    assert_eq!(case.settled(), State::Verifying);
+    case.stay(1);
+    assert_eq!(case.settled(), State::Uncordoning);
+}
