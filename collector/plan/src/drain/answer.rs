@@ -110,10 +110,11 @@ pub fn interpret(reply: &Reply) -> Answer {
     }
 }
 
-/// Whether a conflict is about the UID that was the precondition: "Precondition failed: UID in
-/// precondition: ..., UID in object meta: ...".
+/// Whether a conflict is about the UID that was the precondition. The storage says "Precondition failed:
+/// UID in precondition: ..., UID in object meta: ...", and the registry before it "the UID in the
+/// precondition (...) does not match the UID in record (...)".
 fn speaks_of_uid(message: &str) -> bool {
-    message.contains("UID in precondition")
+    message.contains("UID in precondition") || message.contains("UID in the precondition")
 }
 
 /// The name in "The disruption budget web needs 2 healthy pods and has 2 currently".

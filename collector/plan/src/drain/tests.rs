@@ -324,6 +324,7 @@ fn answered(code: u16, message: &str, causes: &[(&str, &str)], after: Option<u32
 fn each_answer_to_an_eviction_has_its_meaning() {
     let web = "The disruption budget web needs 2 healthy pods and has 2 currently";
     let precondition = "Precondition failed: UID in precondition: a, UID in object meta: b";
+    let other_pod = "the UID in the precondition (a) does not match the UID in record (b).";
     let name = Some("web".to_owned());
     let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
     let failed = |message: &str| Answer::Failed { message: message.to_owned(), retry_secs: 5 };
@@ -334,6 +335,7 @@ fn each_answer_to_an_eviction_has_its_meaning() {
         (answered(200, "", &[], None), Answer::Accepted),
         (answered(404, "pods \"a\" not found", &[], None), Answer::Gone),
         (answered(409, precondition, &[], None), Answer::Gone),
+        (answered(409, other_pod, &[], None), Answer::Gone),
         (
             answered(409, "the object has been modified", &[], None),
             failed("the object has been modified"),
