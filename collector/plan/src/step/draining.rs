@@ -14,6 +14,7 @@ use crate::policy::DrainFailure;
 use crate::policy::StuckVolumes;
 use crate::request::AfterRollback;
 use crate::request::FaultKind;
+use crate::request::Progress;
 use crate::request::Schedulability;
 use crate::seen::DrainSeen;
 use crate::seen::LeaseSeen;
@@ -23,6 +24,10 @@ use crate::step::cordon;
 use crate::step::grant;
 use crate::step::grant::Emptied;
 use crate::step::turn::Turn;
+
+/// Volumes of a drain that are recorded: what a record holds of them. More are attached to no node, and
+/// those beyond it are not waited for; the attach limits of nodes are smaller (`CSINode`).
+const MAX_VOLUMES: usize = 256;
 
 /// Draining.
 pub(super) fn draining(turn: Turn<'_>, node: &Node) -> Step {
@@ -73,12 +78,10 @@ pub(super) fn draining(turn: Turn<'_>, node: &Node) -> Step {
             let leave = balanced_at.map(|_| Effect::LeaveLoadBalancers);
             // What has begun goes on with the pods that may go, whichever does not.
             let may_evict = stops(turn).is_empty() && balanced_at.is_none_or(|at| turn.now >= at);
-            if may_evict
-                && !seen.volumes.iter().all(|it| turn.progress().drain.volumes.contains(it))
-            {
-                return turn.record(|progress| {
-                    progress.drain.volumes.extend(seen.volumes.iter().cloned());
-                });
+            let known = &turn.progress().drain.volumes;
+            let is_full = known.len() >= MAX_VOLUMES;
+            if may_evict && !is_full && !seen.volumes.iter().all(|it| known.contains(it)) {
+                return turn.record(|progress| remember(progress, seen));
             }
             let effects = leave.into_iter().chain(may_evict.then_some(Effect::Drain));
             turn.waiting_for(blockers(turn, seen), turn.hold(effects))
@@ -96,8 +99,18 @@ fn dry_run(turn: Turn<'_>, node: &Node, seen: &DrainSeen) -> Step {
     }
     turn.record(|progress| {
         progress.drain.began = Some(turn.now);
-        progress.drain.volumes.extend(seen.volumes.iter().cloned());
+        remember(progress, seen);
     })
+}
+
+/// Records the volumes of pods that must go.
+fn remember(progress: &mut Progress, seen: &DrainSeen) {
+    let volumes = &mut progress.drain.volumes;
+    for volume in &seen.volumes {
+        if volumes.len() < MAX_VOLUMES {
+            volumes.insert(volume.clone());
+        }
+    }
 }
 
 /// Nothing is left: volumes, then the grant.

@@ -226,3 +226,12 @@ fn a_node_that_was_not_ready_while_nobody_looked_soaks_anew() {
     case.stay(1);
     assert_eq!(case.settled(), State::Uncordoning);
 }
+
+#[test]
+fn more_volumes_than_a_record_holds_do_not_stop_a_drain() {
+    let mut case = Case::at(State::Draining);
+    let volumes = (0..999).map(|number| format!("pv-{number}")).collect();
+    case.seen.drain = Known::Known(DrainSeen { volumes, ..left("default/web-1: running") });
+    assert_eq!(case.settle(), [Effect::TakeLease, Effect::Drain]);
+    assert_eq!(case.request.progress.drain.volumes.len(), 256);
+}
