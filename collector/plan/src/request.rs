@@ -108,6 +108,16 @@ pub struct Override {
     pub until: Moment,
 }
 
+impl Request {
+    /// When a person released it, if that has come: what had failed until then is forgiven. A failure
+    /// budget reads it here while the request is there; who deletes the request writes it down for the
+    /// pool ([`crate::fleet::Past::released`]), or the failure counts again.
+    #[must_use]
+    pub fn released_at(&self, now: Moment) -> Option<Moment> {
+        self.wish.release.as_ref().map(|release| release.at).filter(|at| *at <= now)
+    }
+}
+
 /// Whether a request goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -53,7 +53,7 @@ impl<'a> PoolView<'a> {
         let pool = count.pool;
         let takes = Takes::of(pool, &fleet.past);
         let opening = pool.windows.opening(now);
-        let failures = failures(pool, fleet, stuck);
+        let failures = failures(pool, fleet, stuck, now);
         let mut view = Self {
             pool,
             name: Arc::from(pool.name.as_str()),
@@ -169,10 +169,17 @@ fn remaining(pool: &Pool, policy: &Policy, opening: Opening, now: Moment) -> Opt
 
 /// Moments of failures of a pool that no person has forgiven, oldest first. Requests that wait for a
 /// person count even if the audit does not tell of them.
-fn failures(pool: &Pool, fleet: &Fleet, stuck: &[&Request]) -> Vec<Moment> {
+fn failures(pool: &Pool, fleet: &Fleet, stuck: &[&Request], now: Moment) -> Vec<Moment> {
     let released = fleet.past.released.get(&pool.name).copied();
     let counts = |at: Moment| released.is_none_or(|released| at > released);
-    let of_pool = |failure: &&Failure| failure.pool == pool.name;
+    // Whoever releases what failed has looked at it.
+    let looked_at = |request: &Request, at: Moment| {
+        request.released_at(now).is_some_and(|released| released >= at)
+    };
+    let is_forgiven = |failure: &Failure| {
+        fleet.requests.get(&failure.node).is_some_and(|request| looked_at(request, failure.at))
+    };
+    let of_pool = |failure: &&Failure| failure.pool == pool.name && !is_forgiven(failure);
     let mut failures: Vec<Moment> = fleet
         .past
         .failures
@@ -183,7 +190,8 @@ fn failures(pool: &Pool, fleet: &Fleet, stuck: &[&Request]) -> Vec<Moment> {
         .collect();
     for request in stuck {
         let progress = &request.progress;
-        if progress.placement.pool != pool.name || !counts(progress.since) {
+        let is_forgiven = !counts(progress.since) || looked_at(request, progress.since);
+        if progress.placement.pool != pool.name || is_forgiven {
             continue;
         }
         let began = progress.history.first().map_or(progress.since, |entered| entered.at);

@@ -189,8 +189,8 @@ impl<'a> Turn<'a> {
     /// A person released this very state. A word that bears a later time does not count before then: it
     /// would release whatever comes until then.
     pub(super) fn is_released(&self) -> bool {
-        let release = self.request.wish.release.as_ref();
-        release.is_some_and(|release| release.at >= self.progress().since && release.at <= self.now)
+        let released = self.request.released_at(self.now);
+        released.is_some_and(|at| at >= self.progress().since)
     }
 
     pub(super) fn is_late(&self) -> bool {

@@ -443,6 +443,18 @@ fn a_failure_budget_is_reached_once_and_released_by_a_person() {
     put(&mut world.fleet, "w-001", State::Quarantined);
     let gates = shut_gates(&world.fleet, &world.policy(), "w-000");
     assert_eq!(gates, [Gate::FailureBudget], "without a word of the audit");
+    let what = "quarantined".to_owned();
+    let (pool, node) = ("web".to_owned(), uid("w-001"));
+    let request = world.fleet.requests.get_mut(&node).unwrap();
+    let failed_at = request.progress.since;
+    let (by, reason) = ("ann".to_owned(), "seen".to_owned());
+    request.wish.release = Some(crate::request::Release { by, reason, at: failed_at });
+    assert_eq!(started(&world.fleet, &world.policy()), ["w-000"], "who releases it forgives it");
+    world.fleet.past.failures.push(Failure { at: failed_at, pool, node: node.clone(), what });
+    assert_eq!(started(&world.fleet, &world.policy()), ["w-000"]);
+    let request = world.fleet.requests.get_mut(&node).unwrap();
+    request.wish.release.as_mut().unwrap().at = failed_at.plus(-1);
+    assert_eq!(shut_gates(&world.fleet, &world.policy(), "w-000"), [Gate::FailureBudget]);
 }
 
 #[test]
