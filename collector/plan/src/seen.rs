@@ -22,7 +22,8 @@ pub struct Seen {
     /// The node of this UID. `Known(None)`: it was deleted, or its name belongs to another UID.
     pub node: Known<Option<Node>>,
     /// What is left of the drain; only read in states Draining and Granted, where nothing is handed
-    /// out without it.
+    /// out without it. Empty, without a look, where the cluster is a [single
+    /// node](crate::plan::is_single): then nothing is evicted.
     pub drain: Known<DrainSeen>,
     /// The Lease of the node that tools share.
     pub lease: Known<LeaseSeen>,

@@ -156,6 +156,10 @@ impl<'a> Pass<'a> {
 }
 
 /// Whether the cluster is a single node that may be rebooted without a drain: there is nowhere to go.
+///
+/// Such a node is started without a look at its pods, so whoever steps its request shows an empty
+/// [`crate::seen::DrainSeen`] and reads no pods: an eviction would end the collector itself, whose
+/// replacement finds the only node cordoned.
 #[must_use]
 pub fn is_single(fleet: &Fleet, policy: &Policy) -> bool {
     policy.cluster.single_node && fleet.nodes.len() == 1

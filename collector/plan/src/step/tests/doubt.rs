@@ -235,3 +235,18 @@ fn more_volumes_than_a_record_holds_do_not_stop_a_drain() {
     assert_eq!(case.settle(), [Effect::TakeLease, Effect::Drain]);
     assert_eq!(case.request.progress.drain.volumes.len(), 256);
 }
+
+/// What a single node is shown as: see [`crate::plan::is_single`].
+#[test]
+fn a_drain_of_nothing_evicts_nothing_on_its_way_to_the_grant() {
+    let mut case = Case::at(State::Draining);
+    case.seen.drain = Known::Known(DrainSeen::default());
+    for _ in 0..8 {
+        match case.step() {
+            Step::Persist(next) => case.request = *next,
+            Step::Do(effects) => assert!(!effects.contains(&Effect::Drain), "{effects:?}"),
+            Step::Wait => {}
+        }
+    }
+    assert_eq!(case.state(), State::Granted);
+}
