@@ -316,6 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_the_moment_at_which_it_arrived_by_the_machine() {
+        let clock = Arc::new(HandClock::default());
+        let book = OfferBook::by(Arc::clone(&clock) as Arc<dyn BootClock>);
+        let id = GrantId::from_bytes([1; 16]);
+        let wall = Moment::from_unix(99_999);
+        clock.0.store(5_000, Ordering::SeqCst);
+        book.answer(node("a"), GrantAnswer { id, answer: Answer::Executing, at: wall });
+        clock.0.store(9_000, Ordering::SeqCst);
+        book.answer(node("a"), GrantAnswer { id, answer: Answer::Executing, at: wall });
+        let arrived: Vec<_> = book.arrived(&node("a")).iter().map(|it| it.boot_ms).collect();
+        assert_eq!(arrived, [5_000], "the same word again came no later");
+    }
+
+    #[test]
     fn answers_are_kept_in_order_once_each_and_no_more_than_four() {
         let book = OfferBook::default();
         let mut answered = book.answered();

@@ -118,6 +118,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_heard_stays_before_now_whatever_the_wall_clock_does() {
+        let hands = Arc::new(Hands::default());
+        hands.boot_ms.store(7_000, Ordering::SeqCst);
+        hands.unix_ms.store(1_000_000, Ordering::SeqCst);
+        let (wall, boot) = (Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as _);
+        let clock = TermClock::start(wall, boot);
+        assert_eq!(clock.is_off_by(), None);
+        hands.boot_ms.store(17_000, Ordering::SeqCst);
+        hands.unix_ms.store(1_010_000 + 3_600_000, Ordering::SeqCst);
+        assert_eq!(clock.is_off_by(), Some(3_600));
+        assert_eq!(clock.at(17_000), clock.now());
+        assert_eq!(clock.at(12_999), Moment::from_unix(1_005), "never later than it was");
+        assert_eq!(clock.at(2_000), Moment::from_unix(995), "heard before the term");
+    }
+
+    #[test]
     fn a_clock_that_was_only_away_for_a_moment_is_not_followed() {
         let hands = Arc::new(Hands::default());
         let (wall, boot) = (Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as _);

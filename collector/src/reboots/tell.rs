@@ -246,3 +246,58 @@ fn event(request: &Request, headline: &str, type_: &str, identity: &str, now: Mo
         ..Event::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_plan::request::GrantRecord;
+    use palisade_plan::step;
+    use palisade_report::grant::GrantId;
+
+    use super::*;
+    use crate::reboots::errand;
+
+    const NOW: Moment = Moment::from_unix(1_800_000_000);
+
+    fn request(state: State, answer: Option<Answer>) -> Request {
+        let wish = errand::asked(None, None, "anna", NOW);
+        let (node, uid) = ("worker-1".parse().unwrap(), "u-1".parse().unwrap());
+        let mut request = step::requested(node, uid, wish, 1, NOW);
+        request.progress.state = state;
+        request.progress.placement.pool = "workers".to_owned();
+        request.progress.grant = Some(GrantRecord {
+            id: GrantId::from_bytes([1; 16]),
+            boot: "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap(),
+            report: Digest::of(b"report"),
+            expected_kernel: None,
+            at: NOW,
+            void_after: NOW.plus(100),
+            answered_at: answer.is_some().then(|| NOW.plus(5)),
+            answer,
+        });
+        request
+    }
+
+    #[test]
+    fn a_reboot_counts_from_the_word_that_it_begins() {
+        let begun = request(State::Rebooting, Some(Answer::Executing));
+        assert_eq!(rebooted(&begun).unwrap().at, NOW.plus(5));
+        assert!(matches!(record(&begun, NOW.plus(9)), Some(Record::Booted { .. })));
+        let refused = Answer::Refused("another report".to_owned());
+        for answer in [None, Some(refused)] {
+            assert_eq!(record(&request(State::Rebooting, answer), NOW.plus(9)), None);
+        }
+    }
+
+    #[test]
+    fn to_release_a_failed_node_forgives_its_pool() {
+        let at = NOW.plus(50);
+        let after = request(State::RollingBack, None);
+        for state in [State::Quarantined, State::NotReturned] {
+            let forgiven = released(&request(state, None), &after, at);
+            assert_eq!(forgiven, Some(Record::Released { pool: "workers".to_owned(), at }));
+        }
+        assert_eq!(released(&request(State::Draining, None), &after, at), None);
+        let gone = request(State::NodeGone, None);
+        assert_eq!(released(&request(State::Quarantined, None), &gone, at), None);
+    }
+}
