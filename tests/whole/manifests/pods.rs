@@ -246,6 +246,7 @@ fn the_namespace_says_what_pods_it_needs_and_everything_ours_is_in_it() {
             let expected = match object["metadata"]["namespace"].as_str() {
                 None => CLUSTER_WIDE.contains(&kind),
                 Some("default") => key.ends_with("/palisade-collector-events"),
+                Some("medik8s-leases") => key.ends_with("/palisade-collector-node-leases"),
                 Some(namespace) => namespace == "palisade-system",
             };
             assert!(expected, "{name}: {key} is in {}", object["metadata"]["namespace"]);
