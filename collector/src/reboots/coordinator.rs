@@ -293,6 +293,9 @@ impl Coordinator {
             }
             plan = plan::plan(&fleet, &policy, self.clock.now());
         }
+        if self.is_fresh {
+            plan = self.confirm(plan, &mut fleet, &policy).await?;
+        }
         self.log_plan(&plan);
         if self.is_fresh {
             self.judge(&plan, &mut fleet, &policy, epoch).await?;

@@ -46,6 +46,11 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// A drain of these pods that has not begun.
+    pub(super) fn of(pods: Arc<[Pod]>) -> Self {
+        Self { pods, ..Self::default() }
+    }
+
     /// What is left on the node, of these pods.
     pub(super) fn look(
         &mut self,

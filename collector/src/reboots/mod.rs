@@ -15,6 +15,7 @@
 mod around;
 mod carry_out;
 mod clock;
+mod confirm;
 mod coordinator;
 mod drain;
 mod errand;

@@ -1,5 +1,6 @@
 //! A cluster with nodes, a workload and a collector that reboots.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +126,15 @@ impl Bench {
         nodes.sort();
         nodes.dedup();
         nodes
+    }
+
+    /// UIDs of the pods of this app, those that are on their way out left out.
+    pub(super) fn pods_of(&self, app: &str) -> BTreeSet<String> {
+        let path = format!("/api/v1/namespaces/default/pods?labelSelector=app%3D{app}");
+        let pods = self.cluster.get(&path);
+        let stay = pods["items"].as_array().expect("a list").iter();
+        let stay = stay.filter(|it| it["metadata"]["deletionTimestamp"].is_null());
+        stay.filter_map(|it| it["metadata"]["uid"].as_str().map(str::to_owned)).collect()
     }
 
     /// All requests.
