@@ -13,6 +13,7 @@ use palisade_plan::gate::Gate;
 use palisade_plan::plan;
 use palisade_plan::plan::Plan;
 use palisade_plan::policy::Policy;
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::coordinator::Coordinator;
@@ -20,7 +21,20 @@ use super::drain::Work;
 use super::fleet::shut;
 use crate::kube::fence::NotLeader;
 
+/// Seconds for which a node that could not be drained is not tried again: it costs a request for each
+/// pod, and others are to have their turn meanwhile.
+const REFUSED_SECS: i64 = 60;
+
 impl Coordinator {
+    /// Shuts the gates of nodes that were tried a moment ago and could not be drained.
+    pub(super) fn recall_refusals(&mut self, fleet: &mut Fleet, now: Moment) {
+        self.refused.retain(|_, (at, _)| now.since(*at) < REFUSED_SECS);
+        for (uid, (at, stuck)) in &self.refused {
+            let Some(node) = fleet.nodes.get_mut(uid) else { continue };
+            node.blockers.extend(stuck.iter().map(|why| shut(Gate::Drain, why.clone(), *at)));
+        }
+    }
+
     /// The plan by what is true now. It starts no node that `plan` did not start.
     ///
     /// # Errors
@@ -50,7 +64,7 @@ impl Coordinator {
 
     /// Tries each pod of a node without evicting it. What the API server refuses shuts a gate.
     async fn try_drain(
-        &self,
+        &mut self,
         uid: &NodeUid,
         fleet: &mut Fleet,
         policy: &Policy,
@@ -61,7 +75,10 @@ impl Coordinator {
         };
         let (now, drain) = (self.clock.now(), &policy.pool_of(&node.labels).drain);
         let stuck = Work::of(Arc::clone(pods)).try_all(&self.evictions, drain, now).await?;
-        node.blockers.extend(stuck.into_iter().map(|why| shut(Gate::Drain, why, now)));
+        if !stuck.is_empty() {
+            node.blockers.extend(stuck.iter().map(|why| shut(Gate::Drain, why.clone(), now)));
+            self.refused.insert(uid.clone(), (now, stuck));
+        }
         Ok(())
     }
 }

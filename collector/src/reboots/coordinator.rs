@@ -125,6 +125,8 @@ pub struct Coordinator {
     pub(super) occurrences: Occurrences,
     pub(super) history: Option<History>,
     pub(super) works: BTreeMap<NodeUid, Work>,
+    /// Nodes whose pods were tried before a claim and may not go, since when, and why.
+    pub(super) refused: BTreeMap<NodeUid, (Moment, Vec<String>)>,
     pub(super) around: Option<Around>,
     pub(super) is_fresh: bool,
     /// Whether the requests of this look were listed after the last claim.
@@ -196,6 +198,7 @@ impl Coordinator {
             occurrences: Occurrences::default(),
             history: None,
             works: BTreeMap::new(),
+            refused: BTreeMap::new(),
             around: None,
             is_fresh: false,
             is_counted: false,
@@ -437,6 +440,7 @@ impl Coordinator {
         };
         let mut fleet = fleet::build(materials, &mut self.occurrences, now);
         fleet.etcd = self.etcd_of(&fleet);
+        self.recall_refusals(&mut fleet, now);
         fleet
     }
 }
