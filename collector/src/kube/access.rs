@@ -11,8 +11,8 @@
 //! | `GET /v1/nodes/{node}/explain` | get | `nodes` | the node |
 //! | `GET /v1/plan`, `POST /v1/plan`, `GET /v1/reboots` | list | `rebootrequests` | |
 //! | `POST /v1/reboots` | create | `rebootrequests` | |
-//! | `POST /v1/reboots/{node}/approve` | approve | `rebootrequests` | |
-//! | `POST /v1/reboots/{node}/release`, `DELETE /v1/reboots/{node}` | update | `rebootrequests` | |
+//! | `POST /v1/reboots/{node}/approve`, `POST /v1/reboots/{node}/release` | approve | `rebootrequests` | |
+//! | `DELETE /v1/reboots/{node}` | update | `rebootrequests` | |
 //! | `GET /v1/certificates` | list | `certificates` | |
 //! | `GET /v1/facts/{path}` | list | `facts` | |
 //! | `GET /v1/rules` | list | `rules` | |
@@ -57,9 +57,9 @@ pub enum Permission {
 pub const fn permission(route: RouteName) -> Option<Permission> {
     use Permission as P;
     Some(match route {
-        RouteName::Approve => P::All("approve", "rebootrequests"),
+        RouteName::Approve | RouteName::Release => P::All("approve", "rebootrequests"),
         RouteName::Audit => P::All("list", "audit"),
-        RouteName::CancelReboot | RouteName::Release => P::All("update", "rebootrequests"),
+        RouteName::CancelReboot => P::All("update", "rebootrequests"),
         RouteName::Certificates => P::All("list", "certificates"),
         RouteName::Explain => P::One("get", "nodes"),
         RouteName::Facts => P::All("list", "facts"),
