@@ -84,6 +84,10 @@ impl Coordinator {
             }
             Wanted::Release => {
                 let request = request.ok_or(Declined::NoRequest)?;
+                let state = request.progress.state;
+                if !matches!(state, State::Backoff | State::NotReturned | State::Quarantined) {
+                    return Err(Declined::WrongState(state));
+                }
                 let release = json!({ "by": by, "at": now.to_string(), "reason": "by the API" });
                 self.amend(request, json!({ "release": release })).await
             }
