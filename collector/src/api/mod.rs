@@ -266,12 +266,20 @@ impl App {
         match call {
             Call::Audit(query) => audit::list(&self.loaded()?.reader, query).await,
             Call::Errand { node, errand } => {
-                let now = self.loaded()?.clock.now();
+                let loaded = self.loaded()?;
                 let by = match caller {
                     Caller::Person(person) => person.user.clone(),
                     Caller::Agent(_) | Caller::Anybody => audit::actor(caller, None).to_string(),
                 };
-                reboots::ask(&self.planned, node, errand, by, now).await
+                let happening = Happening {
+                    actor: audit::actor(caller, None),
+                    source: Some(from),
+                    ..Happening::own(audit::Kind::Reboot, format!("node {node}"), errand.about())
+                };
+                let now = loaded.clock.now();
+                let answer = reboots::ask(&self.planned, node.clone(), errand, by, now).await?;
+                loaded.engine.audit(happening.about(node))?;
+                Ok(answer)
             }
             Call::Explain { node, prose } => {
                 let (planned, now) = (Arc::clone(&self.planned), self.loaded()?.clock.now());

@@ -60,6 +60,25 @@ pub enum Errand {
     Release,
 }
 
+impl Errand {
+    /// What it is, for the audit.
+    #[must_use]
+    pub fn about(&self) -> String {
+        match self {
+            Self::Approve { digest: None, until: _ } => "a person approved its reboot".to_owned(),
+            Self::Approve { digest: Some(digest), until: _ } => {
+                format!("a person approved its reboot for the reasons {digest}")
+            }
+            Self::Cancel => "a person called its reboot off".to_owned(),
+            Self::Reboot { note: None, must_by: _ } => "a person asked for its reboot".to_owned(),
+            Self::Reboot { note: Some(note), must_by: _ } => {
+                format!("a person asked for its reboot: {note}")
+            }
+            Self::Release => "a person let go of it after a reboot that failed".to_owned(),
+        }
+    }
+}
+
 /// Verdicts of a plan, as the query takes them.
 const VERDICTS: [&str; 5] = ["in-flight", "not-needed", "start", "unknown", "waits"];
 
