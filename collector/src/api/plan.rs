@@ -10,6 +10,8 @@ use palisade_plan::plan::Plan;
 use palisade_plan::plan::Verdict;
 use palisade_plan::plan::plan;
 use palisade_plan::policy::Policy;
+use palisade_plan::policy::compare::BlastRadius;
+use palisade_plan::policy::compare::compare;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
@@ -98,6 +100,8 @@ struct Body<'a> {
     digest: Digest,
     policy: Digest,
     policy_refused: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<BlastRadius>,
     counts: BTreeMap<&'static str, usize>,
     start: Vec<&'a NodeName>,
     order: Vec<&'a NodeName>,
@@ -111,10 +115,10 @@ struct Body<'a> {
 /// [`Refused`] while nobody coordinates.
 pub fn list(planned: &Planned, query: &PlanQuery) -> Result<Answer, Refused> {
     let view = view(planned)?;
-    Ok(answer(&view, &view.plan, view.refused_policy.as_deref(), query))
+    Ok(answer(&view, &view.plan, view.refused_policy.as_deref(), None, query))
 }
 
-/// The plan as it would be under another policy. Nothing is done.
+/// The plan as it would be under another policy, and what that changes. Nothing is done.
 ///
 /// # Errors
 /// [`Refused`] for a policy that is none, with line and column; or while nobody coordinates.
@@ -128,10 +132,17 @@ pub fn what_if(
     let policy = Policy::parse(policy)
         .map_err(|error| Refused::new(Kind::MalformedBody, error.to_string()))?;
     let plan = plan(&view.fleet, &policy, now);
-    Ok(answer(&view, &plan, None, query))
+    let changes = compare(&view.fleet, &view.policy, &policy, now);
+    Ok(answer(&view, &plan, None, Some(changes), query))
 }
 
-fn answer(view: &View, plan: &Plan, refused: Option<&str>, query: &PlanQuery) -> Answer {
+fn answer(
+    view: &View,
+    plan: &Plan,
+    refused: Option<&str>,
+    changes: Option<BlastRadius>,
+    query: &PlanQuery,
+) -> Answer {
     let mut counts = BTreeMap::new();
     let mut named = Vec::new();
     for (uid, place) in &plan.places {
@@ -170,6 +181,7 @@ fn answer(view: &View, plan: &Plan, refused: Option<&str>, query: &PlanQuery) ->
         digest: plan.digest,
         policy: plan.policy,
         policy_refused: refused,
+        changes,
         counts,
         start: names(&plan.start, usize::MAX),
         order: names(&plan.order, MAX_ORDER),

@@ -139,12 +139,16 @@ fn another_policy_can_be_tried_and_a_wrong_one_is_refused_with_its_line() {
     let report = POLICY.replace("auto", "report");
     let plan = json(answers::what_if(&planned, &report, &query(), NOW).unwrap());
     assert_eq!(plan["start"], serde_json::json!([]), "{plan:#}");
+    let changes = &plan["changes"];
+    assert_eq!(changes["disarmed"]["count"], 4, "{changes:#}");
+    assert_eq!(changes["fields"][0]["path"], "pools.workers.mode", "{changes:#}");
     let wrong = POLICY.replace("auto", "automatic");
     let refused = answers::what_if(&planned, &wrong, &query(), NOW).unwrap_err();
     assert_eq!(refused.kind, Kind::MalformedBody);
     assert!(refused.message.contains("6"), "{}", refused.message);
     let unchanged = json(answers::list(&planned, &query()).unwrap());
     assert_eq!(unchanged["start"], serde_json::json!(["worker-1"]));
+    assert!(unchanged["changes"].is_null(), "{unchanged:#}");
 }
 
 #[test]
