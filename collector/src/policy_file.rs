@@ -86,6 +86,18 @@ pub fn import_kured(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The text of a regular file: one that is read again and again must never be waited for.
+///
+/// # Errors
+/// [`PolicyFileError::Read`], also for a pipe or a device.
+pub(crate) fn read_regular(path: &Path) -> Result<String, PolicyFileError> {
+    let failed = |source| PolicyFileError::Read { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(io::Error::other("it is no regular file")));
+    }
+    read(path)
+}
+
 /// The text of a file; also of a pipe such as `/dev/stdin`.
 fn read(path: &Path) -> Result<String, PolicyFileError> {
     let mut text = String::new();

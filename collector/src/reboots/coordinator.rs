@@ -13,6 +13,9 @@ use palisade_plan::fleet::Pod;
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
 use palisade_plan::plan;
+use palisade_plan::policy::Policy;
+use palisade_plan::policy::compare::BlastRadius;
+use palisade_plan::policy::compare::compare;
 use palisade_plan::request::Request;
 use palisade_plan::request::State;
 use palisade_report::Moment;
@@ -214,7 +217,7 @@ impl Coordinator {
             plan_digest: None,
             lost_track: false,
             clock: TermClock::start(clock, boot_clock),
-            policy: PolicyFile::at(Some(policy)),
+            policy: PolicyFile::at(policy),
             clients,
             fence,
             directory,
@@ -260,7 +263,7 @@ impl Coordinator {
     /// One look at everything, and what follows from it.
     async fn look(&mut self, errands: Vec<Errand>) -> Result<(), NotLeader> {
         let epoch = self.fence.check()?.0;
-        self.follow_policy().await;
+        let edited = self.follow_policy().await;
         if self.history.is_none() {
             match History::read(&self.reader).await {
                 Ok(history) => {
@@ -287,6 +290,9 @@ impl Coordinator {
             self.run_errand(errand, &fleet, epoch).await;
         }
         let policy = Arc::clone(self.policy.policy());
+        if let Some(before) = edited {
+            say_radius(&compare(&fleet, &before, &policy, self.clock.now()));
+        }
         let mut plan = plan::plan(&fleet, &policy, self.clock.now());
         // One that turns out to be blocked makes room for the question about the next one.
         for _ in 0..MAX_QUESTIONS {
@@ -337,10 +343,12 @@ impl Coordinator {
         tracing::info!(waiting, starting, first_waits_for = waits_for, "another plan is followed");
     }
 
-    async fn follow_policy(&mut self) {
-        self.policy.reload().await;
+    /// The policy that an edit has just replaced, if any.
+    async fn follow_policy(&mut self) -> Option<Arc<Policy>> {
+        let edited = self.policy.reload(self.clock.now()).await;
         let wanted = self.policy.policy().cluster.node_lease.clone();
         self.leases = wanted.map(|namespace| NodeLeases::new(&self.clients, &namespace));
+        edited
     }
 
     /// Lists all requests from the quorum.
@@ -443,4 +451,15 @@ impl Coordinator {
         self.recall_refusals(&mut fleet, now);
         fleet
     }
+}
+
+/// Says what an edit of the policy means, before anything follows from it. The same, for an edit that
+/// nobody has made yet, is in the answer of `POST /v1/plan`.
+fn say_radius(radius: &BlastRadius) {
+    let BlastRadius { from, to, fields, moved, armed, disarmed, starting, held_back, .. } = radius;
+    tracing::info!(
+        from = %from.short(), to = %to.short(), fields = fields.len(), moved = moved.count,
+        armed = armed.count, disarmed = disarmed.count, starting = starting.count,
+        held_back = held_back.count, "the policy was edited"
+    );
 }

@@ -1,38 +1,39 @@
-//! The policy in force: read from its file again and again. One that cannot be used is said once and
-//! shown, and the one before stays in force; before there was one, nothing acts.
+//! The policy in force, read from its file again and again. What is in force, and what was refused, is
+//! kept in `palisade_plan`; here the file is read, and changes are told.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use palisade_plan::policy::Loaded;
 use palisade_plan::policy::Policy;
+use palisade_plan::policy::PolicyInForce;
+use palisade_plan::policy::Source;
+use palisade_report::Moment;
 use palisade_report::bound::clean;
 
-/// Bytes of a policy: thousands of pools, and far from filling memory.
-const MAX_BYTES: u64 = 1 << 20;
+use crate::chain::Chain;
+use crate::policy_file;
 
 /// Bytes of a complaint that are shown.
 const MAX_COMPLAINT: usize = 1024;
 
-/// The policy in force.
+/// The file, and what came of it.
 pub(super) struct PolicyFile {
-    path: Option<PathBuf>,
+    path: PathBuf,
     text: Option<String>,
-    policy: Arc<Policy>,
+    held: PolicyInForce,
     refused: Option<String>,
 }
 
 impl PolicyFile {
-    /// The policy at `path`, not read yet; without a path, the one that touches nothing.
-    pub(super) fn at(path: Option<PathBuf>) -> Self {
-        Self { path, text: None, policy: Arc::new(Policy::default()), refused: None }
+    /// The policy at `path`, not read yet.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path, text: None, held: PolicyInForce::default(), refused: None }
     }
 
     /// The policy in force.
     pub(super) const fn policy(&self) -> &Arc<Policy> {
-        &self.policy
+        self.held.policy()
     }
 
     /// Why the newest one is not in force.
@@ -40,13 +41,14 @@ impl PolicyFile {
         self.refused.as_ref()
     }
 
-    /// Reads the file again. The former policy, if another one is in force now.
-    pub(super) async fn reload(&mut self) -> Option<Arc<Policy>> {
-        let path = self.path.clone()?;
-        match tokio::task::spawn_blocking(move || read(&path)).await {
-            Ok(Ok(text)) => self.take(text),
-            Ok(Err(why)) => {
-                self.refuse(why);
+    /// Reads the file again. The policy that somebody's edit has just replaced; `None` if there was
+    /// none, or if nothing has changed.
+    pub(super) async fn reload(&mut self, now: Moment) -> Option<Arc<Policy>> {
+        let path = self.path.clone();
+        match tokio::task::spawn_blocking(move || policy_file::read_regular(&path)).await {
+            Ok(Ok(text)) => self.take(text, now),
+            Ok(Err(error)) => {
+                self.refuse(Chain(&error).to_string());
                 None
             }
             // The process is ending.
@@ -54,25 +56,30 @@ impl PolicyFile {
         }
     }
 
-    fn take(&mut self, text: String) -> Option<Arc<Policy>> {
+    fn take(&mut self, text: String, now: Moment) -> Option<Arc<Policy>> {
         if self.text.as_ref() == Some(&text) {
+            // It may have been unreadable in between.
+            self.tell_refusal();
             return None;
         }
-        let parsed = Policy::parse(&text);
+        let was_written = self.held.source() != Source::Default;
+        let loaded = self.held.load(&text, now);
         self.text = Some(text);
-        match parsed {
-            Ok(policy) => {
-                self.refused = None;
-                if policy.digest == self.policy.digest {
-                    return None;
-                }
-                tracing::info!(digest = %policy.digest.short(), "a policy is in force");
-                Some(std::mem::replace(&mut self.policy, Arc::new(policy)))
+        self.tell_refusal();
+        match loaded {
+            Loaded::Changed { before } => {
+                tracing::info!(digest = %self.policy().digest.short(), "a policy is in force");
+                was_written.then_some(before)
             }
-            Err(error) => {
-                self.refuse(clean(error.to_string().as_bytes(), MAX_COMPLAINT));
-                None
-            }
+            Loaded::Refused | Loaded::Same => None,
+        }
+    }
+
+    fn tell_refusal(&mut self) {
+        let why = self.held.refused().map(|refused| refused.error.to_string());
+        match why {
+            Some(why) => self.refuse(clean(why.as_bytes(), MAX_COMPLAINT)),
+            None => self.refused = None,
         }
     }
 
@@ -84,33 +91,39 @@ impl PolicyFile {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("failed to read {}: {error}", path.display());
-    let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_BYTES.saturating_add(1)).read_to_string(&mut text).map_err(unreadable)?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        return Err(format!("failed to read {}: more than {MAX_BYTES} bytes", path.display()));
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEAD: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n";
+
     #[test]
     fn nonsense_is_refused_with_a_reason_and_the_old_policy_stays() {
-        const HEAD: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n";
-        let mut file = PolicyFile::at(None);
+        let now = Moment::from_unix(1);
+        let mut file = PolicyFile::at(PathBuf::new());
         let empty = file.policy().digest;
-        assert!(file.take(format!("{HEAD}cluster:\n  maxUnavailable: 3\n")).is_some());
-        let good = file.policy().digest;
-        assert_ne!(good, empty);
-        assert!(file.take(format!("{HEAD}pools: 7\n")).is_none());
-        assert_eq!(file.policy().digest, good);
-        assert!(file.refused().is_some());
-        assert!(file.take(format!("# the same\n{HEAD}cluster: {{maxUnavailable: 3}}\n")).is_none());
+        let good = format!("{HEAD}cluster:\n  maxUnavailable: 3\n");
+        assert!(file.take(good.clone(), now).is_none(), "nobody's policy was replaced");
+        let digest = file.policy().digest;
+        assert_ne!(digest, empty);
+        assert!(file.take(format!("{HEAD}pools: 7\n"), now).is_none());
+        assert_eq!(file.policy().digest, digest);
+        assert!(file.refused().is_some_and(|why| why.contains("line 3")), "{:?}", file.refused());
+        assert!(file.take(format!("# the same\n{good}"), now).is_none());
         assert_eq!(file.refused(), None);
+        let before = file.take(good.replace('3', "4"), now).map(|it| it.digest);
+        assert_eq!(before, Some(digest), "an edit tells what it replaced");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_no_file_is_refused_and_said() {
+        let now = Moment::from_unix(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for path in ["/proc/self/nothing", "/proc/self", "/dev/zero"] {
+            let mut file = PolicyFile::at(PathBuf::from(path));
+            assert!(runtime.block_on(file.reload(now)).is_none());
+            let refused = file.refused().unwrap_or_else(|| panic!("{path} is a policy"));
+            assert!(refused.contains(path), "{path}: {refused}");
+        }
     }
 }
