@@ -5,6 +5,7 @@
 mod bench;
 mod drain;
 mod life;
+mod wishes;
 
 use bench::Bench;
 use bench::HURRIED;

@@ -49,6 +49,52 @@ fn scenario_14_a_budget_that_allows_nothing_holds_its_nodes_and_no_other() {
     assert!(bench.pods_of("web").is_disjoint(&pods), "pods were evicted");
 }
 
+/// Refuses the eviction of pods `web-...`, as a webhook of their owner might: no budget tells of it.
+const GUARDED: &str = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: guarded}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods/eviction]}
+  validations:
+    - {expression: "!object.metadata.name.startsWith('web-')", message: the owner moves these}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: guarded}
+spec: {policyName: guarded, validationActions: [Deny]}
+"#;
+
+#[test]
+fn scenario_15_a_pod_that_fails_the_dry_run_keeps_its_node_whole_and_others_go_first() {
+    let bench = Bench::start(2);
+    let collector = bench.collector("one", HURRIED);
+    bench.web(1);
+    bench.cluster.apply(GUARDED);
+    let with_pod = bench.nodes_of("web");
+    let pods = bench.pods_of("web");
+    let free: Vec<_> =
+        bench.nodes.iter().filter(|it| !with_pod.contains(it)).map(String::as_str).collect();
+    let agents = bench.live(&collector);
+    // First in order, by the age of its reason.
+    agents.need_reboot(&with_pod[0]);
+    wait::until("it waits for its pod", WITHIN, || {
+        let requests = bench.requests();
+        let log = collector.process.log();
+        let tried = log.iter().any(|it| it.contains("the owner moves these"));
+        if tried && requests.is_empty() { Ok(()) } else { Err(bench.summary(&collector)) }
+    });
+    agents.need_reboot(free[0]);
+    bench.until_rebooted(&collector, &agents, &free);
+    bench.until_no_requests(&collector);
+    assert_eq!(bench.pods_of("web"), pods);
+    let cordoned = bench.writes("nodes", "patch");
+    assert!(!cordoned.contains(&with_pod[0]), "cordoned: {cordoned:?}");
+}
+
 #[test]
 fn scenario_45_a_held_node_waits_and_the_others_go_on() {
     let bench = Bench::start(2);
