@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Nothing is watched: only nodes in flight and the next ones are asked for, page by page, and a list
-//! that ends early is no list.
+//! that ends early is no list. Pods that block are looked for by their labels, see [`Standing`].
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -34,8 +34,10 @@ use super::client::CallError;
 use super::client::Clients;
 use super::client::call;
 
+mod blocking;
 mod convert;
 
+pub use blocking::Standing;
 pub use convert::Selector;
 
 /// Objects of one page.

@@ -27,6 +27,8 @@ use super::facts::Facts;
 use super::fleet;
 use super::fleet::Materials;
 use super::fleet::shut;
+use super::objections::Objections;
+use super::objections::Wanted;
 use super::occurrence::Occurrences;
 use super::past::History;
 use super::policy::PolicyFile;
@@ -122,6 +124,7 @@ pub struct Coordinator {
     pub(super) cordons: Cordons,
     pub(super) evictions: Evictions,
     pub(super) workloads: Workloads,
+    pub(super) objections: Arc<Objections>,
     pub(super) leases: Option<NodeLeases>,
     pub(super) teller: Teller,
     pub(super) facts: Facts,
@@ -195,6 +198,7 @@ impl Coordinator {
             cordons: Cordons::new(&clients),
             evictions: Evictions::new(&clients),
             workloads: Workloads::new(&clients),
+            objections: Arc::new(Objections::new(Arc::clone(&boot_clock))),
             leases: None,
             teller: Teller::new(engine.clone(), &clients, &identity, events),
             facts: Facts::default(),
@@ -231,8 +235,10 @@ impl Coordinator {
     /// Coordinates for as long as it is polled, in the terms in which this collector leads.
     pub async fn run(self) {
         let (requests, book) = (self.requests.clone(), Arc::clone(&self.book));
+        let (workloads, objections) = (self.workloads.clone(), Arc::clone(&self.objections));
         tokio::select! {
             () = requests.follow(&book) => {}
+            () = objections.follow(&workloads) => {}
             () = self.look_on() => {}
         }
     }
@@ -348,6 +354,7 @@ impl Coordinator {
         let edited = self.policy.reload(self.clock.now()).await;
         let wanted = self.policy.policy().cluster.node_lease.clone();
         self.leases = wanted.map(|namespace| NodeLeases::new(&self.clients, &namespace));
+        self.objections.want(Wanted::of(self.policy.policy()));
         edited
     }
 
@@ -443,6 +450,7 @@ impl Coordinator {
             budgets: self.budgets(),
             blockers,
             leased: &self.leased,
+            against: self.objections.against(&policy, &members, &self.clock),
             etcd: None,
             own_node: own_node.map(|member| member.uid.clone()),
         };

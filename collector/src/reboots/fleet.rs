@@ -26,6 +26,7 @@ use palisade_report::NodeUid;
 
 use super::clock::TermClock;
 use super::facts::Facts;
+use super::objections::Against;
 use super::occurrence::Occurrences;
 use super::past::History;
 use super::tell;
@@ -65,6 +66,8 @@ pub(super) struct Materials<'a> {
     pub(super) budgets: Known<BTreeMap<String, DisruptionBudget>>,
     pub(super) blockers: Vec<Blocker>,
     pub(super) leased: &'a Known<BTreeMap<String, String>>,
+    /// What speaks against reboots, by pool.
+    pub(super) against: BTreeMap<String, Against>,
     pub(super) etcd: Option<Known<Etcd>>,
     pub(super) own_node: Option<NodeUid>,
 }
@@ -84,6 +87,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         budgets,
         blockers,
         leased,
+        against,
         etcd,
         own_node,
     } = materials;
@@ -119,9 +123,8 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
             let value = "the source of alerts is not asked by this version".to_owned();
             node.blockers.push(shut(Gate::Alert, value, now));
         }
-        if !pool.blocking_pods.is_empty() {
-            let value = "pods that block are not looked for by this version".to_owned();
-            node.blockers.push(shut(Gate::Pod, value, now));
+        if let Some(against) = against.get(&pool.name) {
+            node.blockers.extend(against.of(name.as_str()).cloned());
         }
         let episode = heard.zip(rule.as_ref()).and_then(|(it, rule)| it.episode(rule, ""));
         let episode = episode.map(|it| it.first_seen_at);

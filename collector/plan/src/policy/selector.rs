@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -68,6 +69,31 @@ impl Selector {
     }
 }
 
+/// As the API server takes it in `labelSelector`: conditions joined by commas.
+///
+/// Source: "Labels and Selectors" of the Kubernetes docs.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { match_labels, match_expressions } = self;
+        let labels = match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let conditions = labels.chain(match_expressions.iter().map(Requirement::to_string));
+        f.write_str(&conditions.collect::<Vec<_>>().join(","))
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, operator, values } = self;
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        match operator {
+            Operator::DoesNotExist => write!(f, "!{key}"),
+            Operator::Exists => f.write_str(key),
+            Operator::In => write!(f, "{key} in ({})", values.join(",")),
+            Operator::NotIn => write!(f, "{key} notin ({})", values.join(",")),
+        }
+    }
+}
+
 impl Requirement {
     fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.key);
@@ -112,5 +138,27 @@ mod tests {
         assert!(Selector::label("tier", "db").matches(&labels));
         assert!(!Selector::label("tier", "d").matches(&labels));
         assert!(!Selector::label("zone", "").matches(&labels));
+    }
+
+    #[test]
+    fn selectors_are_written_as_the_api_server_reads_them() {
+        let requirement = |key: &str, operator, values: &[&str]| Requirement {
+            key: key.to_owned(),
+            operator,
+            values: values.iter().map(|&value| value.to_owned()).collect(),
+        };
+        let selector = Selector {
+            match_expressions: vec![
+                requirement("tier", Operator::In, &["web", "db"]),
+                requirement("zone", Operator::NotIn, &["a", ""]),
+                requirement("example.com/x", Operator::Exists, &[]),
+                requirement("y", Operator::DoesNotExist, &[]),
+            ],
+            ..Selector::label("app", "backup")
+        };
+        let written = "app=backup,tier in (db,web),zone notin (,a),example.com/x,!y";
+        assert_eq!(selector.to_string(), written);
+        assert_eq!(Selector::label("app", "").to_string(), "app=");
+        assert_eq!(Selector::default().to_string(), "");
     }
 }

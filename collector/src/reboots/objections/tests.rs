@@ -1,0 +1,158 @@
+//! What answers mean for nodes, without anybody who is asked.
+
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::clock::Clock;
+use crate::snapshot::Ready;
+use crate::snapshot::Scheduling;
+
+/// A clock that somebody moves.
+#[derive(Debug, Default)]
+struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn unix_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst).unsigned_abs()
+    }
+}
+
+impl BootClock for Hand {
+    fn boot_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct World {
+    hand: Arc<Hand>,
+    clock: TermClock,
+    objections: Objections,
+    members: BTreeMap<NodeName, Arc<ClusterNode>>,
+    policy: Policy,
+}
+
+impl World {
+    /// Two nodes `db-0`, `db-1` in the pool `db` with this gate, and `web-0` in `web`.
+    fn of(gate: &str) -> Self {
+        let policy = format!(
+            "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\npools:\n  - name: db\n    \
+             selector: {{matchLabels: {{tier: db}}}}\n    mode: auto\n    {gate}\n  - name: web\n    \
+             selector: {{matchLabels: {{tier: web}}}}\n    mode: auto\n"
+        );
+        let policy = Policy::parse(&policy).unwrap_or_else(|error| panic!("{error}"));
+        let hand: Arc<Hand> = Arc::default();
+        let clock = TermClock::start(Arc::clone(&hand) as _, Arc::clone(&hand) as _);
+        let objections = Objections::new(Arc::clone(&hand) as _);
+        let members = [("db-0", "db"), ("db-1", "db"), ("web-0", "web")];
+        let members =
+            members.map(|(name, tier)| (name.parse().unwrap(), Arc::new(node(name, tier))));
+        Self { hand, clock, objections, members: members.into(), policy }
+    }
+
+    fn at(&self, secs: i64) {
+        self.hand.0.store(secs * 1000, Ordering::SeqCst);
+    }
+
+    fn answered(&self, selector: &str, found: Result<Vec<Standing>, &str>) {
+        let (now, found) = (self.hand.boot_ms(), found.map_err(str::to_owned));
+        remember(&mut self.objections.answers().pods, &selector.to_owned(), now, found);
+    }
+
+    /// The values of the gates that are shut for a node.
+    fn shut(&self, node: &str) -> Vec<String> {
+        let against = self.objections.against(&self.policy, &self.members, &self.clock);
+        let member = self.members.get(&node.parse().unwrap()).unwrap();
+        let pool = &self.policy.pool_of(&member.labels).name;
+        let against = against.get(pool).into_iter().flat_map(|it| it.of(node));
+        against.map(|it| it.value.clone()).collect()
+    }
+}
+
+fn node(name: &str, tier: &str) -> ClusterNode {
+    ClusterNode {
+        uid: name.parse().unwrap(),
+        labels: Arc::new(BTreeMap::from([("tier".to_owned(), tier.to_owned())])),
+        ready: Ready::Ready,
+        scheduling: Scheduling::Open,
+        boot_id: None,
+        kernel: None,
+        kubelet: None,
+        taints: Vec::new(),
+    }
+}
+
+fn pod(name: &str, node: &str) -> Standing {
+    let node = (!node.is_empty()).then(|| node.to_owned());
+    Standing { name: name.to_owned(), node, since: Some(Moment::from_unix(5)) }
+}
+
+fn gate(scope: &str) -> String {
+    format!("blockingPods: [{{selector: {{matchLabels: {{app: backup}}}}, scope: {scope}}}]")
+}
+
+#[test]
+fn a_pod_blocks_its_node_its_pool_or_all_by_the_scope_of_its_gate() {
+    let asked = "(asked every 10 s)";
+    for (scope, pod, [first, second]) in [
+        ("node", pod("a/b", "db-0"), ["a/b on db-0", ""]),
+        ("node", pod("a/b", "web-0"), ["", ""]),
+        ("node", pod("a/b", ""), ["", ""]),
+        ("pool", pod("a/b", "db-1"), ["a/b on db-1", "a/b on db-1"]),
+        ("pool", pod("a/b", "web-0"), ["", ""]),
+        ("pool", pod("a/b", "nowhere"), ["", ""]),
+        ("cluster", pod("a/b", "web-0"), ["a/b on web-0", "a/b on web-0"]),
+        ("cluster", pod("a/b", ""), ["a/b, which waits for a node"; 2]),
+    ] {
+        let world = World::of(&gate(scope));
+        world.at(10);
+        let shown = format!("{scope} {pod:?}");
+        world.answered("app=backup", Ok(vec![pod]));
+        for (node, value) in [("db-0", first), ("db-1", second), ("web-0", "")] {
+            let expected = if value.is_empty() { vec![] } else { vec![format!("{value} {asked}")] };
+            assert_eq!(world.shut(node), expected, "{shown}: {node}");
+        }
+    }
+}
+
+#[test]
+fn nobody_asked_an_error_and_an_old_answer_keep_the_gate_shut_and_say_so() {
+    let world = World::of(&gate("node"));
+    world.at(100);
+    let unknown = |why: &str| vec![format!("pods with app=backup cannot be told: {why}")];
+    assert_eq!(world.shut("db-1"), unknown("nobody was asked yet"));
+    world.answered("app=backup", Err("the API server is away"));
+    assert_eq!(world.shut("db-1"), unknown("the API server is away"));
+    assert_eq!(world.shut("web-0"), <[String; 0]>::default(), "its pool asks for nothing");
+    world.answered("app=backup", Ok(vec![]));
+    assert_eq!(world.shut("db-1"), <[String; 0]>::default());
+    world.at(100 + OLD_SECS);
+    assert_eq!(world.shut("db-1"), <[String; 0]>::default());
+    world.at(101 + OLD_SECS);
+    assert_eq!(world.shut("db-1"), unknown("nobody has answered since 1970-01-01T00:01:40Z"));
+}
+
+#[test]
+fn a_gate_names_some_of_many_pods_and_is_shut_since_the_oldest_of_them() {
+    let world = World::of(&gate("cluster"));
+    world.at(60);
+    let many = ["a/4", "a/3", "a/2", "a/1", "a/1"].map(|name| pod(name, "db-0"));
+    world.answered("app=backup", Ok(many.to_vec()));
+    let expected = "a/1 on db-0; a/2 on db-0; a/3 on db-0 and 1 more (asked every 10 s)";
+    assert_eq!(world.shut("db-0"), [expected]);
+    let against = world.objections.against(&world.policy, &world.members, &world.clock);
+    let since = against.get("db").unwrap().of("db-0").next().unwrap().since;
+    assert_eq!(since, Moment::from_unix(5));
+}
+
+#[test]
+fn what_no_policy_asks_for_any_more_is_not_wanted() {
+    let world = World::of(&gate("node"));
+    let wanted = Wanted::of(&world.policy);
+    assert_eq!(wanted.pods.iter().map(String::as_str).collect::<Vec<_>>(), ["app=backup"]);
+    assert_eq!(Wanted::of(&Policy::default()), Wanted::default());
+}
