@@ -3,8 +3,10 @@
 //! specification.
 
 mod bench;
+mod decide;
 mod drain;
 mod life;
+mod person;
 mod wishes;
 
 use bench::Bench;

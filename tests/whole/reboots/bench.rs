@@ -54,7 +54,7 @@ impl Bench {
 
     /// A collector that leads, under this policy.
     pub(super) fn collector(&self, name: &str, policy: &str) -> Collector {
-        self.files.write("policy.yaml", policy);
+        self.say_policy(policy);
         let file = self.files.path().join("policy.yaml");
         let own = ["--lease-seconds", "6", "--interval", "60", "--reboot-policy"];
         let file = file.to_str().expect("UTF-8");
@@ -63,6 +63,11 @@ impl Bench {
         assert_eq!(self.cluster.leading(&[&collector]), collector.address);
         self.settle_key();
         collector
+    }
+
+    /// What the policy is from now on; a collector that runs sees it at its next look.
+    pub(super) fn say_policy(&self, policy: &str) {
+        self.files.write("policy.yaml", policy);
     }
 
     /// A new key signs nothing until real nodes could have got its public half, some minutes later.
@@ -233,6 +238,70 @@ impl Bench {
         })
         .filter_map(|event| event["objectRef"]["name"].as_str().map(str::to_owned))
         .collect()
+    }
+
+    /// What kubeadm makes on these nodes: a static pod of etcd each, ready.
+    pub(super) fn etcd(&self, nodes: &[&str]) {
+        for node in nodes {
+            self.cluster.apply(&format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: etcd-{node}, namespace: kube-system, \
+                 labels: {{component: etcd, tier: control-plane}}, annotations: \
+                 {{kubernetes.io/config.mirror: a, kubernetes.io/config.source: file}}}}, spec: \
+                 {{nodeName: {node}, priorityClassName: system-node-critical, tolerations: \
+                 [{{operator: Exists}}], containers: [{{name: etcd, image: none}}]}}}}"
+            ));
+        }
+        for node in nodes {
+            self.say_etcd(node, None);
+        }
+    }
+
+    /// Makes the etcd of a node ready or not; or waits until it is ready.
+    pub(super) fn say_etcd(&self, node: &str, is_ready: Option<bool>) {
+        let path = format!("/api/v1/namespaces/kube-system/pods/etcd-{node}");
+        if let Some(is) = is_ready {
+            let is = if is { "True" } else { "False" };
+            let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": is }] } });
+            self.cluster.api().must(Call::strategic(format!("{path}/status"), &status));
+        }
+        let wanted = if is_ready.unwrap_or(true) { "True" } else { "False" };
+        wait::until("etcd is as it should be", WITHIN, || {
+            let pod = self.cluster.get(&path);
+            let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let is = conditions.iter().any(|it| it["type"] == "Ready" && it["status"] == wanted);
+            if is { Ok(()) } else { Err(conditions) }
+        });
+    }
+
+    /// Sets a label of a node, `KEY=VALUE`.
+    pub(super) fn label(&self, node: &str, label: &str) {
+        self.cluster.kubectl(&["label", "--overwrite", "node", node, label]);
+    }
+
+    /// Makes a node not ready, by taking its kubelet away. Its agent goes on.
+    pub(super) fn fell(&self, node: &str) {
+        self.cluster.kubectl(&["annotate", "node", node, "kwok.x-k8s.io/node-"]);
+        let condition = json!({
+            "type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "a test",
+        });
+        let status = json!({ "status": { "conditions": [condition] } });
+        let path = format!("/api/v1/nodes/{node}/status");
+        // KWOK may be about to write what it had begun.
+        wait::until("the node is not ready", WITHIN, || {
+            let written = self.cluster.api().must(Call::strategic(&path, &status));
+            let now = self.cluster.get(&format!("/api/v1/nodes/{node}"));
+            let is_last =
+                now["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"];
+            let conditions = now["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let is_down =
+                conditions.iter().any(|it| it["type"] == "Ready" && it["status"] != "True");
+            if is_last && is_down { Ok(()) } else { Err(conditions) }
+        });
+    }
+
+    /// Gives a node its kubelet back.
+    pub(super) fn raise(&self, node: &str) {
+        self.cluster.kubectl(&["annotate", "node", node, "kwok.x-k8s.io/node=fake"]);
     }
 
     /// Cordons or uncordons a node as a person does.

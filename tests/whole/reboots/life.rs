@@ -38,6 +38,8 @@ pub(super) enum Conduct {
     Reboots,
     /// It reboots, and the reason is still there.
     KeepsReason,
+    /// Nothing, and it says nothing either: the machine or its agent is gone.
+    Gone,
 }
 
 /// Simulated agents, one for each node; they end when this is dropped.
@@ -127,6 +129,9 @@ impl Life {
             for agent in &mut agents {
                 let conduct = self.shared.conduct.lock().expect("a sound lock");
                 let conduct = conduct.get(&agent.name).copied().unwrap_or_default();
+                if conduct == Conduct::Gone {
+                    continue;
+                }
                 let wants = self.shared.wants.lock().expect("a sound lock").remove(&agent.name);
                 if let Some(wants) = wants {
                     let report = if wants { &self.needy } else { &self.healthy };
@@ -150,7 +155,7 @@ impl Life {
                 boots += 1;
                 let report = match conduct {
                     Conduct::Reboots => &self.healthy,
-                    Conduct::KeepsReason => &self.needy,
+                    Conduct::KeepsReason | Conduct::Gone => &self.needy,
                 };
                 self.shared.reboots.lock().expect("a sound lock").push(agent.name.clone());
                 let boot = format!("11111111-0000-4000-8000-{boots:012x}");

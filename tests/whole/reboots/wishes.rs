@@ -2,11 +2,6 @@
 //! server's own authorizer guards.
 
 use hyper::Method;
-use hyper::body::Bytes;
-use palisade_tests::fleet::Server;
-use palisade_tests::http::Answer;
-use palisade_tests::http::Client;
-use palisade_tests::process::Collector;
 use palisade_tests::wait;
 use serde_json::Value;
 use serde_json::json;
@@ -15,35 +10,11 @@ use super::bench::Bench;
 use super::bench::HURRIED;
 use super::bench::WITHIN;
 
-/// Somebody with a token.
-struct Person<'a> {
-    bench: &'a Bench,
-    collector: &'a Collector,
-    token: String,
-}
-
-impl Person<'_> {
-    fn says(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let Server { address, trust } = self.bench.cluster.server(self.collector.address);
-        let trust = trust.expect("collectors in a cluster speak TLS");
-        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
-            let mut client = Client::new(address).with_trust(&trust).with_token(&self.token);
-            client.try_send(method, path, &[], body).await.expect("an answer")
-        })
-    }
-}
-
 #[test]
 fn scenario_44_what_a_person_asks_for_is_done_called_off_and_told() {
     let bench = Bench::start(2);
     let collector = bench.collector("one", HURRIED);
-    let person = |role: &str| {
-        let token = bench.cluster.person(role, &format!("palisade-{role}"));
-        Person { bench: &bench, collector: &collector, token }
-    };
-    let (operator, viewer) = (person("operator"), person("viewer"));
+    let [operator, viewer] = ["operator", "viewer"].map(|role| bench.person(role, &collector));
     let agents = bench.live(&collector);
     let wish = |node: &str| json!({ "node": node, "note": "new firmware" });
 

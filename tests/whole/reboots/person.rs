@@ -1,0 +1,89 @@
+//! People with a token, who ask the collector what it is about and tell it what they want.
+
+use hyper::Method;
+use hyper::body::Bytes;
+use palisade_tests::fleet::Server;
+use palisade_tests::http::Answer;
+use palisade_tests::http::Client;
+use palisade_tests::process::Collector;
+use palisade_tests::wait;
+use serde_json::Value;
+
+use super::bench::Bench;
+use super::bench::WITHIN;
+
+/// Somebody with a token.
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    server: Server,
+    token: String,
+}
+
+impl Bench {
+    /// Somebody who may do what `palisade-ROLE` allows and talks to this collector; once per role.
+    pub(super) fn person(&self, role: &str, collector: &Collector) -> Person {
+        let server = self.cluster.server(collector.address);
+        Person { server, token: self.cluster.person(role, &format!("palisade-{role}")) }
+    }
+}
+
+impl Person {
+    /// The same one before another collector.
+    pub(super) fn at(&self, server: Server) -> Self {
+        Self { server, token: self.token.clone() }
+    }
+
+    pub(super) fn says(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.try_says(method, path, body).expect("an answer")
+    }
+
+    /// Nothing if nobody answers.
+    fn try_says(&self, method: Method, path: &str, body: &Value) -> Option<Answer> {
+        let Server { address, trust } = &self.server;
+        let trust = trust.as_ref().expect("collectors in a cluster speak TLS");
+        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut client = Client::new(*address).with_trust(trust).with_token(&self.token);
+            client.try_send(method, path, &[], body).await.ok()
+        })
+    }
+
+    /// What this gate of a node sees, if it is shut; an error as long as nobody can tell.
+    pub(super) fn sees_shut(&self, node: &str, gate: &str) -> Result<String, String> {
+        let path = format!("/v1/nodes/{node}/explain");
+        let answer = self.try_says(Method::GET, &path, &Value::Null).ok_or("no answer")?;
+        if answer.status != 200 {
+            return Err(answer.text());
+        }
+        let told = answer.json();
+        let gates = told["gates"].as_array().ok_or("no gates")?;
+        let found = gates.iter().find(|it| it["gate"] == gate).ok_or("no such gate")?;
+        if found["open"] == false {
+            return Ok(found["value"].as_str().unwrap_or_default().to_owned());
+        }
+        let shut = gates.iter().filter(|it| it["open"] == false);
+        let shut: Vec<_> = shut.map(|it| format!("{}: {}", it["gate"], it["value"])).collect();
+        Err(format!("{gate} is open: {}; shut: {shut:?}", found["value"]))
+    }
+
+    /// Waits until this gate of a node is shut because of something with these words.
+    pub(super) fn until_shut(&self, node: &str, gate: &str, words: &str) {
+        wait::until(&format!("{gate} of {node} is shut: {words}"), WITHIN, || {
+            let value = self.sees_shut(node, gate)?;
+            if value.contains(words) { Ok(()) } else { Err(value) }
+        });
+    }
+
+    /// Waits until the plan has exactly these nodes in its order; here sorted by name.
+    pub(super) fn until_planned(&self, nodes: &[&str]) {
+        wait::until("the plan knows who needs a reboot", WITHIN, || {
+            let answer = self.try_says(Method::GET, "/v1/plan", &Value::Null).ok_or("no answer")?;
+            let plan = answer.json();
+            let order = plan["order"].as_array().ok_or_else(|| answer.text())?;
+            let mut order: Vec<_> = order.iter().filter_map(Value::as_str).collect();
+            order.sort_unstable();
+            if order == nodes { Ok(()) } else { Err(answer.text()) }
+        });
+    }
+}
