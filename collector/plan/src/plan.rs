@@ -26,6 +26,7 @@ use crate::gate::Gate;
 use crate::policy::Policy;
 use crate::request::State;
 
+pub use self::alerts::alerts;
 pub use self::check::count;
 pub use self::check::grant_gates;
 pub use self::explain::explain;
@@ -41,6 +42,7 @@ use self::pass::Candidate;
 use self::pass::Pass;
 use self::pool::shut;
 
+mod alerts;
 mod census;
 mod check;
 mod choose;

@@ -7,6 +7,7 @@ use super::*;
 use crate::plan::sample::NOW;
 use crate::plan::sample::uid;
 
+mod alerts;
 mod caps;
 mod control_plane;
 mod gates;
