@@ -17,7 +17,8 @@ const UNITS: [(&str, i64); 8] = [
 ///
 /// Shape: an optional sign, then one or more decimal numbers, each with a unit; or `0` alone.
 /// Digits below a nanosecond are dropped.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+#[must_use]
+pub fn parse(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -30,7 +30,7 @@ pub mod waiver;
 
 mod body;
 mod compare;
-mod duration;
+pub mod duration;
 mod when;
 mod yaml;
 

@@ -16,6 +16,7 @@ use palisade_report::Section;
 use palisade_report::SectionName;
 use palisade_report::section::boot::Boot;
 use palisade_report::section::kernel::Kernel;
+use palisade_report::section::kubelet::Kubelet;
 use palisade_report::section::reboot;
 use palisade_report::section::reboot::PackageManager;
 use palisade_report::section::reboot::Reboot;
@@ -31,12 +32,20 @@ use crate::store::Reader;
 /// Sections of one look that are read at most; the rest is read at the next, and unknown until then.
 const MAX_READS: usize = 2000;
 
+/// Seconds that a kubelet of which this is not known is given to end its pods. It costs only a later
+/// alarm.
+const UNKNOWN_GRACE_SECS: u32 = 300;
+
+/// Seconds that a kubelet may be given at most, whatever its node says.
+const LONGEST_GRACE_SECS: u32 = 3600;
+
 /// The sections that are known.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     reboots: BTreeMap<Digest, Arc<Known<Reboot>>>,
     kernels: BTreeMap<Digest, Arc<Known<Kernels>>>,
     boots: BTreeMap<Digest, Arc<Known<BootId>>>,
+    graces: BTreeMap<Digest, Arc<Known<u32>>>,
 }
 
 /// The kernels of a node.
@@ -68,14 +77,18 @@ impl Facts {
             })
         })
         .await;
-        let boots = snapshot
-            .nodes
-            .iter()
-            .filter(|node| node.uid.as_ref().is_some_and(|uid| in_flight.contains(uid)))
-            .filter_map(|node| node.section(SectionName::Boot))
-            .collect();
-        learn(&mut self.boots, boots, reader, &mut left, |it: Boot| {
+        let flying = |name| {
+            let nodes = snapshot.nodes.iter();
+            let nodes =
+                nodes.filter(|node| node.uid.as_ref().is_some_and(|uid| in_flight.contains(uid)));
+            nodes.filter_map(move |node| node.section(name)).collect::<BTreeSet<Digest>>()
+        };
+        learn(&mut self.boots, flying(SectionName::Boot), reader, &mut left, |it: Boot| {
             it.boot_id.value().cloned().ok_or_else(|| "the report does not say its boot".to_owned())
+        })
+        .await;
+        learn(&mut self.graces, flying(SectionName::Kubelet), reader, &mut left, |it: Kubelet| {
+            grace_secs(&it).ok_or_else(|| "the report does not say it".to_owned())
         })
         .await;
     }
@@ -127,6 +140,14 @@ impl Facts {
         }
     }
 
+    /// Seconds that the kubelet of a node in flight gives its pods when the machine goes down, on top of
+    /// what systemd gives its services.
+    pub(super) fn shutdown_grace_secs(&self, node: Option<&Node>) -> u32 {
+        let digest = node.and_then(|it| it.section(SectionName::Kubelet));
+        let known = digest.and_then(|it| self.graces.get(&it)?.known().copied());
+        known.unwrap_or(UNKNOWN_GRACE_SECS)
+    }
+
     /// Whether the stored report was made in the boot that the node speaks of.
     fn of_this_boot(&self, node: &Node) -> Result<(), &str> {
         if node.pending.is_some() {
@@ -176,6 +197,15 @@ async fn learn<S: DeserializeOwned, T>(
     }
 }
 
+/// `shutdownGracePeriod`, the whole of what the kubelet takes; `None` if it is not known. Source:
+/// `KubeletConfiguration` v1beta1.
+fn grace_secs(facts: &Kubelet) -> Option<u32> {
+    let text = facts.effective.get("shutdownGracePeriod")?.value()?.as_str()?;
+    let nanos = u64::try_from(palisade_rules::duration::parse(text)?).ok()?;
+    let secs = nanos.div_ceil(1_000_000_000);
+    Some(u32::try_from(secs).map_or(LONGEST_GRACE_SECS, |secs| secs.min(LONGEST_GRACE_SECS)))
+}
+
 fn need(facts: &Reboot, since: Moment) -> Need {
     match &facts.need {
         reboot::Need::NotNeeded => Need::NotNeeded,
@@ -222,5 +252,40 @@ fn package_manager(facts: &Reboot) -> Known<Option<String>> {
         // There is none on this host, which is how an image-based one looks.
         Reading::Absent { .. } => Known::Known(None),
         Reading::Unknown { why, .. } => Known::Unknown(why.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_report::Origin;
+    use palisade_report::Reading;
+
+    use super::*;
+
+    fn kubelet(period: Option<Reading<serde_json::Value>>) -> Kubelet {
+        let period = period.map(|it| ("shutdownGracePeriod".to_owned(), it));
+        Kubelet {
+            process: Reading::absent(Origin::words("no process")),
+            sources: Vec::new(),
+            effective: period.into_iter().collect(),
+            flags: BTreeMap::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_kubelet_is_what_it_says_within_bounds() {
+        let known = |text: &str| {
+            let value = serde_json::Value::from(text);
+            grace_secs(&kubelet(Some(Reading::known(value, Origin::words("a file")))))
+        };
+        assert_eq!(known("0s"), Some(0));
+        assert_eq!(known("1m30s"), Some(90));
+        assert_eq!(known("1.5s"), Some(2), "rounded up");
+        assert_eq!(known("2000h"), Some(LONGEST_GRACE_SECS));
+        assert_eq!(known("-5s"), None);
+        assert_eq!(known("soon"), None);
+        assert_eq!(grace_secs(&kubelet(None)), None);
+        assert_eq!(Facts::default().shutdown_grace_secs(None), UNKNOWN_GRACE_SECS);
     }
 }

@@ -71,14 +71,19 @@ impl Coordinator {
             unschedulable_by: ours.and_then(|it| it.unschedulable_by.clone()),
             marker: upkeep.as_ref().and_then(|it| it.marker.clone()),
             marked_before: upkeep.as_ref().and_then(|it| it.before),
-            // Not told by reports yet; a step counts from a generous time of its own.
-            shutdown_grace_secs: 0,
+            shutdown_grace_secs: self.shutdown_grace_secs(request),
             usual: plan::usual(&fleet.past, &pool.name),
             fresh: self.is_fresh,
             epoch,
             leading_since: self.clock.began_at(),
             next_grant: random_id(),
         })
+    }
+
+    fn shutdown_grace_secs(&self, request: &Request) -> u32 {
+        let snapshot = self.engine.snapshot();
+        let node = snapshot.node(request.node.as_str());
+        self.facts.shutdown_grace_secs(node.map(|node| &**node))
     }
 
     /// The node of a request: from the quorum while it is in flight or not among those that are
