@@ -28,11 +28,14 @@ fn built() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-        let status = Command::new("make")
-            .args(["image", "PROFILE=dev"])
-            .current_dir(workspace)
-            .status()
-            .expect("run make");
+        let mut make = Command::new("make");
+        make.args(["image", "PROFILE=dev"]).current_dir(workspace);
+        // What cargo says of this package would count as a change of others, which are built anew then.
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for name in names.filter(|it| it.starts_with("CARGO_PKG_") || it == "CARGO_MANIFEST_DIR") {
+            make.env_remove(name);
+        }
+        let status = make.status().expect("run make");
         assert!(status.success(), "make image failed");
         workspace.join("target/image")
     });
