@@ -8,6 +8,8 @@
 //! Nothing is decided or kept here. While no coordinator runs there is no view, and nothing can be
 //! asked of it: the API says so instead of showing an old plan.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +17,12 @@ use std::time::Duration;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::plan::Plan;
 use palisade_plan::policy::Policy;
+use palisade_plan::request::Alert;
 use palisade_plan::request::State;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use tokio::sync::Mutex;
 use tokio::sync::MutexGuard;
 use tokio::sync::mpsc;
@@ -43,6 +47,8 @@ pub struct View {
     pub refused_policy: Option<String>,
     /// What it decided.
     pub plan: Plan,
+    /// The alerts about nodes, those of their requests among them.
+    pub alerts: BTreeMap<NodeUid, BTreeSet<Alert>>,
 }
 
 /// What somebody wants of the coordinator.

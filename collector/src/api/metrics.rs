@@ -80,14 +80,14 @@ pub fn text(
     Ok(Answer::text(Media::OpenMetrics, text))
 }
 
-/// The alerts of all requests; which nodes they are about the API says.
+/// The alerts about nodes; about which ones the API says.
 fn reboots(registry: &mut Registry, planned: &View) {
     let mut raised: BTreeMap<Alert, u64> = BTreeMap::new();
-    for alert in planned.fleet.requests.values().flat_map(|it| &it.progress.alerts) {
+    for alert in planned.alerts.values().flatten() {
         let count = raised.entry(*alert).or_default();
         *count = count.saturating_add(1);
     }
-    let alerts = gauges(registry, "reboot_alerts", "Reboots with this alert");
+    let alerts = gauges(registry, "reboot_alerts", "Nodes with this alert about their reboot");
     for (alert, count) in raised {
         set(&alerts, &[("alert", &format!("{alert:?}"))], count);
     }

@@ -1,6 +1,7 @@
 //! The plan: who reboots now, who comes next, and what each of the others waits for.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use palisade_plan::gate::Blocker;
@@ -12,6 +13,7 @@ use palisade_plan::plan::plan;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::compare::BlastRadius;
 use palisade_plan::policy::compare::compare;
+use palisade_plan::request::Alert;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
@@ -91,6 +93,8 @@ struct Line<'a> {
     position: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     eta: Option<Moment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alerts: Option<&'a BTreeSet<Alert>>,
     waits_for: Vec<ShutGate<'a>>,
 }
 
@@ -169,7 +173,8 @@ fn answer(
             let Place { pool, zone, role: _, verdict: _, blockers, position, eta } = place;
             let waits_for = blockers.iter().map(ShutGate::from).collect();
             let (position, eta) = (*position, *eta);
-            Line { name, uid, pool, zone, verdict, state, position, eta, waits_for }
+            let alerts = view.alerts.get(uid);
+            Line { name, uid, pool, zone, verdict, state, position, eta, alerts, waits_for }
         })
         .collect();
     let names = |uids: &[NodeUid], at_most| {

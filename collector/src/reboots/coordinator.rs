@@ -16,6 +16,7 @@ use palisade_plan::plan;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::compare::BlastRadius;
 use palisade_plan::policy::compare::compare;
+use palisade_plan::request::Alert;
 use palisade_plan::request::Request;
 use palisade_plan::request::State;
 use palisade_report::Moment;
@@ -33,6 +34,7 @@ use super::occurrence::Occurrences;
 use super::past::History;
 use super::policy::PolicyFile;
 use super::tell::Teller;
+use super::unplanned::Boots;
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -155,6 +157,7 @@ pub struct Coordinator {
     /// Since when nodes have a cordon whose request is gone.
     pub(super) orphans: BTreeMap<NodeUid, Moment>,
     plan_digest: Option<palisade_report::Digest>,
+    boots: Boots,
     /// Whether what is known of the requests may be wrong.
     pub(super) lost_track: bool,
 }
@@ -219,6 +222,7 @@ impl Coordinator {
             orphans: BTreeMap::new(),
             driven: None,
             plan_digest: None,
+            boots: Boots::default(),
             lost_track: false,
             clock: TermClock::start(clock, boot_clock),
             policy: PolicyFile::at(policy),
@@ -292,6 +296,9 @@ impl Coordinator {
         }
         let seen_at = self.clock.now();
         let mut fleet = self.fleet().await;
+        for boot in self.boots.follow(&fleet, seen_at) {
+            self.teller.unplanned(&boot, seen_at).await;
+        }
         for errand in errands {
             self.run_errand(errand, &fleet, epoch).await;
         }
@@ -332,8 +339,31 @@ impl Coordinator {
         }
         self.tidy(&mut fleet, &policy, epoch).await?;
         let refused_policy = self.policy.refused().cloned();
-        self.planned.publish(Arc::new(planned::View { fleet, policy, refused_policy, plan }));
+        let alerts = self.alerts(&fleet, &policy, &plan);
+        let view = planned::View { fleet, policy, refused_policy, plan, alerts };
+        self.planned.publish(Arc::new(view));
         Ok(())
+    }
+
+    /// All alerts about nodes: of their requests, of nodes that wait without one, of their boots.
+    fn alerts(
+        &self,
+        fleet: &Fleet,
+        policy: &Policy,
+        plan: &plan::Plan,
+    ) -> BTreeMap<NodeUid, BTreeSet<Alert>> {
+        let mut alerts: BTreeMap<NodeUid, BTreeSet<Alert>> = BTreeMap::new();
+        for (uid, alert) in plan::alerts(fleet, policy, plan) {
+            alerts.entry(uid).or_default().insert(alert);
+        }
+        for uid in self.boots.unplanned() {
+            alerts.entry(uid.clone()).or_default().insert(Alert::UnplannedReboot);
+        }
+        let raised = fleet.requests.iter().filter(|(_, it)| !it.progress.alerts.is_empty());
+        for (uid, request) in raised {
+            alerts.entry(uid.clone()).or_default().extend(&request.progress.alerts);
+        }
+        alerts
     }
 
     /// Says which plan is followed, when it is another one.

@@ -28,6 +28,7 @@ mod past;
 mod policy;
 mod seen;
 mod tell;
+mod unplanned;
 
 pub use coordinator::Coordinator;
 pub use coordinator::Ground;

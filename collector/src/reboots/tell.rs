@@ -17,9 +17,12 @@ use palisade_plan::request::Request;
 use palisade_plan::request::State;
 use palisade_report::Digest;
 use palisade_report::Moment;
+use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::bound::clean;
 
 use super::past::Record;
+use super::unplanned::Unplanned;
 use crate::audit::Happening;
 use crate::audit::Kind;
 use crate::engine::Engine;
@@ -102,10 +105,29 @@ impl Teller {
     async fn event(&self, request: &Request, now: Moment) {
         let Some(api) = &self.events else { return };
         let Some((reason, type_)) = headline(request.progress.state) else { return };
-        let event = event(request, reason, type_, &self.identity, now);
+        self.send(api, &event(request, reason, type_, &self.identity, now)).await;
+    }
+
+    /// Tells of a boot that nobody here asked for.
+    pub(super) async fn unplanned(&self, boot: &Unplanned, now: Moment) {
+        let Unplanned { node, uid, from, to } = boot;
+        const WHY: &str = "it rebooted without a grant";
+        tracing::warn!(%node, %from, %to, "a node rebooted without a grant");
+        self.note(
+            Happening::own(Kind::Reboot, format!("node {node}"), WHY.to_owned())
+                .about(node.clone())
+                .changing(from.to_string(), to.to_string()),
+        );
+        let Some(api) = &self.events else { return };
+        let told = Told { turn: to.to_string(), headline: "UnplannedReboot", type_: "Warning" };
+        let note = format!("{WHY}: boot {from} ended, {to} runs");
+        self.send(api, &told.of(node, uid, note, &self.identity, now)).await;
+    }
+
+    async fn send(&self, api: &Api<Event>, event: &Event) {
         let parameters =
             PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        match call(CALL_TIMEOUT, api.create(&parameters, &event)).await {
+        match call(CALL_TIMEOUT, api.create(&parameters, event)).await {
             Ok(_) => {}
             // It was told before.
             Err(error) if error.is(409) => {}
@@ -217,33 +239,62 @@ const fn headline(state: State) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Its name follows from request, state and moment, so that telling it twice is refused.
-fn event(request: &Request, headline: &str, type_: &str, identity: &str, now: Moment) -> Event {
+/// The Event about the state of a request.
+fn event(
+    request: &Request,
+    headline: &'static str,
+    type_: &'static str,
+    identity: &str,
+    now: Moment,
+) -> Event {
     let progress = &request.progress;
     let turn = format!("{} {:?} {}", request.id, progress.state, progress.since);
-    let short = request.node.as_str().get(..MAX_NAME).unwrap_or(request.node.as_str());
-    let short = short.trim_end_matches(['.', '-']);
-    Event {
-        action: Some("Reboot".to_owned()),
-        event_time: Some(MicroTime(Timestamp::from_second(now.unix()).unwrap_or_default())),
-        metadata: ObjectMeta {
-            name: Some(format!("{short}.{}", Digest::of(turn.as_bytes()).short())),
-            namespace: Some(NAMESPACE.to_owned()),
-            ..ObjectMeta::default()
-        },
-        note: Some(clean(reason(request).as_bytes(), MAX_NOTE)),
-        reason: Some(headline.to_owned()),
-        regarding: Some(ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Node".to_owned()),
-            name: Some(request.node.to_string()),
-            uid: Some(request.uid.to_string()),
-            ..ObjectReference::default()
-        }),
-        reporting_controller: Some(format!("palisade.dev/{MANAGER}")),
-        reporting_instance: Some(identity.to_owned()),
-        type_: Some(type_.to_owned()),
-        ..Event::default()
+    let told = Told { turn, headline, type_ };
+    told.of(&request.node, &request.uid, reason(request), identity, now)
+}
+
+/// What an Event is about.
+struct Told {
+    /// What happened only once: the Event's name follows from it, so that telling it twice is refused.
+    turn: String,
+    headline: &'static str,
+    type_: &'static str,
+}
+
+impl Told {
+    fn of(
+        &self,
+        node: &NodeName,
+        uid: &NodeUid,
+        note: String,
+        identity: &str,
+        now: Moment,
+    ) -> Event {
+        let Self { turn, headline, type_ } = self;
+        let short = node.as_str().get(..MAX_NAME).unwrap_or(node.as_str());
+        let short = short.trim_end_matches(['.', '-']);
+        Event {
+            action: Some("Reboot".to_owned()),
+            event_time: Some(MicroTime(Timestamp::from_second(now.unix()).unwrap_or_default())),
+            metadata: ObjectMeta {
+                name: Some(format!("{short}.{}", Digest::of(turn.as_bytes()).short())),
+                namespace: Some(NAMESPACE.to_owned()),
+                ..ObjectMeta::default()
+            },
+            note: Some(clean(note.as_bytes(), MAX_NOTE)),
+            reason: Some((*headline).to_owned()),
+            regarding: Some(ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Node".to_owned()),
+                name: Some(node.to_string()),
+                uid: Some(uid.to_string()),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some(format!("palisade.dev/{MANAGER}")),
+            reporting_instance: Some(identity.to_owned()),
+            type_: Some((*type_).to_owned()),
+            ..Event::default()
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use palisade_plan::fleet::Ready;
 use palisade_plan::fleet::Role;
 use palisade_plan::plan::plan;
 use palisade_plan::policy::Policy;
+use palisade_plan::request::Alert;
 use palisade_plan::request::Reason;
 use palisade_report::Digest;
 use palisade_report::Moment;
@@ -102,7 +103,9 @@ fn planned(policy: &str) -> Planned {
     let policy = Arc::new(Policy::parse(policy).unwrap());
     let plan = plan(&fleet, &policy, NOW);
     let planned = Planned::default();
-    planned.publish(Arc::new(View { fleet, policy, refused_policy: None, plan }));
+    let unplanned = BTreeSet::from([Alert::UnplannedReboot]);
+    let alerts = fleet.nodes.keys().take(1).map(|uid| (uid.clone(), unplanned.clone())).collect();
+    planned.publish(Arc::new(View { fleet, policy, refused_policy: None, plan, alerts }));
     planned
 }
 

@@ -1,0 +1,152 @@
+//! Boots that nobody here asked for: a node in another boot than at the look before, without a grant
+//! for the boot that ended. What became of a request then is decided by its own step.
+
+use std::collections::BTreeMap;
+
+use palisade_plan::fleet::Fleet;
+use palisade_report::BootId;
+use palisade_report::Moment;
+use palisade_report::NodeName;
+use palisade_report::NodeUid;
+
+/// Seconds for which an alert about such a boot stands: Alertmanager has it long before.
+const STANDS_SECS: i64 = 3600;
+
+/// The boots of all nodes. What happened before this collector led is not among them.
+#[derive(Debug, Default)]
+pub(super) struct Boots {
+    known: BTreeMap<NodeUid, BootId>,
+    unplanned: BTreeMap<NodeUid, Moment>,
+}
+
+/// A boot that nobody here asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unplanned {
+    pub(super) node: NodeName,
+    pub(super) uid: NodeUid,
+    pub(super) from: BootId,
+    pub(super) to: BootId,
+}
+
+impl Boots {
+    /// Follows the boots of a fleet, and returns those that nobody here asked for.
+    pub(super) fn follow(&mut self, fleet: &Fleet, now: Moment) -> Vec<Unplanned> {
+        self.known.retain(|uid, _| fleet.nodes.contains_key(uid));
+        self.unplanned
+            .retain(|uid, at| fleet.nodes.contains_key(uid) && now.since(*at) < STANDS_SECS);
+        let mut found = Vec::new();
+        for (uid, node) in &fleet.nodes {
+            let Some(to) = &node.agent.boot else { continue };
+            let Some(from) = self.known.insert(uid.clone(), to.clone()) else { continue };
+            let request = fleet.requests.get(uid);
+            let grant = request.and_then(|it| it.progress.grant.as_ref());
+            if from == *to || grant.is_some_and(|it| it.boot == from) {
+                continue;
+            }
+            self.unplanned.insert(uid.clone(), now);
+            let (node, uid) = (node.name.clone(), uid.clone());
+            found.push(Unplanned { node, uid, from, to: to.clone() });
+        }
+        found
+    }
+
+    /// Nodes that booted unasked not long ago.
+    pub(super) fn unplanned(&self) -> impl Iterator<Item = &NodeUid> {
+        self.unplanned.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_plan::fleet::Agent;
+    use palisade_plan::fleet::Known;
+    use palisade_plan::fleet::Need;
+    use palisade_plan::fleet::Node;
+    use palisade_plan::fleet::Past;
+    use palisade_plan::fleet::Ready;
+    use palisade_plan::fleet::Role;
+    use palisade_plan::request::GrantRecord;
+    use palisade_plan::step;
+    use palisade_report::Digest;
+    use palisade_report::grant::GrantId;
+
+    use super::*;
+    use crate::reboots::errand;
+
+    const NOW: Moment = Moment::from_unix(1_800_000_000);
+
+    fn boot(number: u8) -> BootId {
+        format!("00000000-0000-4000-8000-0000000000{number:02}").parse().unwrap()
+    }
+
+    /// A node in this boot, and a request with a grant for another one, if any.
+    fn fleet(now: Option<u8>, granted: Option<u8>) -> Fleet {
+        let uid: NodeUid = "u-1".parse().unwrap();
+        let unknown = || Known::Unknown("not asked".to_owned());
+        let agent = Agent {
+            heard_at: Some(NOW),
+            boot: now.map(boot),
+            kernel: None,
+            next_kernel: None,
+            need: Need::NotNeeded,
+            stable_since: None,
+            package_manager: unknown(),
+            reboot_method: Known::Unknown("not asked".to_owned()),
+            hold_file: unknown(),
+            unsafe_to_reboot: Vec::new(),
+            report: None,
+        };
+        let node = Node {
+            name: "worker-1".parse().unwrap(),
+            uid: uid.clone(),
+            labels: std::sync::Arc::default(),
+            role: Role::Worker,
+            ready: Ready::Unknown,
+            cordon: palisade_plan::fleet::Cordon::Schedulable,
+            taints: std::collections::BTreeSet::new(),
+            hold: None,
+            agent,
+            blockers: Vec::new(),
+        };
+        let request = granted.map(|number| {
+            let wish = errand::asked(None, None, "anna", NOW);
+            let mut request = step::requested(node.name.clone(), uid.clone(), wish, 1, NOW);
+            request.progress.grant = Some(GrantRecord {
+                id: GrantId::from_bytes([1; 16]),
+                boot: boot(number),
+                report: Digest::of(b"report"),
+                expected_kernel: None,
+                at: NOW,
+                void_after: NOW,
+                answered_at: None,
+                answer: None,
+            });
+            (uid.clone(), request)
+        });
+        Fleet {
+            nodes: BTreeMap::from([(uid, node)]),
+            requests: request.into_iter().collect(),
+            pods: Known::Known(BTreeMap::new()),
+            budgets: Known::Known(BTreeMap::new()),
+            blockers: Vec::new(),
+            etcd: None,
+            past: Past::default(),
+            own_node: None,
+        }
+    }
+
+    #[test]
+    fn only_a_boot_without_a_grant_for_the_one_before_is_unplanned() {
+        let mut boots = Boots::default();
+        assert_eq!(boots.follow(&fleet(Some(1), None), NOW), [], "who was there before is unknown");
+        assert_eq!(boots.follow(&fleet(None, None), NOW), [], "silence is no boot");
+        assert_eq!(boots.follow(&fleet(Some(2), Some(1)), NOW), [], "it was let go");
+        let found = boots.follow(&fleet(Some(3), Some(1)), NOW);
+        assert_eq!(found.len(), 1, "the grant was for an earlier boot");
+        assert_eq!((&found[0].from, &found[0].to), (&boot(2), &boot(3)));
+        assert_eq!(boots.follow(&fleet(Some(3), None), NOW), [], "told once");
+        assert_eq!(boots.unplanned().count(), 1);
+        assert_eq!(boots.follow(&fleet(Some(3), None), NOW.plus(STANDS_SECS)), []);
+        assert_eq!(boots.unplanned().count(), 0);
+    }
+}
