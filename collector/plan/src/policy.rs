@@ -23,6 +23,7 @@ pub use self::cluster::ControlPlanePolicy;
 pub use self::drain::DrainFailure;
 pub use self::drain::DrainPolicy;
 pub use self::drain::EmptyDir;
+pub use self::drain::NoRoom;
 pub use self::drain::StuckVolumes;
 pub use self::drain::Unmanaged;
 pub use self::gates::AlertGate;

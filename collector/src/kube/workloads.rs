@@ -36,6 +36,7 @@ use super::client::call;
 
 mod blocking;
 mod convert;
+mod room;
 
 pub use blocking::Standing;
 pub use convert::Selector;

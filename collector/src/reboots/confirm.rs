@@ -5,13 +5,20 @@
 //! cordoned for that, nor hold a place: so what starts is looked at again, and only what starts still
 //! is claimed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use palisade_plan::drain;
+use palisade_plan::fleet::Asks;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
+use palisade_plan::fleet::Pod;
+use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
 use palisade_plan::plan;
 use palisade_plan::plan::Plan;
+use palisade_plan::policy::DrainPolicy;
+use palisade_plan::policy::NoRoom;
 use palisade_plan::policy::Policy;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
@@ -19,19 +26,23 @@ use palisade_report::NodeUid;
 use super::coordinator::Coordinator;
 use super::drain::Work;
 use super::fleet::shut;
+use crate::chain::Chain;
 use crate::kube::fence::NotLeader;
 
 /// Seconds for which a node that could not be drained is not tried again: it costs a request for each
 /// pod, and others are to have their turn meanwhile.
 const REFUSED_SECS: i64 = 60;
 
+/// What is free on each node, or why that is not known.
+type Rooms = Result<BTreeMap<NodeUid, Asks>, String>;
+
 impl Coordinator {
     /// Shuts the gates of nodes that were tried a moment ago and could not be drained.
     pub(super) fn recall_refusals(&mut self, fleet: &mut Fleet, now: Moment) {
         self.refused.retain(|_, (at, _)| now.since(*at) < REFUSED_SECS);
-        for (uid, (at, stuck)) in &self.refused {
+        for (uid, (_, blockers)) in &self.refused {
             let Some(node) = fleet.nodes.get_mut(uid) else { continue };
-            node.blockers.extend(stuck.iter().map(|why| shut(Gate::Drain, why.clone(), *at)));
+            node.blockers.extend(blockers.iter().cloned());
         }
     }
 
@@ -53,8 +64,9 @@ impl Coordinator {
         fleet.budgets = self.budgets();
         self.is_fresh &= self.around.is_some() && self.read_pods(&plan.start, fleet).await;
         if !plan::is_single(fleet, policy) {
+            let rooms = self.rooms(&plan.start, fleet, policy).await;
             for uid in &plan.start {
-                self.try_drain(uid, fleet, policy).await?;
+                self.try_drain(uid, rooms.as_ref(), fleet, policy).await?;
             }
         }
         let mut confirmed = plan::plan(fleet, policy, self.clock.now());
@@ -62,10 +74,28 @@ impl Coordinator {
         Ok(confirmed)
     }
 
-    /// Tries each pod of a node without evicting it. What the API server refuses shuts a gate.
+    /// The room on nodes that do not start now, if a policy asks for it.
+    async fn rooms(&self, start: &[NodeUid], fleet: &Fleet, policy: &Policy) -> Option<Rooms> {
+        let asks = |uid: &NodeUid| {
+            let node = fleet.nodes.get(uid);
+            node.is_some_and(|it| policy.pool_of(&it.labels).drain.no_room == NoRoom::Block)
+        };
+        if !start.iter().any(asks) {
+            return None;
+        }
+        let rooms = self.workloads.rooms().await.map_err(|error| Chain(&error).to_string());
+        Some(rooms.map(|mut rooms| {
+            rooms.retain(|uid, _| !start.contains(uid));
+            rooms
+        }))
+    }
+
+    /// Tries each pod of a node without evicting it. What the API server refuses shuts a gate, and so
+    /// do pods that fit nowhere else.
     async fn try_drain(
         &mut self,
         uid: &NodeUid,
+        rooms: Option<&Rooms>,
         fleet: &mut Fleet,
         policy: &Policy,
     ) -> Result<(), NotLeader> {
@@ -75,10 +105,27 @@ impl Coordinator {
         };
         let (now, drain) = (self.clock.now(), &policy.pool_of(&node.labels).drain);
         let stuck = Work::of(Arc::clone(pods)).try_all(&self.evictions, drain, now).await?;
-        if !stuck.is_empty() {
-            node.blockers.extend(stuck.iter().map(|why| shut(Gate::Drain, why.clone(), now)));
-            self.refused.insert(uid.clone(), (now, stuck));
+        let mut blockers: Vec<Blocker> =
+            stuck.into_iter().map(|why| shut(Gate::Drain, why, now)).collect();
+        if let Some(rooms) = rooms.filter(|_| drain.no_room == NoRoom::Block) {
+            blockers.extend(homeless(pods, drain, rooms).map(|why| shut(Gate::Capacity, why, now)));
+        }
+        if !blockers.is_empty() {
+            node.blockers.extend(blockers.iter().cloned());
+            self.refused.insert(uid.clone(), (now, blockers));
         }
         Ok(())
+    }
+}
+
+/// Why pods of a node fit nowhere else, or why that cannot be told.
+fn homeless(pods: &[Pod], drain: &DrainPolicy, rooms: &Rooms) -> Option<String> {
+    match rooms {
+        Ok(rooms) => {
+            let homeless = drain::homeless(pods, drain, rooms);
+            let names = homeless.join(", ");
+            (!homeless.is_empty()).then(|| format!("no other node has room for {names}"))
+        }
+        Err(why) => Some(format!("the room on other nodes is not known: {why}")),
     }
 }

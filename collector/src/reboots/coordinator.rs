@@ -134,7 +134,7 @@ pub struct Coordinator {
     pub(super) history: Option<History>,
     pub(super) works: BTreeMap<NodeUid, Work>,
     /// Nodes whose pods were tried before a claim and may not go, since when, and why.
-    pub(super) refused: BTreeMap<NodeUid, (Moment, Vec<String>)>,
+    pub(super) refused: BTreeMap<NodeUid, (Moment, Vec<Blocker>)>,
     pub(super) around: Option<Around>,
     pub(super) is_fresh: bool,
     /// Whether the requests of this look were listed after the last claim.

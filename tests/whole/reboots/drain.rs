@@ -96,6 +96,35 @@ fn scenario_15_a_pod_that_fails_the_dry_run_keeps_its_node_whole_and_others_go_f
 }
 
 #[test]
+fn a_node_whose_pods_fit_nowhere_else_waits_until_there_is_room() {
+    let bench = Bench::start(2);
+    let collector = bench.collector("one", &format!("{HURRIED}  drain: {{noRoom: block}}\n"));
+    // KWOK's nodes have four cores: one pod each.
+    let labels = "{app: web}";
+    bench.cluster.apply(&format!(
+        "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web}}, spec: {{replicas: 2, \
+         selector: {{matchLabels: {labels}}}, template: {{metadata: {{labels: {labels}}}, spec: \
+         {{terminationGracePeriodSeconds: 0, containers: [{{name: main, image: none, resources: \
+         {{requests: {{cpu: 2500m}}}}}}]}}}}}}}}"
+    ));
+    wait::until("each node has a pod", WITHIN, || {
+        let nodes = bench.nodes_of("web");
+        if nodes.len() == 2 { Ok(()) } else { Err(nodes) }
+    });
+    let agents = bench.live(&collector);
+    agents.need_reboot("node-0");
+    wait::until("it waits for room", WITHIN, || {
+        let log = collector.process.log();
+        let waits =
+            log.iter().any(|it| it.contains("capacity: no other node has room for default/web-"));
+        if waits { Ok(()) } else { Err(bench.summary(&collector)) }
+    });
+    assert!(bench.requests().is_empty() && !bench.is_unschedulable("node-0"), "nothing is begun");
+    bench.cluster.kubectl(&["scale", "deployment", "web", "--replicas=1"]);
+    bench.until_rebooted(&collector, &agents, &["node-0"]);
+}
+
+#[test]
 fn scenario_45_a_held_node_waits_and_the_others_go_on() {
     let bench = Bench::start(2);
     let collector = bench.collector("one", HURRIED);

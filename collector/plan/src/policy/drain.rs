@@ -35,6 +35,8 @@ pub struct DrainPolicy {
     pub on_volumes: StuckVolumes,
     /// Whether the node is first taken out of external load balancers, and how long that takes.
     pub load_balancer_secs: Option<i64>,
+    /// What pods that fit on no other node mean.
+    pub no_room: NoRoom,
     /// Evictions that go on at once on one node.
     pub parallel: u32,
 }
@@ -56,6 +58,7 @@ impl Default for DrainPolicy {
             volumes_secs: 360,
             on_volumes: StuckVolumes::Continue,
             load_balancer_secs: None,
+            no_room: NoRoom::Ignore,
             parallel: 5,
         }
     }
@@ -103,4 +106,15 @@ pub enum StuckVolumes {
     Continue,
     /// Everything is undone, and the node is tried again later.
     RollBack,
+}
+
+/// What pods that fit on no other node mean, by what they ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoRoom {
+    /// Their node waits. To know it, all pods of the cluster are read before each claim.
+    Block,
+    /// Nothing: they wait until there is room, or the node is back.
+    #[default]
+    Ignore,
 }

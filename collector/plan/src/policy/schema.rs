@@ -228,6 +228,7 @@ fn section(name: &str) -> Value {
                     ("volumes", duration.clone()),
                     ("onVolumes", words(&["continue", "roll-back"])),
                     ("loadBalancer", duration),
+                    ("noRoom", words(&["ignore", "block"])),
                     ("parallel", number(1, 50)),
                 ],
                 &[],

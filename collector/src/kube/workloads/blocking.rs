@@ -14,7 +14,7 @@ use super::call;
 use crate::kube::client::CALL_TIMEOUT;
 
 /// Pods that have ended speak for nothing.
-const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
+pub(super) const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// A pod that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -170,20 +170,21 @@ pub(super) fn pod(
 
 /// What the containers of a pod ask for together; init containers run before them and seldom ask for
 /// more.
-fn asks(spec: &k8s_openapi::api::core::v1::PodSpec) -> Asks {
+pub(super) fn asks(spec: &k8s_openapi::api::core::v1::PodSpec) -> Asks {
     let mut asks = Asks::default();
     for container in &spec.containers {
-        let requests = container.resources.iter().flat_map(|it| it.requests.iter().flatten());
-        for (what, quantity) in requests {
-            let milli = milli(quantity).unwrap_or(0);
-            match what.as_str() {
-                "cpu" => asks.milli_cpu = asks.milli_cpu.saturating_add(milli),
-                "memory" => asks.memory = asks.memory.saturating_add(milli / 1000),
-                _ => {}
-            }
-        }
+        let requests = container.resources.as_ref().and_then(|it| it.requests.as_ref());
+        let of_one = requests.map(amounts).unwrap_or_default();
+        asks.milli_cpu = asks.milli_cpu.saturating_add(of_one.milli_cpu);
+        asks.memory = asks.memory.saturating_add(of_one.memory);
     }
     asks
+}
+
+/// CPU and memory of a list of resources; what is not listed is nothing.
+pub(super) fn amounts(resources: &BTreeMap<String, Quantity>) -> Asks {
+    let amount = |what: &str| resources.get(what).and_then(milli).unwrap_or(0);
+    Asks { milli_cpu: amount("cpu"), memory: amount("memory") / 1000 }
 }
 
 /// Thousandths of a quantity, rounded down; `None` if it is none. Source: "Quantity" of the

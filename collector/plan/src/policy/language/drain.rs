@@ -3,6 +3,7 @@
 use crate::policy::DrainFailure;
 use crate::policy::DrainPolicy;
 use crate::policy::EmptyDir;
+use crate::policy::NoRoom;
 use crate::policy::StuckVolumes;
 use crate::policy::Unmanaged;
 use crate::policy::language::check::shown;
@@ -25,6 +26,8 @@ const MAX_PARALLEL: i64 = 50;
 const UNMANAGED: &[(&str, Unmanaged)] = &[("block", Unmanaged::Block), ("evict", Unmanaged::Evict)];
 
 const EMPTY_DIR: &[(&str, EmptyDir)] = &[("block", EmptyDir::Block), ("evict", EmptyDir::Evict)];
+
+const NO_ROOM: &[(&str, NoRoom)] = &[("block", NoRoom::Block), ("ignore", NoRoom::Ignore)];
 
 const ON_FAILURE: &[(&str, DrainFailure)] =
     &[("reboot", DrainFailure::Reboot), ("roll-back", DrainFailure::RollBack)];
@@ -50,6 +53,7 @@ pub(super) fn drain(tree: &Tree, problems: &mut Problems) -> Option<DrainPolicy>
         volumes_secs,
         on_volumes,
         load_balancer_secs,
+        no_room,
         parallel,
     } = &mut policy;
     section.set("unmanaged", unmanaged, word(UNMANAGED));
@@ -66,6 +70,7 @@ pub(super) fn drain(tree: &Tree, problems: &mut Problems) -> Option<DrainPolicy>
     section.set("volumes", volumes_secs, duration(Nothing::Allowed));
     section.set("onVolumes", on_volumes, word(ON_VOLUMES));
     section.set_some("loadBalancer", load_balancer_secs, duration(Nothing::Allowed));
+    section.set("noRoom", no_room, word(NO_ROOM));
     section.set("parallel", parallel, number(1, MAX_PARALLEL));
     if policy.slow_secs > policy.timeout_secs {
         let (slow, timeout) = (shown(policy.slow_secs), shown(policy.timeout_secs));

@@ -1,0 +1,103 @@
+//! The room that is left on nodes, as the scheduler counts it: what is allocatable, less what pods ask
+//! for.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use palisade_plan::fleet::Asks;
+use palisade_report::NodeUid;
+
+use super::ListError;
+use super::MAX_PAGES;
+use super::PAGE;
+use super::Workloads;
+use super::blocking::UNFINISHED;
+use super::convert;
+use crate::kube::client::CALL_TIMEOUT;
+use crate::kube::client::call;
+
+impl Workloads {
+    /// What is not asked for yet on each node that takes pods of any kind, by its UID. A node with a
+    /// taint takes only some: it is left out.
+    ///
+    /// This reads all pods of the cluster, page by page.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn rooms(&self) -> Result<BTreeMap<NodeUid, Asks>, ListError> {
+        const WHAT: &str = "all pods";
+        let nodes: Vec<Node> = self.list("nodes", &ListParams::default()).await?;
+        let mut rooms: BTreeMap<String, (NodeUid, Asks)> =
+            nodes.iter().filter_map(empty_room).collect();
+        let api: Api<Pod> = Api::all(self.client.clone());
+        let mut parameters = ListParams::default().fields(UNFINISHED).limit(PAGE);
+        for _ in 0..MAX_PAGES {
+            let page = call(CALL_TIMEOUT, api.list(&parameters)).await;
+            let page = page.map_err(|source| ListError::Call { what: WHAT, source })?;
+            for spec in page.items.into_iter().filter_map(|pod| pod.spec) {
+                let room = spec.node_name.as_ref().and_then(|node| rooms.get_mut(node));
+                let Some((_, room)) = room else { continue };
+                let asks = convert::asks(&spec);
+                room.milli_cpu = room.milli_cpu.saturating_sub(asks.milli_cpu);
+                room.memory = room.memory.saturating_sub(asks.memory);
+            }
+            match page.metadata.continue_ {
+                Some(next) if !next.is_empty() => parameters.continue_token = Some(next),
+                Some(_) | None => return Ok(rooms.into_values().collect()),
+            }
+        }
+        Err(ListError::TooMany { what: WHAT })
+    }
+}
+
+/// What a node has for pods, by its name; `None` if it takes none, or not all.
+fn empty_room(node: &Node) -> Option<(String, (NodeUid, Asks))> {
+    let spec = node.spec.as_ref()?;
+    let keeps_away = |effect: &str| matches!(effect, "NoSchedule" | "NoExecute");
+    let is_closed = spec.unschedulable == Some(true)
+        || spec.taints.iter().flatten().any(|taint| keeps_away(&taint.effect));
+    if is_closed {
+        return None;
+    }
+    let status = node.status.as_ref()?;
+    let is_ready =
+        |it: &k8s_openapi::api::core::v1::NodeCondition| it.type_ == "Ready" && it.status == "True";
+    status.conditions.iter().flatten().find(|it| is_ready(it))?;
+    let room = convert::amounts(status.allocatable.as_ref()?);
+    let uid = node.metadata.uid.as_ref()?.parse().ok()?;
+    Some((node.metadata.name.clone()?, (uid, room)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn room(spec: serde_json::Value, ready: &str) -> Option<Asks> {
+        let node = serde_json::from_value(json!({
+            "metadata": { "name": "worker-1", "uid": "u-1" },
+            "spec": spec,
+            "status": {
+                "allocatable": { "cpu": "3920m", "memory": "1Gi", "pods": "110" },
+                "conditions": [{ "type": "Ready", "status": ready }],
+            },
+        }));
+        empty_room(&node.unwrap()).map(|(_, (_, room))| room)
+    }
+
+    #[test]
+    fn only_nodes_that_take_any_pod_have_room() {
+        let all = Asks { milli_cpu: 3920, memory: 1 << 30 };
+        assert_eq!(room(json!({}), "True"), Some(all.clone()));
+        assert_eq!(room(json!({}), "Unknown"), None);
+        assert_eq!(room(json!({ "unschedulable": true }), "True"), None);
+        let tainted = |effect: &str| json!({ "taints": [{ "key": "a", "effect": effect }] });
+        assert_eq!(room(tainted("NoExecute"), "True"), None);
+        assert_eq!(room(tainted("NoSchedule"), "True"), None);
+        assert_eq!(room(tainted("PreferNoSchedule"), "True"), Some(all));
+    }
+}
