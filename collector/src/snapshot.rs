@@ -36,6 +36,7 @@ mod count;
 mod table;
 
 pub use cluster::ClusterNode;
+pub use cluster::HOSTNAME;
 pub use cluster::Ready;
 pub use cluster::Scheduling;
 pub(crate) use count::Counted;

@@ -110,6 +110,18 @@ impl Policy {
         self.pools.iter().find(|pool| pool.selector.matches(labels)).unwrap_or(&self.unmatched)
     }
 
+    /// Whether a selector of nodes in it speaks of this label.
+    #[must_use]
+    pub fn selects_by(&self, label: &str) -> bool {
+        let canaries = self.pools.iter().filter_map(|pool| match &pool.waves.as_ref()?.canary {
+            Canary::Selector(selector) => Some(selector),
+            Canary::Count(_) => None,
+        });
+        let control_plane = self.cluster.control_plane.selector.iter();
+        let pools = self.pools.iter().map(|pool| &pool.selector);
+        pools.chain(canaries).chain(control_plane).any(|selector| selector.speaks_of(label))
+    }
+
     /// The pool of this name, also that of unmatched nodes.
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<&Pool> {

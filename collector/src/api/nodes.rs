@@ -82,8 +82,17 @@ struct Member<'a> {
 
 impl<'a> From<&'a ClusterNode> for Member<'a> {
     fn from(node: &'a ClusterNode) -> Self {
-        let ClusterNode { uid: _, labels, ready, scheduling, boot_id, kernel, kubelet, taints } =
-            node;
+        let ClusterNode {
+            uid: _,
+            labels,
+            hostname: _,
+            ready,
+            scheduling,
+            boot_id,
+            kernel,
+            kubelet,
+            taints,
+        } = node;
         Self {
             ready: ready.as_str(),
             cordoned: *scheduling == Scheduling::Cordoned,

@@ -55,6 +55,7 @@ use crate::kube::workloads::Workloads;
 use crate::planned;
 use crate::planned::Errand;
 use crate::planned::Planned;
+use crate::snapshot::HOSTNAME;
 use crate::store::Reader;
 
 /// Between two looks if nothing happens: a deadline is a matter of minutes.
@@ -428,7 +429,11 @@ impl Coordinator {
     async fn fleet(&mut self) -> Fleet {
         let now = self.clock.now();
         let (requests, unreadable) = self.known_requests();
-        let (members, view) = self.directory.members();
+        let (mut members, view) = self.directory.members();
+        if self.policy.policy().selects_by(HOSTNAME) {
+            let named = members.iter().map(|(name, it)| (name.clone(), it.with_hostname()));
+            members = Arc::new(named.map(|(name, it)| (name, Arc::new(it))).collect());
+        }
         self.look_around(now).await;
         self.is_fresh = view == View::Whole
             && self.book.is_followed()

@@ -62,6 +62,13 @@ impl Selector {
             && match_expressions.iter().all(|requirement| requirement.holds(labels))
     }
 
+    /// Whether it speaks of this label.
+    #[must_use]
+    pub fn speaks_of(&self, label: &str) -> bool {
+        let Self { match_labels, match_expressions } = self;
+        match_labels.contains_key(label) || match_expressions.iter().any(|it| it.key == label)
+    }
+
     /// Whether it selects everything.
     #[must_use]
     pub fn is_everything(&self) -> bool {

@@ -25,6 +25,24 @@ fn the_first_pool_that_selects_a_node_has_it_and_the_rest_is_only_reported() {
 }
 
 #[test]
+fn a_policy_knows_by_which_labels_it_selects_nodes() {
+    let waves = Waves { canary: Canary::Selector(Selector::label("canary", "yes")), ..waves() };
+    let first = Pool { waves: Some(waves), ..pool("a", Selector::label("tier", "db")) };
+    let mut cluster = ClusterPolicy::default();
+    cluster.control_plane.selector = Some(Selector::label("role", "master"));
+    let policy = Policy::of(cluster, vec![first, pool("b", Selector::default())]);
+    for (label, expected) in
+        [("canary", true), ("tier", true), ("role", true), ("kubernetes.io/hostname", false)]
+    {
+        assert_eq!(policy.selects_by(label), expected, "{label}");
+    }
+}
+
+fn waves() -> Waves {
+    Waves { canary: Canary::Count(1), percents: Vec::new(), bake_node_secs: 0, bake_wave_secs: 0 }
+}
+
+#[test]
 fn the_digest_changes_with_every_part_and_with_nothing_else() {
     let base = Policy::of(ClusterPolicy::default(), vec![pool("a", Selector::default())]);
     let same = Policy::of(ClusterPolicy::default(), vec![pool("a", Selector::default())]);

@@ -16,6 +16,7 @@ fn member(text: &str) -> Arc<ClusterNode> {
     Arc::new(ClusterNode {
         uid: uid(text),
         labels: Arc::default(),
+        hostname: None,
         ready: Ready::Ready,
         scheduling: Scheduling::Open,
         boot_id: None,

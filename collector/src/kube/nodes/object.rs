@@ -25,6 +25,7 @@ use crate::kube::conditions::wanted::MAX_MESSAGE;
 use crate::kube::conditions::wanted::Present;
 use crate::kube::conditions::wanted::Status as Word;
 use crate::snapshot::ClusterNode;
+use crate::snapshot::HOSTNAME;
 use crate::snapshot::Ready;
 use crate::snapshot::Scheduling;
 
@@ -42,9 +43,6 @@ const MAX_TAINTS: usize = 8;
 
 /// Bytes of a version or boot id that are kept.
 const MAX_WORD: usize = 128;
-
-/// Labels that name the very node, so that no two nodes would share a set of labels.
-const OWN_LABELS: [&str; 1] = ["kubernetes.io/hostname"];
 
 /// A Node object.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -174,12 +172,13 @@ impl NodeObject {
         let name: NodeName = metadata.name?.parse().ok()?;
         let uid: NodeUid = metadata.uid?.parse().ok()?;
         let fits = |(key, value): &(String, String)| {
-            key.len() <= MAX_LABEL_KEY
-                && value.len() <= MAX_LABEL_VALUE
-                && !OWN_LABELS.contains(&key.as_str())
+            key.len() <= MAX_LABEL_KEY && value.len() <= MAX_LABEL_VALUE
         };
+        let mut labels = metadata.labels.unwrap_or_default();
+        // No two nodes would share a set of labels with it.
+        let hostname = labels.remove_entry(HOSTNAME).filter(fits).map(|(_, value)| value.into());
         let labels: BTreeMap<String, String> =
-            metadata.labels.unwrap_or_default().into_iter().filter(fits).take(MAX_LABELS).collect();
+            labels.into_iter().filter(fits).take(MAX_LABELS).collect();
         let labels = match shared.get(&labels) {
             Some(labels) => Arc::clone(labels),
             None => {
@@ -204,6 +203,7 @@ impl NodeObject {
         let member = ClusterNode {
             uid,
             labels,
+            hostname,
             ready: match ready.map(|condition| condition.status.as_str()) {
                 Some("True") => Ready::Ready,
                 Some("False") => Ready::NotReady,

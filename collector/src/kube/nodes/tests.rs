@@ -38,6 +38,7 @@ fn of_an_object_only_what_is_used_is_kept() {
     assert_eq!((kept.ready, kept.scheduling), (Ready::Ready, Scheduling::Cordoned));
     assert_eq!(kept.taints, ["palisade.dev/reboot"]);
     assert_eq!(kept.labels.keys().collect::<Vec<_>>(), ["pool"]);
+    assert_eq!(kept.with_hostname().labels["kubernetes.io/hostname"], "a");
     assert_eq!((kept.kernel.as_deref(), kept.kubelet.as_deref()), (Some("6.12"), None));
     assert!(!kept.boot_id.as_ref().unwrap().contains('\u{7}'));
     let (_, other) = object.member(&mut shared).unwrap();

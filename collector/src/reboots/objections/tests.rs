@@ -77,6 +77,7 @@ fn node(name: &str, tier: &str) -> ClusterNode {
     ClusterNode {
         uid: name.parse().unwrap(),
         labels: Arc::new(BTreeMap::from([("tier".to_owned(), tier.to_owned())])),
+        hostname: None,
         ready: Ready::Ready,
         scheduling: Scheduling::Open,
         boot_id: None,
