@@ -142,8 +142,15 @@ fn look_at_agent(case: &Case<'_>, found: &mut Shut) {
             found.add(shut(Gate::PackageManager, value, now, None), case);
         }
     }
-    if let Known::Unknown(why) = &agent.reboot_method {
-        found.add(shut(Gate::RebootMethod, why.clone(), now, None), case);
+    match (&agent.reboot_method, pool.reboot_method.word()) {
+        (Known::Unknown(why), _) => {
+            found.add(shut(Gate::RebootMethod, why.clone(), now, None), case);
+        }
+        (Known::Known(has), Some(wants)) if has != wants => {
+            let value = format!("the node reboots by {has}, its pool wants {wants}");
+            found.add(shut(Gate::RebootMethod, value, now, None), case);
+        }
+        (Known::Known(_), _) => {}
     }
     for why in &agent.unsafe_to_reboot {
         found.add(shut(Gate::UnsafeToReboot, why.clone(), now, None), case);

@@ -265,15 +265,28 @@ impl Default for Backoff {
     }
 }
 
-/// By which means a node reboots.
+/// By which means a node of the pool may reboot. Which one it has is told by its agent, and chosen
+/// where that is deployed (`--mode`): a node with another one waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RebootMethod {
-    /// The first that works, in the order below.
+    /// Whichever it has.
     #[default]
     Auto,
     /// logind over D-Bus.
     Logind,
     /// A signal to process 1.
     Signal,
+}
+
+impl RebootMethod {
+    /// The word by which agents tell that it is theirs; `None` if any will do.
+    #[must_use]
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Auto => None,
+            Self::Logind => Some("logind"),
+            Self::Signal => Some("signal"),
+        }
+    }
 }

@@ -32,6 +32,7 @@ use crate::policy::ClusterPolicy;
 use crate::policy::ForeignCordon;
 use crate::policy::Mode;
 use crate::policy::Pool;
+use crate::policy::RebootMethod;
 use crate::request::Approval;
 use crate::request::Intent;
 use crate::request::Override;
@@ -120,6 +121,9 @@ const SHUT: &[Shuts] = &[
     ("silent", Gate::AgentSilent, |world| world.agent().heard_at = Some(NOW.plus(-181))),
     ("never heard", Gate::AgentSilent, |world| world.agent().heard_at = None),
     ("no method", Gate::RebootMethod, |world| world.agent().reboot_method = unknown()),
+    ("another method", Gate::RebootMethod, |world| {
+        world.pool.reboot_method = RebootMethod::Signal;
+    }),
     ("unsafe", Gate::UnsafeToReboot, |world| {
         world.agent().unsafe_to_reboot.push("/boot is full".to_owned());
     }),
