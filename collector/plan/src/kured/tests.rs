@@ -88,7 +88,7 @@ fn every_flag_has_a_fate_and_what_is_mapped_is_in_the_policy() {
         (&["--ds-namespace=ops"], Changed, ""),
         (&["--end-time=5am"], Mapped, r#"start: "00:00", end: "05:00""#),
         (&["--force-reboot"], Changed, "onFailure: reboot"),
-        (&["--lock-annotation=x/y"], Changed, ""),
+        (&["--lock-annotation=x/y"], Dropped, ""),
         (&["--lock-release-delay=30m"], Changed, "bakeNode: 1800s"),
         (&["--lock-ttl=1h"], Dropped, ""),
         (&["--log-format=json"], Dropped, ""),

@@ -32,17 +32,17 @@ const PLAIN: &[(&str, Fate, &str)] = &[
     (
         "ds-name",
         Fate::Changed,
-        "no lock is kept there, but while kured's is held nothing starts: tell the collector where it is",
+        "no lock is kept there, but while kured's is held nothing starts: it is found whatever its DaemonSet is called",
     ),
     (
         "ds-namespace",
         Fate::Changed,
-        "no lock is kept there, but while kured's is held nothing starts: tell the collector where it is",
+        "no lock is kept there, but while kured's is held nothing starts: it is found whatever its DaemonSet is called",
     ),
     (
         "lock-annotation",
-        Fate::Changed,
-        "no lock is kept there, but while kured's is held nothing starts: tell the collector where it is",
+        Fate::Dropped,
+        "only weave.works/kured-node-lock is looked at: under another name kured's lock holds nothing up here",
     ),
     (
         "lock-ttl",
@@ -53,36 +53,48 @@ const PLAIN: &[(&str, Fate, &str)] = &[
     (
         "message-template-drain",
         Fate::Dropped,
-        "messages belong to the collector's notifications, not to a policy",
+        "no messages are sent: Events of the node, the audit and alerts tell of a reboot",
     ),
     (
         "message-template-reboot",
         Fate::Dropped,
-        "messages belong to the collector's notifications, not to a policy",
+        "no messages are sent: Events of the node, the audit and alerts tell of a reboot",
     ),
     (
         "message-template-uncordon",
         Fate::Dropped,
-        "messages belong to the collector's notifications, not to a policy",
+        "no messages are sent: Events of the node, the audit and alerts tell of a reboot",
     ),
-    ("metrics-host", Fate::Dropped, "where metrics are served is a setting of the collector"),
-    ("metrics-port", Fate::Dropped, "where metrics are served is a setting of the collector"),
-    ("node-id", Fate::Dropped, "agents learn the name of their node from their token"),
+    (
+        "metrics-host",
+        Fate::Dropped,
+        "metrics are served where the collector listens (`--listen`), at `/metrics`",
+    ),
+    (
+        "metrics-port",
+        Fate::Dropped,
+        "metrics are served where the collector listens (`--listen`), at `/metrics`",
+    ),
+    (
+        "node-id",
+        Fate::Dropped,
+        "the manifests tell agents the name of their node, and their token proves it",
+    ),
     (
         "notify-url",
         Fate::Dropped,
-        "where messages go is a setting of the collector; alerts come from its metrics",
+        "no messages are sent: alerts come from the metrics (component `monitoring`)",
     ),
     ("period", Fate::Dropped, "agents report by themselves, each minute"),
     (
         "post-reboot-node-labels",
         Fate::Dropped,
-        "no labels are set: watch the conditions of RebootRequests",
+        "no labels are set: watch `status.state` of RebootRequests",
     ),
     (
         "pre-reboot-node-labels",
         Fate::Dropped,
-        "no labels are set: watch the conditions of RebootRequests",
+        "no labels are set: watch `status.state` of RebootRequests",
     ),
     ("prefer-no-schedule-taint", Fate::Dropped, "nodes that wait for a reboot are not tainted"),
     (
@@ -98,17 +110,17 @@ const PLAIN: &[(&str, Fate, &str)] = &[
     (
         "slack-channel",
         Fate::Dropped,
-        "where messages go is a setting of the collector; alerts come from its metrics",
+        "no messages are sent: alerts come from the metrics (component `monitoring`)",
     ),
     (
         "slack-hook-url",
         Fate::Dropped,
-        "where messages go is a setting of the collector; alerts come from its metrics",
+        "no messages are sent: alerts come from the metrics (component `monitoring`)",
     ),
     (
         "slack-username",
         Fate::Dropped,
-        "where messages go is a setting of the collector; alerts come from its metrics",
+        "no messages are sent: alerts come from the metrics (component `monitoring`)",
     ),
 ];
 
@@ -452,12 +464,14 @@ impl Draft<'_, '_> {
         match self.manifest.last("reboot-method") {
             None => {}
             Some("command") => {
-                let text = "`rebootMethod: auto`: logind is asked over D-Bus, no command is run";
+                let text = "`rebootMethod: auto`: process 1 is signalled or logind asked, as the node's agent is deployed; no command is run";
                 self.note("reboot-method", Fate::Changed, text);
             }
             Some("signal") => {
                 self.pool.push("    rebootMethod: signal".to_owned());
-                self.note("reboot-method", Fate::Mapped, "`rebootMethod: signal`");
+                let text =
+                    "`rebootMethod: signal`, which is how the component `reboot` deploys agents";
+                self.note("reboot-method", Fate::Mapped, text);
             }
             Some(other) => return Err(malformed("reboot-method", "command or signal", other)),
         }
@@ -466,7 +480,10 @@ impl Draft<'_, '_> {
         };
         if let Some(command) = self.manifest.last("reboot-command") {
             let (fate, text) = if is_usual(command) {
-                (Fate::Changed, "logind is asked over D-Bus, no command is run")
+                (
+                    Fate::Changed,
+                    "process 1 is signalled or logind asked, as the node's agent is deployed; no command is run",
+                )
             } else {
                 (
                     Fate::Dropped,
