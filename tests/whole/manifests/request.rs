@@ -111,12 +111,16 @@ fn a_reboot_is_asked_for_by_one_and_approved_by_another() {
 
     // The status is the collector's, in its order.
     let status = format!("{one}/status");
-    let state = |state: &str, epoch: i64| json!({ "status": { "state": state, "epoch": epoch } });
-    says(&olga, Call::merge(&status, &state("Done", 9)), 403, "forbidden");
-    collector.must(Call::merge(&status, &state("Claimed", 3)));
-    says(&collector, Call::merge(&status, &state("Draining", 2)), 422, "leader of the past");
-    collector.must(Call::merge(&status, &state("Done", 3)));
-    says(&collector, Call::merge(&status, &state("Needed", 3)), 422, "stays ended");
+    let write = |state: &str, epoch: i64| {
+        let mut request = cluster.get(&one);
+        request["status"] = json!({ "state": state, "epoch": epoch });
+        Call::put(&status, &request)
+    };
+    says(&olga, write("Done", 9), 403, "forbidden");
+    collector.must(write("Claimed", 3));
+    says(&collector, write("Draining", 2), 422, "leader of the past");
+    collector.must(write("Done", 3));
+    says(&collector, write("Needed", 3), 422, "stays ended");
     let table = cluster.kubectl(&["get", "rebootrequests"]);
     assert!(table.contains("worker-1") && table.contains("Done"), "{table}");
 }

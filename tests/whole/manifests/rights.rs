@@ -17,15 +17,13 @@ const CLUSTER: &[(&str, &str, &str)] = &[
     ("", "persistentvolumeclaims", "list"),
     ("", "pods", "get list watch"),
     ("", "pods/eviction", "create"),
-    ("", "replicationcontrollers", "list watch"),
-    ("apps", "daemonsets replicasets statefulsets", "list watch"),
+    ("apps", "daemonsets", "list"),
     ("authentication.k8s.io", "tokenreviews", "create"),
     ("authorization.k8s.io", "subjectaccessreviews", "create"),
-    ("batch", "jobs", "list watch"),
-    ("palisade.dev", "rebootrequests", "create delete get list patch update watch"),
-    ("palisade.dev", "rebootrequests/status", "get patch update"),
-    ("policy", "poddisruptionbudgets", "list watch"),
-    ("storage.k8s.io", "volumeattachments", "list watch"),
+    ("palisade.dev", "rebootrequests", "create delete get list patch watch"),
+    ("palisade.dev", "rebootrequests/status", "update"),
+    ("policy", "poddisruptionbudgets", "list"),
+    ("storage.k8s.io", "volumeattachments", "list"),
 ];
 
 /// Conditions of nodes; the component `without-node-conditions` takes it away.
@@ -216,7 +214,11 @@ fn the_roles_for_people_open_what_the_collector_asks_about() {
         RouteName::Retire,
         RouteName::Rules,
         RouteName::Summary,
+        RouteName::Explain,
+        RouteName::Plan,
+        RouteName::Reboots,
         RouteName::Watch,
+        RouteName::WhatIf,
     ] {
         let (verb, key, what) = match permission(route) {
             None => continue,
@@ -232,5 +234,19 @@ fn the_roles_for_people_open_what_the_collector_asks_about() {
         assert!(operator || metrics, "an operator may not {verb} {what}");
         let changes = verb == "delete" || what == "audit";
         assert_eq!(viewer, !changes && !metrics, "a viewer and {verb} {what}");
+    }
+    // Who may ask for reboots may not approve them, nor let go of what failed.
+    for (route, operator, approver) in [
+        (RouteName::RequestReboot, true, false),
+        (RouteName::CancelReboot, true, true),
+        (RouteName::Approve, false, true),
+        (RouteName::Release, false, true),
+    ] {
+        let Some(Permission::All(verb, what)) = permission(route) else {
+            panic!("{route:?} takes no right to a resource");
+        };
+        let may = |role: &str| may(role, verb, "resources", what);
+        let found = (may("palisade-viewer"), may("palisade-operator"), may("palisade-approver"));
+        assert_eq!(found, (false, operator, approver), "{verb} {what}");
     }
 }
