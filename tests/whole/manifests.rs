@@ -13,6 +13,7 @@ mod alert;
 mod chart;
 mod pods;
 mod policy;
+mod reboot_policy;
 mod render;
 mod request;
 mod rights;

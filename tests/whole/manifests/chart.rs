@@ -82,22 +82,39 @@ fn what_the_chart_holds_is_what_kustomize_renders() {
     let pod = &standby["Deployment/palisade-collector"]["spec"]["template"]["spec"];
     let spread = json!({ "topologySpreadConstraints": pod["topologySpreadConstraints"] });
     golden::file(&file("standby"), &yaml(&spread));
-    golden::file(&file("reboot"), &yaml(&rebooter(&plain, &combined("kubeadm", &["reboot"]))));
+    let reboots = combined("kubeadm", &["reboot"]);
+    golden::file(&file("reboot"), &yaml(&rebooter(&plain, &reboots)));
+    golden::file(&file("reboot-policy"), &yaml(&policy_part(&plain, &reboots)));
+}
+
+/// The elements of a list in the pod of a workload that only `full` has.
+fn added(plain: &Objects, full: &Objects, workload: &str, pointer: &str) -> Vec<Value> {
+    let part = |objects: &Objects| {
+        let pod = &objects[workload]["spec"]["template"]["spec"];
+        pod.pointer(pointer).and_then(Value::as_array).expect("a list").clone()
+    };
+    let before = part(plain);
+    let mut after = part(full);
+    after.retain(|it| !before.contains(it));
+    after
+}
+
+/// What a policy adds to the collector's pod, and the policy.
+fn policy_part(plain: &Objects, full: &Objects) -> Value {
+    let added = |pointer: &str| added(plain, full, "Deployment/palisade-collector", pointer);
+    json!({
+        "env": added("/containers/0/env"),
+        "mounts": added("/containers/0/volumeMounts"),
+        "object": full["ConfigMap/palisade-reboot-policy"],
+        "volumes": added("/volumes"),
+    })
 }
 
 /// What the rebooter adds to the agent's pod.
 fn rebooter(plain: &Objects, full: &Objects) -> Value {
-    let part = |objects: &Objects, pointer: &str| {
-        let pod = &objects["DaemonSet/palisade-agent"]["spec"]["template"]["spec"];
-        pod.pointer(pointer).and_then(Value::as_array).expect("a list").clone()
-    };
-    let added = |pointer: &str| {
-        let before = part(plain, pointer);
-        let mut after = part(full, pointer);
-        after.retain(|it| !before.contains(it));
-        after
-    };
-    let container = part(full, "/containers").pop().expect("containers");
+    let added = |pointer: &str| added(plain, full, "DaemonSet/palisade-agent", pointer);
+    // The other container is changed, and so is there too.
+    let container = added("/containers").pop().expect("containers");
     assert_eq!(container["name"], "reboot");
     json!({
         "container": container,
@@ -117,7 +134,13 @@ fn template(values: &[&str]) -> Result<String, String> {
     command.args(["template", "palisade", "--namespace", "palisade-system"]);
     command.arg(render::workspace().join("manifests/helm/palisade"));
     for value in values {
-        command.args(["--set", value]);
+        // Text of a file, as people give what is longer than a line.
+        let from_file = value.contains("=@");
+        command.args(if from_file {
+            ["--set-file".to_owned(), value.replacen("=@", "=", 1)]
+        } else {
+            ["--set".to_owned(), (*value).to_owned()]
+        });
     }
     let output = command.output().unwrap_or_else(|error| panic!("run helm: {error}"));
     if output.status.success() {
@@ -173,7 +196,7 @@ fn the_chart_renders_what_kustomize_renders() {
         ("external-certificate", "externalCertificate=true"),
         ("monitoring", "monitoring=true"),
         ("open-reports", "openReports=true"),
-        ("reboot", "reboot=true"),
+        ("reboot", "reboot.enabled=true"),
         ("selinux", "selinux=true"),
         ("standby", "standby=true"),
         ("without-node-conditions", "nodeConditions=false"),
@@ -181,6 +204,11 @@ fn the_chart_renders_what_kustomize_renders() {
         same(component, &chart(&[value]), &combined("kubeadm", &[component]));
     }
     // Two that change the same list.
+    same(
+        "reboots and a volume",
+        &chart(&["reboot.enabled=true", "store.persistent=true"]),
+        &combined("kubeadm", &["durable-store", "reboot"]),
+    );
     let both = chart(&["nodeConditions=false", "openReports=true"]);
     same(
         "other outputs",
@@ -197,7 +225,7 @@ fn values_reach_the_objects() {
         "image.pullPolicy=Always",
         &format!("image.digests.palisade-collector={DIGEST}"),
         "image.pullSecrets={regcred}",
-        "reboot=true",
+        "reboot.enabled=true",
         "agent.tokenSeconds=3600",
         "agent.maxUnavailable=3",
         "agent.resources.limits.memory=96Mi",
@@ -244,6 +272,8 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("image.registry=Bad Registry", "registry"),
         ("image.digests.palisade-agent=sha256:12", "digests"),
         ("agent.tolerations={}", "tolerations"),
+        ("reboot.policy=pools: []", "reboot"),
+        ("reboot=true", "reboot"),
     ] {
         let refused = template(&[value]).expect_err(value);
         assert!(refused.contains(named), "{value}: {refused}");
@@ -252,6 +282,9 @@ fn values_that_mean_nothing_are_refused_by_name() {
     assert!(template(&["standby=true", "store.persistent=true"]).is_err());
     // Platforms that reboot their nodes themselves.
     for platform in ["bottlerocket", "openshift", "talos"] {
-        assert!(template(&["reboot=true", &format!("platform={platform}")]).is_err(), "{platform}");
+        assert!(
+            template(&["reboot.enabled=true", &format!("platform={platform}")]).is_err(),
+            "{platform}"
+        );
     }
 }

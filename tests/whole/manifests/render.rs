@@ -64,18 +64,21 @@ pub(super) fn combined(platform: &str, components: &[&str]) -> Objects {
 pub(super) fn combined_text(platform: &str, components: &[&str]) -> String {
     let list: String = components.iter().map(|it| format!("  - ../components/{it}\n")).collect();
     let list = if list.is_empty() { String::new() } else { format!("components:\n{list}") };
-    on_top(&format!("resources:\n  - ../overlays/{platform}\n{list}"))
+    on_top(&format!("resources:\n  - ../overlays/{platform}\n{list}"), &[])
 }
 
-/// What a kustomization beside the overlays renders.
-fn on_top(text: &str) -> String {
+/// What a kustomization beside the overlays renders, with files of its own by name and content.
+pub(super) fn on_top(text: &str, files: &[(&str, &str)]) -> String {
     // kustomize takes relative paths only, and no directory above another's.
     let directory = Directory::new("kustomization");
     let copy = directory.path().join("manifests");
     copy_tree(&manifests(), &copy);
     let top = copy.join("top");
-    fs::create_dir(&top).expect("make the top directory");
-    fs::write(top.join("kustomization.yaml"), text).expect("write a kustomization");
+    for (name, content) in [("kustomization.yaml", text)].iter().chain(files) {
+        let path = top.join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("make a directory");
+        fs::write(path, content).expect("write a file of a kustomization");
+    }
     kustomize(&top)
 }
 
@@ -100,7 +103,7 @@ pub(super) fn mirrored_text(platform: &str, registry: &str, digest: &str) -> Str
             format!("  - name: {name}\n    newName: {registry}/{name}\n    digest: {digest}\n")
         })
         .concat();
-    on_top(&format!("resources:\n  - ../overlays/{platform}\nimages:\n{images}"))
+    on_top(&format!("resources:\n  - ../overlays/{platform}\nimages:\n{images}"), &[])
 }
 
 fn copy_tree(from: &Path, to: &Path) {
