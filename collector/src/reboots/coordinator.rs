@@ -488,6 +488,7 @@ impl Coordinator {
             against: self.objections.against(&policy, &members, &self.clock),
             etcd: None,
             own_node: own_node.map(|member| member.uid.clone()),
+            can_grant: self.offers.key().is_some(),
         };
         let mut fleet = fleet::build(materials, &mut self.occurrences, now);
         fleet.etcd = self.etcd_of(&fleet);

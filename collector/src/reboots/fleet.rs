@@ -70,6 +70,8 @@ pub(super) struct Materials<'a> {
     pub(super) against: BTreeMap<String, Against>,
     pub(super) etcd: Option<Known<Etcd>>,
     pub(super) own_node: Option<NodeUid>,
+    /// Whether a grant could be signed now.
+    pub(super) can_grant: bool,
 }
 
 /// The fleet at this moment.
@@ -90,6 +92,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         against,
         etcd,
         own_node,
+        can_grant,
     } = materials;
     let rule = RULE.parse().ok();
     let mut nodes = BTreeMap::new();
@@ -115,6 +118,12 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         };
         node.blockers = others(&node.taints, now);
         node.blockers.extend(leased_away(name.as_str(), is_in_flight, leased, now));
+        if !is_in_flight && !can_grant {
+            // Known some minutes after the first start: nothing is to lie drained and wait for it.
+            let value =
+                "no key signs grants yet: every node gets its public half before".to_owned();
+            node.blockers.push(shut(Gate::RebootMethod, value, now));
+        }
         if kept.is_none() {
             let value = "whether it is cordoned or held is not known yet".to_owned();
             node.blockers.push(shut(Gate::ClusterStale, value, now));
