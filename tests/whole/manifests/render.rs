@@ -24,6 +24,7 @@ pub(super) const COMPONENTS: &[&str] = &[
     "node-leases",
     "open-reports",
     "reboot",
+    "reboot-by-logind",
     "selinux",
     "standby",
     "without-node-conditions",
@@ -89,7 +90,12 @@ pub(super) fn everything() -> &'static [(String, Objects)] {
         let mut all = vec![("base".to_owned(), base())];
         all.extend(PLATFORMS.iter().map(|it| ((*it).to_owned(), overlay(it))));
         for component in COMPONENTS {
-            all.push((format!("kubeadm+{component}"), combined("kubeadm", &[component])));
+            // One changes what another brings.
+            let both: &[&str] = match *component {
+                "reboot-by-logind" => &["reboot", "reboot-by-logind"],
+                _ => &[component],
+            };
+            all.push((format!("kubeadm+{component}"), combined("kubeadm", both)));
         }
         all
     });
