@@ -8,6 +8,7 @@
 
 mod by_hand;
 mod on_machine;
+mod rebooted;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -89,7 +90,11 @@ impl Deployed {
     }
 
     fn apply(&self) {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/deployed");
+        self.apply_fixture("deployed");
+    }
+
+    fn apply_fixture(&self, name: &str) {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
         let fixture = fixture.to_str().expect("UTF-8");
         let rendered = self.control_plane.kubectl(&["kustomize", fixture]);
         self.control_plane.apply(&rendered);
@@ -122,6 +127,11 @@ impl Deployed {
 
     /// What the person is told at `path`, through the Service; `None` before there is an answer.
     fn ask(&self, path: &str) -> Option<Value> {
+        self.tell(&self.person, Method::GET, path, Bytes::new())
+    }
+
+    /// What is answered to whoever has this token; `None` before there is an answer that is a success.
+    fn tell(&self, token: &str, method: Method, path: &str, body: Bytes) -> Option<Value> {
         let published =
             self.control_plane.get("/api/v1/namespaces/palisade-system/configmaps/palisade-trust");
         let authorities = published["data"]["ca.crt"].as_str()?;
@@ -129,8 +139,8 @@ impl Deployed {
         let address: SocketAddr = SERVICE.parse().expect("an address");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let answer = runtime.expect("a runtime").block_on(async {
-            let mut client = Client::new(address).with_trust(&trust).with_token(&self.person);
-            client.try_send(Method::GET, path, &[], Bytes::new()).await
+            let mut client = Client::new(address).with_trust(&trust).with_token(token);
+            client.try_send(method, path, &[], body).await
         });
         let answer = answer.ok()?;
         answer.status.is_success().then(|| answer.json())
