@@ -11,6 +11,8 @@ use std::sync::Mutex;
 /// A directory below `tests/components`: what is versioned and built together.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Component {
+    /// `alertmanager`.
+    Alertmanager,
     /// `helm`, `kustomize`.
     Deploy,
     /// `etcd`.
@@ -32,6 +34,7 @@ pub enum Component {
 impl Component {
     const fn directory(self) -> &'static str {
         match self {
+            Self::Alertmanager => "alertmanager",
             Self::Deploy => "deploy",
             Self::Etcd => "etcd",
             Self::KubeProxy => "kube-proxy",

@@ -10,6 +10,7 @@
 //! dropped, and also when the test process is killed: see [`launch`]. At most a few run at once on
 //! one machine: see [`slot`].
 
+pub mod alertmanager;
 pub mod api;
 mod base64;
 pub mod components;
