@@ -17,6 +17,7 @@ use crate::policy::Comparison;
 use crate::policy::KIND;
 use crate::policy::Operator;
 use crate::policy::Requirement;
+use crate::policy::language::source::is_address;
 use crate::window::Clock;
 use crate::window::Weekday;
 use crate::window::Zone;
@@ -162,7 +163,8 @@ const ALWAYS: &[(Fate, &str)] = &[
 
 /// The text of a policy; what became of each flag goes to `notes`.
 pub(super) fn policy(manifest: &Manifest, notes: &mut Vec<Note>) -> Result<String, ImportError> {
-    let mut draft = Draft { manifest, pool: Vec::new(), drain: Vec::new(), notes };
+    let mut draft =
+        Draft { manifest, cluster: Vec::new(), pool: Vec::new(), drain: Vec::new(), notes };
     for (fate, text) in ALWAYS {
         draft.note("", *fate, text);
     }
@@ -177,13 +179,16 @@ pub(super) fn policy(manifest: &Manifest, notes: &mut Vec<Note>) -> Result<Strin
     draft.pods()?;
     draft.method()?;
     draft.sentinel();
-    let Draft { pool, drain, .. } = draft;
+    let Draft { cluster, pool, drain, .. } = draft;
     let mut lines = vec![
         "# Imported from kured. What is different is told beside this text.".to_owned(),
         format!("apiVersion: {API_VERSION}"),
         format!("kind: {KIND}"),
         "cluster:".to_owned(),
         format!("  maxUnavailable: {nodes}"),
+    ];
+    lines.extend(cluster);
+    lines.extend([
         "pools:".to_owned(),
         "  - name: kured".to_owned(),
         format!("    selector: {}", node_selector(manifest)),
@@ -193,7 +198,7 @@ pub(super) fn policy(manifest: &Manifest, notes: &mut Vec<Note>) -> Result<Strin
         "    # kured knows no zones.".to_owned(),
         "    zonesAtOnce: 0".to_owned(),
         "    foreignCordon: include".to_owned(),
-    ];
+    ]);
     lines.extend(pool);
     lines.push("    drain:".to_owned());
     lines.extend(drain);
@@ -203,7 +208,8 @@ pub(super) fn policy(manifest: &Manifest, notes: &mut Vec<Note>) -> Result<Strin
 
 struct Draft<'m, 'n> {
     manifest: &'m Manifest,
-    /// Lines of the pool and of its drain.
+    /// Lines of the cluster, of the pool and of its drain.
+    cluster: Vec<String>,
     pool: Vec<String>,
     drain: Vec<String>,
     notes: &'n mut Vec<Note>,
@@ -409,7 +415,8 @@ impl Draft<'_, '_> {
         let pattern = self.manifest.last("alert-filter-regexp").filter(|it| !it.is_empty());
         let is_only = self.is_set("alert-filter-match-only")?;
         let is_firing = self.is_set("alert-firing-only")?;
-        if self.manifest.last("prometheus-url").is_none_or(str::is_empty) {
+        let url = self.manifest.last("prometheus-url").filter(|it| !it.is_empty());
+        let Some(url) = url else {
             for flag in ["alert-filter-regexp", "alert-filter-match-only", "alert-firing-only"] {
                 self.note_if_given(
                     flag,
@@ -419,8 +426,16 @@ impl Draft<'_, '_> {
             }
             self.note_if_given("prometheus-url", Fate::Mapped, "no alerts are asked for");
             return Ok(());
+        };
+        if !is_address(url) {
+            return Err(malformed("prometheus-url", "an address without a user", url));
         }
-        let text = "`alerts`: tell the collector the address; alerts that are silenced or inhibited do not block, which Alertmanager knows";
+        self.cluster.push("  alertSource:".to_owned());
+        self.cluster.push(format!("    prometheus: {}", quoted(url)));
+        if url.starts_with("https:") {
+            self.cluster.push("    ca: /etc/palisade/monitoring/ca.crt".to_owned());
+        }
+        let text = "`cluster.alertSource`: add `alertmanager` so that alerts that are silenced or inhibited do not block; `https` needs the file of its authorities in `ca`";
         self.note("prometheus-url", Fate::Changed, text);
         self.pool.push("    alerts:".to_owned());
         if let Some(pattern) = pattern {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::policy::AlertSource;
 use crate::policy::Amount;
 use crate::policy::Selector;
 use crate::window::Freeze;
@@ -25,6 +26,9 @@ pub struct ClusterPolicy {
     pub single_node: bool,
     /// The namespace of the Leases that node tools share; none are taken without it.
     pub node_lease: Option<String>,
+    /// Where pools with `alerts` have alerts asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_source: Option<AlertSource>,
 }
 
 impl Default for ClusterPolicy {
@@ -37,6 +41,7 @@ impl Default for ClusterPolicy {
             dead_man_percent: 20,
             single_node: false,
             node_lease: None,
+            alert_source: None,
         }
     }
 }

@@ -37,8 +37,30 @@ pub enum PodScope {
 pub struct AlertGate {
     /// Which alerts: those that satisfy every matcher. Empty: all.
     pub matchers: Vec<AlertMatcher>,
-    /// What becomes of alerts that are about to fire.
+    /// What becomes of alerts that are about to fire; only Prometheus knows those.
     pub pending: PendingAlerts,
+}
+
+/// Where alerts are asked for. At least one of the two is there.
+///
+/// Alertmanager knows which alerts are silenced or inhibited, Prometheus which are about to fire: what
+/// fires is asked of the former, or of the latter if it is alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertSource {
+    /// Address of an Alertmanager: `http://` or `https://`, host, and port and path if any.
+    pub alertmanager: Option<String>,
+    /// Address of a Prometheus, in the same shape.
+    pub prometheus: Option<String>,
+    /// The file of the authorities that `https://` trusts, in PEM.
+    pub ca: Option<String>,
+}
+
+impl AlertSource {
+    /// Both addresses, if they are there.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        [&self.alertmanager, &self.prometheus].into_iter().flatten().map(String::as_str)
+    }
 }
 
 /// Whether alerts that are pending speak against a reboot.

@@ -24,6 +24,7 @@ use crate::policy::tree::Tree;
 
 use self::pool::pool;
 use self::selection::selector;
+use self::source::alert_source;
 use self::time::freeze;
 use self::value::amount;
 use self::value::flag;
@@ -37,6 +38,7 @@ mod check;
 mod drain;
 mod pool;
 mod selection;
+pub(crate) mod source;
 mod time;
 mod value;
 
@@ -125,6 +127,7 @@ fn policy(tree: &Tree, problems: &mut Problems) -> Option<Policy> {
     section.refuse("metadata", "a policy has no `metadata`: remove it, it is named by its file");
     section.refuse("spec", "write the fields of `spec` without it, at the left margin");
     check::pools(&pools, section.problems);
+    check::alerts(&pools, cluster.alert_source.as_ref(), section.problems);
     section.close(&["metadata", "spec"]);
     Some(Policy::of(cluster, pools.into_iter().map(|(_, pool)| pool).collect()))
 }
@@ -150,6 +153,7 @@ fn read_cluster(tree: &Tree, problems: &mut Problems) -> Option<ClusterPolicy> {
         dead_man_percent,
         single_node,
         node_lease,
+        alert_source: source,
     } = &mut cluster;
     section.set("maxUnavailable", max_unavailable, amount);
     section.set_some("paused", paused, reason);
@@ -158,6 +162,7 @@ fn read_cluster(tree: &Tree, problems: &mut Problems) -> Option<ClusterPolicy> {
     section.set("deadManPercent", dead_man_percent, percent(1, 100));
     section.set("singleNode", single_node, flag);
     section.set_some("nodeLease", node_lease, name);
+    section.set_some("alertSource", source, alert_source);
     section.close(&[]);
     Some(cluster)
 }

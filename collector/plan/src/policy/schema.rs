@@ -39,6 +39,7 @@ const SECTIONS: &[&str] = &[
     "a topology cap",
     "a window",
     "the alert gate",
+    "the alert source",
     "the assumed durations",
     "the back-off",
     "the canary",
@@ -125,6 +126,7 @@ fn section(name: &str) -> Value {
                 ("deadManPercent", number(1, 100)),
                 ("singleNode", flag),
                 ("nodeLease", label_name),
+                ("alertSource", to("the alert source")),
             ],
             &[],
         ),
@@ -240,6 +242,10 @@ fn section(name: &str) -> Value {
         ),
         "the alert gate" => {
             closed(&[("matchers", list(&text)), ("pending", words(&["ignore", "block"]))], &[])
+        }
+        "the alert source" => {
+            let address = json!({"type": "string", "pattern": "^https?://[^/?#@ ]+(/[^?# ]*)?$"});
+            closed(&[("alertmanager", address.clone()), ("prometheus", address), ("ca", text)], &[])
         }
         "a selector" => {
             let labels = json!({"type": "object", "additionalProperties": {"type": "string"}});

@@ -1,5 +1,7 @@
 //! What each part of a policy allows and all of it together does not.
 
+use crate::policy::AlertSource;
+use crate::policy::PendingAlerts;
 use crate::policy::Pool;
 use crate::policy::Selector;
 use crate::policy::section::Problems;
@@ -47,6 +49,33 @@ pub(super) fn pools(pools: &[(Place, Pool)], problems: &mut Problems) {
                 problems.add(*place, message);
                 break;
             }
+        }
+    }
+}
+
+/// Pools that ask for alerts against where those are to be asked for.
+pub(super) fn alerts(
+    pools: &[(Place, Pool)],
+    source: Option<&AlertSource>,
+    problems: &mut Problems,
+) {
+    for (place, pool) in pools {
+        let Some(gate) = &pool.alerts else { continue };
+        let name = &pool.name;
+        if source.is_none() {
+            let message = format!(
+                "`{name}` asks for alerts, and nothing says where: add `alertSource: {{alertmanager: \
+                 \"http://...\"}}` to `cluster`"
+            );
+            problems.add(*place, message);
+        } else if gate.pending == PendingAlerts::Block
+            && source.is_some_and(|it| it.prometheus.is_none())
+        {
+            let message = format!(
+                "`{name}` lets pending alerts block, which Alertmanager does not know: add \
+                 `prometheus` to `alertSource`, or write `pending: ignore`"
+            );
+            problems.add(*place, message);
         }
     }
 }

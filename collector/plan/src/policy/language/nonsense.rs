@@ -523,10 +523,44 @@
         message: "a blocking pod lacks `selector`: add `selector: {matchLabels: {app: backup}}`",
     },
     Nonsense {
-        text: "pools:\n\
+        text: "cluster: {alertSource: {alertmanager: \"http://a\"}}\n\
+               pools:\n\
                \x20 - {name: a, selector: {}, alerts: {matchers: [severity]}}\n",
-        line: 4,
+        line: 5,
         message: "expected a matcher such as `severity=\"critical\"` or `alertname!~\"Watchdog|Info.*\"`, not `severity`",
+    },
+    Nonsense {
+        text: "pools:\n\
+               \x20 - {name: a, selector: {}, alerts: {}}\n",
+        line: 4,
+        message: "`a` asks for alerts, and nothing says where: add `alertSource: {alertmanager: \"http://...\"}` to `cluster`",
+    },
+    Nonsense {
+        text: "cluster: {alertSource: {alertmanager: \"http://a\"}}\n\
+               pools:\n\
+               \x20 - {name: a, selector: {}, alerts: {pending: block}}\n",
+        line: 5,
+        message: "`a` lets pending alerts block, which Alertmanager does not know: add `prometheus` to `alertSource`, or write `pending: ignore`",
+    },
+    Nonsense {
+        text: "cluster: {alertSource: {}}\n",
+        line: 3,
+        message: "nobody is named: add `alertmanager`, `prometheus` or both",
+    },
+    Nonsense {
+        text: "cluster: {alertSource: {prometheus: \"https://p\"}}\n",
+        line: 3,
+        message: "`https` needs the authorities that are trusted: add `ca: /path/to/ca.crt`",
+    },
+    Nonsense {
+        text: "cluster: {alertSource: {prometheus: \"http://me@p\"}}\n",
+        line: 3,
+        message: "expected an address such as `http://alertmanager.monitoring.svc:9093`, without a user, not `http://me@p`",
+    },
+    Nonsense {
+        text: "cluster: {alertSource: {prometheus: \"http://p\", ca: ca.crt}}\n",
+        line: 3,
+        message: "expected the path of a file, from `/` on, not `ca.crt`",
     },
     Nonsense {
         text: "pools:\n\

@@ -60,6 +60,9 @@ fn every_field_of_the_example_arrives() {
     }
     assert_eq!(policy.cluster.max_unavailable, Amount::Percent(5));
     assert_eq!(policy.cluster.node_lease.as_deref(), Some("medik8s-leases"));
+    let source = policy.cluster.alert_source.as_ref().unwrap();
+    assert_eq!(source.addresses().last(), Some("https://prometheus.monitoring.svc:9090/k8s"));
+    assert_eq!(source.ca.as_deref(), Some("/etc/palisade/monitoring/ca.crt"));
     assert_eq!((storage.mode, web.mode, rest.mode), (Mode::Approve, Mode::Auto, Mode::Plan));
     assert_eq!(storage.windows.windows()[0].end.secs(), 86_400);
     assert_eq!(storage.freezes[0].from.to_string(), "2026-11-27T23:00:00Z");
