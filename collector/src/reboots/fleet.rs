@@ -128,10 +128,6 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
             let value = "whether it is cordoned or held is not known yet".to_owned();
             node.blockers.push(shut(Gate::ClusterStale, value, now));
         }
-        if pool.alerts.is_some() {
-            let value = "the source of alerts is not asked by this version".to_owned();
-            node.blockers.push(shut(Gate::Alert, value, now));
-        }
         if let Some(against) = against.get(&pool.name) {
             node.blockers.extend(against.of(name.as_str()).cloned());
         }

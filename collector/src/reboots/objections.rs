@@ -1,4 +1,4 @@
-//! What speaks against reboots from outside of the nodes, by the policy: pods that run.
+//! What speaks against reboots from outside of the nodes, by the policy: pods that run, alerts that fire.
 //!
 //! ```text
 //! policy ─> wanted ─┐                             ┌─> against(): shut gates by pool and node
@@ -19,26 +19,34 @@ use std::time::Duration;
 
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
+use palisade_plan::policy::AlertSource;
 use palisade_plan::policy::PodGate;
 use palisade_plan::policy::PodScope;
 use palisade_plan::policy::Policy;
+use palisade_plan::policy::Pool;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::bound::clean_text;
 use tokio::sync::watch;
 
 use super::clock::TermClock;
 use super::fleet::shut;
+use crate::alerts;
+use crate::alerts::Firing;
+use crate::alerts::Question;
 use crate::chain::Chain;
 use crate::kube::fence::BootClock;
 use crate::kube::workloads::Standing;
 use crate::kube::workloads::Workloads;
 use crate::snapshot::ClusterNode;
 
-/// Between two rounds of questions.
+/// Between two rounds of questions about pods, and seconds after which an answer is none: three rounds.
 const ASK_EVERY: Duration = Duration::from_secs(10);
-
-/// Seconds after which an answer is none: three rounds.
 const OLD_SECS: i64 = 30;
+
+/// The same for alerts, whose source has more to do than to answer us.
+const ASK_ALERTS_EVERY: Duration = Duration::from_secs(15);
+const OLD_ALERTS_SECS: i64 = 60;
 
 /// Pods that a gate names; the others are counted.
 const MAX_NAMED: usize = 3;
@@ -48,13 +56,19 @@ const MAX_NAMED: usize = 3;
 pub(super) struct Wanted {
     /// Label selectors, as the API server takes them.
     pods: BTreeSet<String>,
+    /// What is asked about alerts, and where: an answer is that of its source.
+    alerts: BTreeSet<(AlertSource, Question)>,
 }
 
 impl Wanted {
     /// Everything that some pool of this policy asks for.
     pub(super) fn of(policy: &Policy) -> Self {
         let gates = policy.pools.iter().flat_map(|pool| &pool.blocking_pods);
-        Self { pods: gates.map(|gate| gate.selector.to_string()).collect() }
+        let pods = gates.map(|gate| gate.selector.to_string()).collect();
+        let gates = policy.pools.iter().filter_map(|pool| pool.alerts.as_ref());
+        let source = policy.cluster.alert_source.as_ref();
+        let alerts = gates.filter_map(|gate| Some((source?.clone(), Question::from(gate))));
+        Self { pods, alerts: alerts.collect() }
     }
 }
 
@@ -72,6 +86,7 @@ struct Answer<T> {
 #[derive(Debug, Default)]
 struct Answers {
     pods: BTreeMap<String, Answer<Vec<Standing>>>,
+    alerts: BTreeMap<(AlertSource, Question), Answer<Firing>>,
 }
 
 /// Questions and answers.
@@ -114,24 +129,52 @@ impl Objections {
 
     /// Asks for as long as it is polled.
     pub(super) async fn follow(&self, workloads: &Workloads) {
+        tokio::join!(self.follow_pods(workloads), self.follow_alerts());
+    }
+
+    async fn follow_pods(&self, workloads: &Workloads) {
         let mut changed = self.wanted.subscribe();
         loop {
-            let wanted = changed.borrow_and_update().clone();
-            self.answers().pods.retain(|selector, _| wanted.pods.contains(selector));
-            self.ask_for_pods(&wanted.pods, workloads).await;
-            tokio::select! {
-                () = tokio::time::sleep(ASK_EVERY) => {}
-                _ = changed.changed() => {}
+            let wanted = changed.borrow_and_update().clone().pods;
+            self.answers().pods.retain(|selector, _| wanted.contains(selector));
+            let mut cause = None;
+            for selector in &wanted {
+                let asked_ms = self.clock.boot_ms();
+                let found = match &cause {
+                    Some(cause) => Err(String::clone(cause)),
+                    None => workloads.unfinished(selector).await.map_err(|error| {
+                        let said = Chain(&error).to_string();
+                        // Whoever does not answer is not asked again at this round.
+                        cause = Some(said.clone());
+                        said
+                    }),
+                };
+                remember(&mut self.answers().pods, selector, asked_ms, found);
             }
+            wait(ASK_EVERY, &mut changed).await;
         }
     }
 
-    async fn ask_for_pods(&self, selectors: &BTreeSet<String>, workloads: &Workloads) {
-        for selector in selectors {
-            let asked_ms = self.clock.boot_ms();
-            let found = workloads.unfinished(selector).await;
-            let found = found.map_err(|error| Chain(&error).to_string());
-            remember(&mut self.answers().pods, selector, asked_ms, found);
+    async fn follow_alerts(&self) {
+        let mut changed = self.wanted.subscribe();
+        loop {
+            let wanted = changed.borrow_and_update().clone().alerts;
+            self.answers().alerts.retain(|asked, _| wanted.contains(asked));
+            let mut cause = None;
+            for asked in &wanted {
+                let asked_ms = self.clock.boot_ms();
+                let (source, question) = asked;
+                let found = match &cause {
+                    Some(cause) => Err(String::clone(cause)),
+                    None => alerts::ask(source, question).await.map_err(|error| {
+                        let said = clean_text(&Chain(&error).to_string());
+                        cause = error.is_of_source().then(|| said.clone());
+                        said
+                    }),
+                };
+                remember(&mut self.answers().alerts, asked, asked_ms, found);
+            }
+            wait(ASK_ALERTS_EVERY, &mut changed).await;
         }
     }
 
@@ -145,7 +188,8 @@ impl Objections {
         let now = clock.now();
         let mut against: BTreeMap<String, Against> = BTreeMap::new();
         let answers = self.answers();
-        for pool in policy.pools.iter().filter(|pool| !pool.blocking_pods.is_empty()) {
+        let asks = |pool: &&Pool| !pool.blocking_pods.is_empty() || pool.alerts.is_some();
+        for pool in policy.pools.iter().filter(asks) {
             let is_here = |node: &str| {
                 let member = node.parse::<NodeName>().ok().and_then(|name| members.get(&name));
                 member.is_some_and(|it| policy.pool_of(&it.labels).name == pool.name)
@@ -153,13 +197,18 @@ impl Objections {
             let mut found = Found::default();
             for gate in &pool.blocking_pods {
                 let selector = gate.selector.to_string();
-                match told(answers.pods.get(&selector), clock, now) {
+                match told(answers.pods.get(&selector), OLD_SECS, clock, now) {
                     Ok(pods) => found.sort(gate, &pods, is_here, now),
                     Err((why, since)) => {
                         let value = format!("pods with {selector} cannot be told: {why}");
-                        found.unknown.push(shut(Gate::Pod, value, since));
+                        found.blockers.push(shut(Gate::Pod, value, since));
                     }
                 }
+            }
+            if let Some(gate) = &pool.alerts {
+                let source = policy.cluster.alert_source.clone();
+                let asked = (source.unwrap_or_default(), Question::from(gate));
+                found.hear(answers.alerts.get(&asked), clock, now);
             }
             against.insert(pool.name.clone(), found.against(now));
         }
@@ -168,6 +217,14 @@ impl Objections {
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Until the next round, or until something else is wanted.
+async fn wait(pace: Duration, changed: &mut watch::Receiver<Wanted>) {
+    tokio::select! {
+        () = tokio::time::sleep(pace) => {}
+        _ = changed.changed() => {}
     }
 }
 
@@ -187,6 +244,7 @@ fn remember<K: Ord + Clone, T>(
 /// What an answer says now; or why it says nothing, and since when.
 fn told<T>(
     answer: Option<&Answer<T>>,
+    old_secs: i64,
     clock: &TermClock,
     now: Moment,
 ) -> Result<Arc<T>, (String, Moment)> {
@@ -196,22 +254,23 @@ fn told<T>(
     let asked_at = clock.at(*asked_ms);
     match found {
         Err(why) => Err((why.clone(), clock.at(*since_ms))),
-        Ok(_) if now.since(asked_at) > OLD_SECS => {
+        Ok(_) if now.since(asked_at) > old_secs => {
             Err((format!("nobody has answered since {asked_at}"), asked_at))
         }
         Ok(found) => Ok(Arc::clone(found)),
     }
 }
 
-/// Pods that speak against reboots in one pool, by where they do.
+/// What speaks against reboots in one pool, by where it does.
 #[derive(Default)]
 struct Found {
-    unknown: Vec<Blocker>,
+    /// What fires, and what cannot be told.
+    blockers: Vec<Blocker>,
     everywhere: Named,
     on: BTreeMap<String, Named>,
 }
 
-/// Some pods by name, each once.
+/// Some pods by name, each once, and since when they are there.
 #[derive(Default)]
 struct Named(BTreeMap<String, Moment>);
 
@@ -242,10 +301,24 @@ impl Found {
         }
     }
 
+    /// Takes what fires, or that nobody can tell.
+    fn hear(&mut self, answer: Option<&Answer<Firing>>, clock: &TermClock, now: Moment) {
+        let every = ASK_ALERTS_EVERY.as_secs();
+        let (value, since) = match told(answer, OLD_ALERTS_SECS, clock, now) {
+            Ok(firing) if firing.count == 0 => return,
+            Ok(firing) => {
+                let began = answer.map_or(now, |it| clock.at(it.since_ms));
+                (firing.shown.clone(), firing.since.unwrap_or(began).min(now))
+            }
+            Err((why, since)) => (format!("what fires cannot be told: {why}"), since),
+        };
+        self.blockers.push(shut(Gate::Alert, format!("{value} (asked every {every} s)"), since));
+    }
+
     fn against(self, now: Moment) -> Against {
-        let Self { unknown, everywhere, on } = self;
+        let Self { blockers, everywhere, on } = self;
         let words = |named: &Named| named.blocker(now);
-        let everywhere = unknown.into_iter().chain(words(&everywhere)).collect();
+        let everywhere = blockers.into_iter().chain(words(&everywhere)).collect();
         let on = on.iter().map(|(node, named)| (node.clone(), words(named).into_iter().collect()));
         Against { everywhere, on: on.collect() }
     }

@@ -1,0 +1,244 @@
+//! Questions and captured answers, and what comes of answers that are none.
+
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpListener;
+
+use palisade_plan::policy::Policy;
+
+use super::*;
+use crate::chain::Chain;
+
+fn gate(alerts: &str) -> Question {
+    let text = format!(
+        "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\ncluster:\n  alertSource: \
+         {{alertmanager: \"http://a\", prometheus: \"http://p\"}}\npools:\n  - name: a\n    selector: \
+         {{}}\n    alerts: {alerts}\n"
+    );
+    let policy = Policy::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    Question::from(policy.pools[0].alerts.as_ref().unwrap())
+}
+
+fn alert(name: &str) -> Alert {
+    let labels = BTreeMap::from([(NAME.to_owned(), name.to_owned())]);
+    Alert { labels, is_pending: false, since: None }
+}
+
+#[test]
+fn matchers_go_to_the_source_as_they_are_written() {
+    let question = gate(r#"{matchers: ['severity="critical"', 'team=~"a|b c"', 'x!~"\\d\"&"']}"#);
+    assert_eq!(
+        answer::alertmanager_path(&question.matchers),
+        "/api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false\
+         &filter=severity%3D%22critical%22&filter=team%3D~%22a%7Cb%20c%22\
+         &filter=x%21~%22%5C%5Cd%5C%22%26%22"
+    );
+    assert_eq!(
+        answer::prometheus_path(&question.matchers[..1], "pending"),
+        "/api/v1/query?timeout=8s&query=ALERTS%7Balertstate%3D~%22pending%22%2C\
+         severity%3D%22critical%22%7D"
+    );
+}
+
+#[test]
+fn alerts_of_palisade_itself_count_only_where_a_matcher_names_them() {
+    for (alerts, expected) in [
+        ("{}", &["NodeDown"][..]),
+        (r#"{matchers: ['severity="critical"']}"#, &["NodeDown"]),
+        (r#"{matchers: ['alertname!~"Watchdog|Info.*"']}"#, &["NodeDown"]),
+        (r#"{matchers: ['alertname!="PalisadeNodeQuarantined"']}"#, &["NodeDown"]),
+        (r#"{matchers: ['job="PalisadeX"']}"#, &["NodeDown"]),
+        (
+            r#"{matchers: ['alertname=~"NodeDown|Palisade.*"']}"#,
+            &["NodeDown", "PalisadeNodeQuarantined"],
+        ),
+        (
+            r#"{matchers: ['alertname="PalisadeNodeQuarantined"']}"#,
+            &["NodeDown", "PalisadeNodeQuarantined"],
+        ),
+    ] {
+        let told = vec![alert("PalisadeNodeQuarantined"), alert("NodeDown")];
+        let Firing { count, shown, since: _ } = firing(told, &gate(alerts));
+        let names: Vec<String> = expected.iter().map(|name| format!("{name}{{}}")).collect();
+        assert_eq!((count, shown), (expected.len(), names.join("; ")), "{alerts}");
+    }
+}
+
+/// Captured of Alertmanager 0.31.1: two alerts fire, one is silenced, one inhibited.
+const CAPTURED: &str = include_str!("alertmanager.json");
+
+#[test]
+fn what_alertmanager_says_is_understood_and_quiet_alerts_are_left_out_again() {
+    let told = answer::alertmanager(CAPTURED.as_bytes()).unwrap();
+    let names: Vec<&str> = told.iter().map(Alert::name).collect();
+    assert_eq!(names, ["ClusterDown", "KubeNodeNotReady"]);
+    let Firing { count, shown, since } = firing(told, &gate("{}"));
+    assert_eq!(count, 2);
+    assert_eq!(since.map(|it| it.to_string()).as_deref(), Some("2026-11-22T15:20:00Z"));
+    assert_eq!(
+        shown,
+        "ClusterDown{cluster=\"b\", severity=\"critical\"}; \
+         KubeNodeNotReady{node=\"node-0\", severity=\"critical\"}"
+    );
+}
+
+#[test]
+fn what_prometheus_says_is_understood() {
+    let body = r#"{"status":"success","data":{"resultType":"vector","result":[
+        {"metric":{"__name__":"ALERTS","alertname":"DiskFills","alertstate":"pending","severity":"warning"},"value":[1763822400.781,"1"]},
+        {"metric":{"__name__":"ALERTS","alertname":"NodeDown","alertstate":"firing"},"value":[1763822400.781,"1"]}
+        ]},"infos":["PromQL info: nothing of weight"]}"#;
+    let told = answer::prometheus(body.as_bytes()).unwrap();
+    let shown = firing(told, &gate("{pending: block}")).shown;
+    assert_eq!(shown, "DiskFills{severity=\"warning\"} (pending); NodeDown{}");
+    let none = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
+    assert_eq!(answer::prometheus(none.as_bytes()), Ok(vec![]));
+}
+
+#[test]
+fn an_answer_that_is_not_understood_or_not_whole_is_none() {
+    for (body, why) in [
+        ("", "EOF"),
+        ("null", "invalid type"),
+        ("<html>", "expected value"),
+        (r#"{"status":"success"}"#, "invalid type"),
+        (r#"[{"labels":{}}]"#, "missing field"),
+        (
+            r#"[{"labels":{},"startsAt":"","status":{"state":"asleep","silencedBy":[],"inhibitedBy":[]}}]"#,
+            "`asleep`",
+        ),
+    ] {
+        let refused = answer::alertmanager(body.as_bytes()).unwrap_err();
+        assert!(refused.contains(why), "{body}: {refused}");
+    }
+    for (body, why) in [
+        ("[]", "invalid length"),
+        ("{}", "missing field"),
+        (r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#, "parse error"),
+        (r#"{"status":"success"}"#, "no `data`"),
+        (r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#, "`matrix`"),
+        (
+            r#"{"status":"success","warnings":["a store is away"],"data":{"resultType":"vector","result":[]}}"#,
+            "a store is away",
+        ),
+        (
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{}}]}}"#,
+            "neither",
+        ),
+    ] {
+        let refused = answer::prometheus(body.as_bytes()).unwrap_err();
+        assert!(refused.contains(why), "{body}: {refused}");
+    }
+}
+
+#[test]
+fn many_alerts_and_hostile_labels_stay_short() {
+    let mut many: Vec<Alert> = (0..500).map(|at| alert(&format!("A{at:03}"))).collect();
+    for one in &mut many {
+        for label in 0..40 {
+            one.labels.insert(format!("l{label}"), format!("\u{1b}{}", "x".repeat(9_000)));
+        }
+    }
+    let Firing { count, shown, .. } = firing(many, &gate("{}"));
+    assert_eq!(count, 500);
+    assert!(shown.starts_with("A000{l0=\"\\u{1b}xx") && shown.len() <= 1_024, "{shown}");
+}
+
+/// Answers one connection with these bytes, and says what it was asked.
+fn answers(bytes: Vec<u8>) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = Vec::new();
+        let mut some = [0; 1024];
+        while !asked.ends_with(b"\r\n\r\n") {
+            let count = stream.read(&mut some).unwrap();
+            asked.extend_from_slice(&some[..count]);
+        }
+        // Who has heard enough hangs up.
+        drop(stream.write_all(&bytes));
+        String::from_utf8(asked).unwrap()
+    });
+    (address, asked)
+}
+
+fn ask_there(address: &str) -> Result<Firing, AskError> {
+    let source = AlertSource { alertmanager: Some(address.to_owned()), ..AlertSource::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(ask(&source, &gate("{}")))
+}
+
+#[test]
+fn a_source_is_asked_at_its_path_and_believed() {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", CAPTURED.len());
+    let (address, asked) = answers(format!("{head}{CAPTURED}").into_bytes());
+    assert_eq!(ask_there(&format!("{address}/prefix")).unwrap().count, 2);
+    let asked = asked.join().unwrap();
+    assert!(asked.starts_with("GET /prefix/api/v2/alerts?active=true&"), "{asked}");
+    assert!(asked.contains("user-agent: palisade-collector/"), "{asked}");
+}
+
+#[test]
+fn a_source_that_refuses_leads_elsewhere_ends_early_or_floods_is_named_with_the_cause() {
+    let flood = {
+        let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n[".to_vec();
+        bytes.resize(9_000_000, b' ');
+        bytes
+    };
+    for (bytes, why, is_of_source) in [
+        (
+            &b"HTTP/1.1 400 Bad Request\r\ncontent-length: 18\r\n\r\n\"bad filter \x1b[31m\""[..],
+            "400 Bad Request: \"bad filter",
+            false,
+        ),
+        (
+            b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n",
+            "302 Found",
+            false,
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n[]", "failed to read the answer", true),
+        (b"SSH-2.0-x\r\n", "failed to exchange", true),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "failed to understand", false),
+        (&flood, "more than 4194304 bytes", true),
+    ] {
+        let (address, asked) = answers(bytes.to_vec());
+        let error = ask_there(&address).unwrap_err();
+        let said = Chain(&error).to_string();
+        assert!(said.contains(why) && said.contains(&address), "{why}: {said}");
+        assert_eq!(error.is_of_source(), is_of_source, "{said}");
+        asked.join().unwrap();
+    }
+}
+
+#[test]
+fn nobody_there_and_authorities_that_are_none_are_errors() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let said = Chain(&ask_there(&format!("http://{address}")).unwrap_err()).to_string();
+    assert!(said.contains("failed to connect"), "{said}");
+    let source = |ca: &str| AlertSource {
+        alertmanager: Some(format!("https://{address}")),
+        prometheus: None,
+        ca: Some(ca.to_owned()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (ca, why) in
+        [("/nowhere", "/nowhere"), ("/proc/self/status", "failed to use the authorities")]
+    {
+        let error = runtime.block_on(ask(&source(ca), &gate("{}"))).unwrap_err();
+        assert!(Chain(&error).to_string().contains(why), "{}", Chain(&error));
+    }
+}
+
+/// Virtual time moves on its own once everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_says_nothing_is_not_waited_for() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let source = AlertSource { prometheus: Some(address), ..AlertSource::default() };
+    let error = ask(&source, &gate("{pending: block}")).await.unwrap_err();
+    assert!(Chain(&error).to_string().contains("within 10s"), "{}", Chain(&error));
+    drop(listener);
+}
