@@ -5,6 +5,7 @@
 mod bench;
 mod decide;
 mod drain;
+mod gates;
 mod life;
 mod person;
 mod wishes;
