@@ -32,12 +32,13 @@ pub(super) fn rebooting(turn: Turn<'_>, node: &Node) -> Step {
     let heard_at = node.agent.heard_at.filter(|_| node.agent.boot.as_ref() == Some(&grant.boot));
     if let (Some(Answer::Executing), Some(answered_at)) = (&grant.answer, grant.answered_at) {
         let grace = i64::from(turn.seen.shutdown_grace_secs);
-        let over_at = answered_at.plus(COMMAND_SECS.saturating_add(grace));
+        let began_at = turn.by_our_clock(answered_at);
+        let over_at = began_at.plus(COMMAND_SECS.saturating_add(grace));
         let is_heard = !grant::is_silent(turn, node);
         // What goes down slowly has not failed to.
         let heard_at = heard_at.filter(|_| !grant::goes_down(node, grant));
         if heard_at
-            .is_some_and(|at| at >= over_at || (turn.is_late() && is_heard && at > answered_at))
+            .is_some_and(|at| at >= over_at || (turn.is_late_for_us() && is_heard && at > began_at))
         {
             return turn.quarantine(
                 FaultKind::RebootCommandFailed,
@@ -126,7 +127,7 @@ pub(super) fn booted(turn: Turn<'_>, node: &Node) -> Step {
             }
         });
     }
-    if turn.is_late() {
+    if turn.is_late_for_us() {
         let what = if is_reported { "the node is not ready" } else { "no report of the new boot" };
         return turn.quarantine(FaultKind::NotReadyAfterBoot, what.to_owned());
     }

@@ -338,7 +338,7 @@ pub(super) fn goes_down(node: &Node, grant: &GrantRecord) -> bool {
 /// person knows more.
 pub(super) fn is_spent(turn: Turn<'_>, node: &Node, grant: &GrantRecord) -> bool {
     let shutdown_secs = boot::COMMAND_SECS.saturating_add(turn.seen.shutdown_grace_secs.into());
-    let began_at = grant.answered_at.unwrap_or(grant.at);
+    let began_at = turn.by_our_clock(grant.answered_at.unwrap_or(grant.at));
     let spent_at = void_at(turn, grant).max(began_at.plus(shutdown_secs));
     if turn.now <= spent_at {
         return false;

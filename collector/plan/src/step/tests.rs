@@ -2,6 +2,7 @@
 
 mod after;
 mod before;
+mod clock;
 mod doubt;
 mod entry;
 mod law;

@@ -197,6 +197,22 @@ impl<'a> Turn<'a> {
         self.progress().deadline.is_some_and(|deadline| self.now >= deadline)
     }
 
+    /// Late even if the state had been entered in our term: for what only a person undoes.
+    pub(super) fn is_late_for_us(&self) -> bool {
+        let Progress { since, deadline, .. } = self.progress();
+        deadline.is_some_and(|deadline| {
+            self.now.since(self.by_our_clock(*since)) >= deadline.since(*since)
+        })
+    }
+
+    /// A moment of the record from which on time is counted. The leader before us may have stamped it by
+    /// a clock that is hours away from ours, so that what was not in our term counts from its
+    /// beginning: that another one took over delays a verdict, and never hastens it.
+    pub(super) fn by_our_clock(&self, at: Moment) -> Moment {
+        let began = self.seen.leading_since;
+        if at > self.now { began } else { at.max(began) }
+    }
+
     /// These effects, and the Lease with them where one is used. What takes back comes first: it must
     /// not wait for an API that does not answer.
     pub(super) fn hold(&self, effects: impl IntoIterator<Item = Effect>) -> Step {

@@ -51,12 +51,12 @@ pub(super) fn verifying(turn: Turn<'_>, node: &Node) -> Step {
     }
     let is_sound = against.is_empty();
     if let Some(since) = progress.sound_since.filter(|_| is_sound) {
-        if turn.now.since(since) >= turn.pool.soak_secs {
+        if turn.now.since(turn.by_our_clock(since)) >= turn.pool.soak_secs {
             return turn.enter(State::Uncordoning, |progress| progress.proofs = proofs);
         }
         return turn.hold([]);
     }
-    if turn.is_late() && !is_sound {
+    if turn.is_late_for_us() && !is_sound {
         return unproven(turn, against);
     }
     let has_relapsed = progress.sound_since.is_some() && !is_sound;

@@ -1,0 +1,70 @@
+//! A leader whose clock is another one than that of the leader before it: its verdicts may come late,
+//! and never early.
+
+use super::*;
+
+/// Another collector leads, by a clock that is so many seconds away from the one before.
+fn taken_over(case: &mut Case, away_secs: i64) {
+    case.seen.epoch += 1;
+    case.pass(away_secs);
+    case.seen.leading_since = case.now;
+    case.stay(1);
+}
+
+#[test]
+fn a_node_that_has_just_said_that_it_reboots_has_not_failed_to_for_a_leader_with_another_clock() {
+    for away_secs in [1_200, -3_600] {
+        let mut case = Case::at(State::Granted);
+        case.answer(Answer::Executing);
+        assert_eq!(case.settled(), State::Rebooting);
+        taken_over(&mut case, away_secs);
+        assert_eq!(case.settled(), State::Rebooting, "{away_secs} s away");
+        case.stay(298);
+        assert_eq!(case.settled(), State::Rebooting, "{away_secs} s away");
+        case.stay(1);
+        assert_eq!(case.settled(), State::Quarantined, "{away_secs} s away");
+        assert_eq!(case.failure(), Some(FaultKind::RebootCommandFailed));
+    }
+}
+
+#[test]
+fn a_boot_has_its_time_to_become_ready_and_proved_for_a_leader_with_another_clock() {
+    let mut case = Case::at(State::Booted);
+    taken_over(&mut case, 3_600);
+    assert_eq!(case.settled(), State::Booted);
+    case.stay(599);
+    assert_eq!(case.settled(), State::Quarantined);
+    let mut case = Case::at(State::Verifying);
+    taken_over(&mut case, 3_600);
+    assert_eq!(case.settled(), State::Verifying);
+    case.stay(899);
+    assert_eq!(case.settled(), State::Quarantined);
+}
+
+#[test]
+fn no_soak_ends_by_the_clock_of_another_leader() {
+    for away_secs in [3_600, -3_600] {
+        let mut case = Case::at(State::Verifying);
+        case.prove();
+        case.settle();
+        taken_over(&mut case, away_secs);
+        assert_eq!(case.settled(), State::Verifying, "{away_secs} s away");
+        case.stay(118);
+        assert_eq!(case.settled(), State::Verifying, "{away_secs} s away");
+        case.stay(1);
+        assert_eq!(case.settled(), State::Uncordoning, "{away_secs} s away");
+    }
+}
+
+#[test]
+fn a_failed_reboot_is_not_released_by_the_clock_of_another_leader() {
+    let mut case = Case::at(State::Granted);
+    case.answer(Answer::Failed("inhibited".to_owned()));
+    assert_eq!(case.settled(), State::Quarantined);
+    taken_over(&mut case, 3_600);
+    case.release();
+    assert_eq!(case.settled(), State::Quarantined);
+    case.stay(300);
+    case.settle();
+    assert_eq!(case.state(), State::RollingBack);
+}
