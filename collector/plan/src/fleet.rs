@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::gate::Blocker;
+use crate::request::Entered;
 use crate::request::Reason;
 use crate::request::Request;
 
@@ -352,6 +353,60 @@ pub struct Failure {
     pub node: NodeUid,
     /// What, in words.
     pub what: String,
+    /// When its request entered the state that says so, as the request has it: by this the two are
+    /// known for one. Absent in a word of which nobody wrote that down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered: Option<Moment>,
+}
+
+impl Past {
+    /// Failures of this request that are not among these. Who wrote the request may have ended before
+    /// the word of it, or may never have learned that it was written; and what failed and came back
+    /// late has failed nevertheless. What a person has looked at by now needs no word any more.
+    #[must_use]
+    pub fn untold(&self, request: &Request, now: Moment) -> Vec<Failure> {
+        let Request { uid, progress, .. } = request;
+        if request.failed().next().is_none() {
+            return Vec::new();
+        }
+        let told: Vec<&Failure> =
+            self.failures.iter().filter(|failure| failure.node == *uid).collect();
+        let is_told = |at: Moment| {
+            told.iter().any(|failure| match failure.entered {
+                Some(entered) => entered == at,
+                None => failure.at >= at,
+            })
+        };
+        let looked_at = request.released_at(now);
+        let is_forgiven = |at: Moment| looked_at.is_some_and(|looked_at| looked_at >= at);
+        request
+            .failed()
+            .filter(|entered| !is_told(entered.at) && !is_forgiven(entered.at))
+            .map(|Entered { state, at }| Failure {
+                at,
+                pool: progress.placement.pool.clone(),
+                node: uid.clone(),
+                what: format!("{state:?}"),
+                entered: Some(at),
+            })
+            .collect()
+    }
+
+    /// Adds a failure. It counts from after whatever a person has forgiven by now, whichever clocks
+    /// stamped the two.
+    pub fn fail(&mut self, mut failure: Failure) {
+        if let Some(released) = self.released.get(&failure.pool) {
+            failure.at = failure.at.max(released.plus(1));
+        }
+        self.failures.push(failure);
+    }
+
+    /// A person forgives what failed in a pool until then. The word may come late: what failed since
+    /// stays.
+    pub fn forgive(&mut self, pool: String, at: Moment) {
+        let released = self.released.entry(pool).or_insert(at);
+        *released = at.max(*released);
+    }
 }
 
 /// A reboot that went well.

@@ -109,6 +109,17 @@ pub struct Override {
 }
 
 impl Request {
+    /// Its failures: each time that it came to wait for a person, as far as its history goes.
+    pub fn failed(&self) -> impl Iterator<Item = Entered> + '_ {
+        let Progress { state, since: at, history, .. } = &self.progress;
+        let is_last = |entered: &Entered| entered.state == *state;
+        // Of a record that somebody else wrote, the history may say nothing.
+        let now = Some(Entered { state: *state, at: *at });
+        let now = now.filter(|_| !history.last().is_some_and(is_last));
+        let entries = history.iter().copied().chain(now);
+        entries.filter(|entered| matches!(entered.state, State::Quarantined | State::NotReturned))
+    }
+
     /// When a person released it, if that has come: what had failed until then is forgiven. A failure
     /// budget reads it here while the request is there; who deletes the request writes it down for the
     /// pool ([`crate::fleet::Past::released`]), or the failure counts again.

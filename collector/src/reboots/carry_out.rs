@@ -111,17 +111,18 @@ impl Coordinator {
     }
 
     async fn delete(&mut self, request: &Request) -> Result<Outcome, NotLeader> {
-        // The words of its boot and of its end may have been lost with a collector.
-        if let Some(history) = &mut self.history
-            && !history.is_ended(&request.uid)
-        {
+        // The words of its boot, of its release and of its end may have been lost with a collector.
+        let now = self.clock.now();
+        if let Some(history) = &mut self.history {
             let known = history.past.reboots.get(&request.uid).map(|known| known.at);
             let node = request.uid.clone();
             let booted = tell::rebooted(request)
                 .filter(|last| known.is_none_or(|known| known < last.at))
                 .map(|last| Record::Booted { node, last });
             let ended = tell::record(request, request.progress.since);
-            for record in booted.into_iter().chain(ended) {
+            let reboot = booted.into_iter().chain(ended);
+            let reboot: Vec<Record> = reboot.filter(|_| !history.is_ended(&request.uid)).collect();
+            for record in reboot.into_iter().chain(history.forgiven(request, now)) {
                 self.teller.keep(request, &record);
                 history.add(record);
             }

@@ -429,6 +429,7 @@ impl Coordinator {
     async fn fleet(&mut self) -> Fleet {
         let now = self.clock.now();
         let (requests, unreadable) = self.known_requests();
+        self.tell_untold(&requests);
         let (mut members, view) = self.directory.members();
         if self.policy.policy().selects_by(HOSTNAME) {
             let named = members.iter().map(|(name, it)| (name.clone(), it.with_hostname()));

@@ -7,6 +7,7 @@ use palisade_plan::fleet::Failure;
 use palisade_plan::fleet::Finished;
 use palisade_plan::fleet::LastReboot;
 use palisade_plan::fleet::Past;
+use palisade_plan::request::Request;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 use serde::Deserialize;
@@ -111,15 +112,35 @@ impl History {
                 }
             }
             Record::Failed(failure) => {
-                past.failures.push(failure);
+                past.fail(failure);
                 if past.failures.len() > MAX_FAILURES {
                     past.failures.remove(0);
                 }
             }
             Record::Released { pool, at } => {
-                past.released.insert(pool, at);
+                past.forgive(pool, at);
             }
         }
+    }
+
+    /// What `request` tells and these records do not: failures whose word was lost with the answer to
+    /// the write, or with the collector that wrote.
+    pub(super) fn untold(&self, request: &Request, now: Moment) -> Vec<Record> {
+        self.past.untold(request, now).into_iter().map(Record::Failed).collect()
+    }
+
+    /// The word that a person let a failed node go, if that was lost: without it its pool would stay
+    /// halted when the request is gone.
+    pub(super) fn forgiven(&self, request: &Request, now: Moment) -> Option<Record> {
+        let looked_at = request.released_at(now)?;
+        let holds = |failure: &&Failure| {
+            let released = self.past.released.get(&failure.pool);
+            failure.node == request.uid
+                && failure.at <= looked_at
+                && released.is_none_or(|released| failure.at > *released)
+        };
+        let failure = self.past.failures.iter().find(holds)?;
+        Some(Record::Released { pool: failure.pool.clone(), at: looked_at })
     }
 
     /// Whether the reasons of the last reboot of a node were gone after it.
@@ -130,5 +151,77 @@ impl History {
     /// Pools and how many ends each has, for logs.
     pub(super) fn sizes(&self) -> BTreeMap<&str, usize> {
         self.past.done.iter().map(|(pool, done)| (pool.as_str(), done.len())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_plan::request::Release;
+    use palisade_plan::request::State;
+    use palisade_plan::step;
+
+    use super::*;
+    use crate::reboots::errand;
+    use crate::reboots::tell;
+
+    const NOW: Moment = Moment::from_unix(1_800_000_000);
+
+    fn quarantined(at: Moment) -> Request {
+        let wish = errand::asked(None, None, "anna", NOW);
+        let (node, uid) = ("worker-1".parse().unwrap(), "u-1".parse().unwrap());
+        let mut request = step::requested(node, uid, wish, 1, NOW);
+        request.progress.state = State::Quarantined;
+        request.progress.since = at;
+        request.progress.placement.pool = "workers".to_owned();
+        request
+    }
+
+    #[test]
+    fn a_failure_whose_word_was_lost_is_told_by_its_request_and_only_once() {
+        let request = quarantined(NOW);
+        let mut history = History::default();
+        let untold = history.untold(&request, NOW);
+        assert_eq!(untold.len(), 1);
+        untold.into_iter().for_each(|record| history.add(record));
+        assert_eq!(history.untold(&request, NOW), []);
+        // The usual word of the same failure, some seconds later, is the same.
+        let mut history = History::default();
+        history.add(tell::record(&request, NOW.plus(3)).unwrap());
+        assert_eq!(history.untold(&request, NOW), []);
+        let later = quarantined(NOW.plus(60));
+        assert_eq!(history.untold(&later, NOW).len(), 1, "that it failed again is another one");
+    }
+
+    #[test]
+    fn what_fails_after_a_release_is_not_forgiven_by_a_clock_that_is_behind() {
+        let pool = || "workers".to_owned();
+        let mut history = History::default();
+        history.add(Record::Released { pool: pool(), at: NOW });
+        let request = quarantined(NOW.plus(-3600));
+        history.untold(&request, NOW).into_iter().for_each(|record| history.add(record));
+        let released = history.past.released[&pool()];
+        assert!(history.past.failures.iter().all(|failure| failure.at > released));
+    }
+
+    #[test]
+    fn a_release_whose_word_was_lost_is_told_before_its_request_goes() {
+        let mut request = quarantined(NOW);
+        let mut history = History::default();
+        history.untold(&request, NOW).into_iter().for_each(|record| history.add(record));
+        assert_eq!(history.forgiven(&request, NOW.plus(90)), None, "nobody released it");
+        let (by, reason) = ("anna".to_owned(), "seen".to_owned());
+        request.wish.release = Some(Release { by, reason, at: NOW.plus(60) });
+        let word = history.forgiven(&request, NOW.plus(90)).unwrap();
+        let other = Failure { at: NOW.plus(70), node: "u-2".parse().unwrap(), ..failure(&history) };
+        history.past.fail(other);
+        history.add(word);
+        assert_eq!(history.forgiven(&request, NOW.plus(90)), None, "it is told");
+        let released = history.past.released["workers"];
+        let left = history.past.failures.iter().filter(|failure| failure.at > released);
+        assert_eq!(left.count(), 1, "what failed since counts");
+    }
+
+    fn failure(history: &History) -> Failure {
+        history.past.failures[0].clone()
     }
 }

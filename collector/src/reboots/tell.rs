@@ -2,6 +2,8 @@
 //! those that people look for. Told after the record is written; what bounds later reboots is read
 //! from the requests too, so that a word that is lost loses nothing.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -21,6 +23,7 @@ use palisade_report::NodeName;
 use palisade_report::NodeUid;
 use palisade_report::bound::clean;
 
+use super::coordinator::Coordinator;
 use super::past::Record;
 use super::unplanned::Unplanned;
 use crate::audit::Happening;
@@ -136,6 +139,21 @@ impl Teller {
     }
 }
 
+impl Coordinator {
+    /// Puts failures into the audit that requests tell of and the audit does not: the answer to the
+    /// write may have been lost, or whoever wrote. They bound what starts, as long as nobody releases.
+    pub(super) fn tell_untold(&mut self, requests: &BTreeMap<NodeUid, Request>) {
+        let now = self.clock.now();
+        let Some(history) = &mut self.history else { return };
+        for request in requests.values() {
+            for record in history.untold(request, now) {
+                self.teller.keep(request, &record);
+                history.add(record);
+            }
+        }
+    }
+}
+
 /// Why a request is where it is, in a sentence.
 fn reason(request: &Request) -> String {
     let progress = &request.progress;
@@ -197,7 +215,8 @@ pub(super) fn record(request: &Request, now: Moment) -> Option<Record> {
         State::Quarantined | State::NotReturned => {
             let what = progress.failure.as_ref().map(|it| format!("{:?}", it.kind));
             let what = what.unwrap_or_else(|| format!("{:?}", progress.state));
-            Some(Record::Failed(Failure { at: now, pool, node: uid.clone(), what }))
+            let (node, entered) = (uid.clone(), Some(progress.since));
+            Some(Record::Failed(Failure { at: now, pool, node, what, entered }))
         }
         State::Needed
         | State::Blocked

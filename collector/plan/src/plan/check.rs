@@ -17,8 +17,8 @@ use super::need::Wants;
 use super::pass::dead_man;
 use super::pool::PoolView;
 use super::pool::Purpose;
+use super::pool::failed;
 use super::pool::shut;
-use super::pool::stuck;
 use crate::fleet::Fleet;
 use crate::fleet::Role;
 use crate::gate::Blocker;
@@ -95,7 +95,7 @@ pub fn grant_gates(fleet: &Fleet, policy: &Policy, uid: &NodeUid, now: Moment) -
     };
     let Some(count) = census.pools.get(member.pool) else { return Vec::new() };
     let purpose = Purpose::Grant;
-    let view = PoolView::of(count, fleet, &stuck(fleet), policy, purpose, now);
+    let view = PoolView::of(count, fleet, &failed(fleet), policy, purpose, now);
     let wanted = match Wants::of(member, view.pool, now) {
         Wants::Reboot(wanted) => wanted,
         Wants::Nothing => return vec![need_gate("no reboot is needed any more".to_owned(), now)],

@@ -15,8 +15,8 @@ use super::need::Wanted;
 use super::need::Wants;
 use super::pool::PoolView;
 use super::pool::Purpose;
+use super::pool::failed;
 use super::pool::shut;
-use super::pool::stuck;
 use super::wave::Rollouts;
 use crate::drain::Class;
 use crate::drain::classify;
@@ -74,8 +74,8 @@ impl<'a> Pass<'a> {
     /// Looks at everything that a node passes or not by itself; who goes is not decided yet.
     pub(super) fn of(fleet: &'a Fleet, policy: &'a Policy, now: Moment) -> Self {
         let census = Census::of(fleet, policy);
-        let stuck = stuck(fleet);
-        let view = |count| PoolView::of(count, fleet, &stuck, policy, Purpose::Start, now);
+        let failed = failed(fleet);
+        let view = |count| PoolView::of(count, fleet, &failed, policy, Purpose::Start, now);
         let mut pass = Self {
             fleet,
             policy,

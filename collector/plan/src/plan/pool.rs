@@ -14,7 +14,6 @@ use crate::policy::Mode;
 use crate::policy::Policy;
 use crate::policy::Pool;
 use crate::request::Request;
-use crate::request::State;
 use crate::window::Opening;
 
 /// A pool at one moment.
@@ -45,7 +44,7 @@ impl<'a> PoolView<'a> {
     pub(super) fn of(
         count: &PoolCount<'a>,
         fleet: &Fleet,
-        stuck: &[&Request],
+        failed: &[&Request],
         policy: &Policy,
         purpose: Purpose,
         now: Moment,
@@ -53,7 +52,7 @@ impl<'a> PoolView<'a> {
         let pool = count.pool;
         let takes = Takes::of(pool, &fleet.past);
         let opening = pool.windows.opening(now);
-        let failures = failures(pool, fleet, stuck, now);
+        let failures = failures(pool, fleet, failed, now);
         let mut view = Self {
             pool,
             name: Arc::from(pool.name.as_str()),
@@ -140,10 +139,9 @@ impl<'a> PoolView<'a> {
     }
 }
 
-/// Requests that wait for a person.
-pub(super) fn stuck(fleet: &Fleet) -> Vec<&Request> {
-    let is_stuck = |state| matches!(state, State::Quarantined | State::NotReturned);
-    fleet.requests.values().filter(|request| is_stuck(request.progress.state)).collect()
+/// Requests that wait for a person, or did.
+pub(super) fn failed(fleet: &Fleet) -> Vec<&Request> {
+    fleet.requests.values().filter(|request| request.failed().next().is_some()).collect()
 }
 
 /// A gate that is shut.
@@ -167,44 +165,25 @@ fn remaining(pool: &Pool, policy: &Policy, opening: Opening, now: Moment) -> Opt
     begins.chain(window).min().map(|end| end.since(now))
 }
 
-/// Moments of failures of a pool that no person has forgiven, oldest first. Requests that wait for a
-/// person count even if the audit does not tell of them.
-fn failures(pool: &Pool, fleet: &Fleet, stuck: &[&Request], now: Moment) -> Vec<Moment> {
-    let released = fleet.past.released.get(&pool.name).copied();
-    let counts = |at: Moment| released.is_none_or(|released| at > released);
+/// Moments of failures of a pool that no person has forgiven, oldest first. Those that requests tell of
+/// count even if the audit does not.
+fn failures(pool: &Pool, fleet: &Fleet, failed: &[&Request], now: Moment) -> Vec<Moment> {
+    let past = &fleet.past;
+    let released = past.released.get(&pool.name).copied();
     // Whoever releases what failed has looked at it.
-    let looked_at = |request: &Request, at: Moment| {
-        request.released_at(now).is_some_and(|released| released >= at)
+    let looked_at = |failure: &Failure| {
+        let request = fleet.requests.get(&failure.node);
+        let looked_at = request.and_then(|request| request.released_at(now));
+        looked_at.is_some_and(|looked_at| looked_at >= failure.at)
     };
-    let is_forgiven = |failure: &Failure| {
-        fleet.requests.get(&failure.node).is_some_and(|request| looked_at(request, failure.at))
+    let counts = |failure: &Failure| {
+        failure.pool == pool.name
+            && released.is_none_or(|released| failure.at > released)
+            && !looked_at(failure)
     };
-    let of_pool = |failure: &&Failure| failure.pool == pool.name && !is_forgiven(failure);
-    let mut failures: Vec<Moment> = fleet
-        .past
-        .failures
-        .iter()
-        .filter(of_pool)
-        .map(|failure| failure.at)
-        .filter(|at| counts(*at))
-        .collect();
-    for request in stuck {
-        let progress = &request.progress;
-        let is_forgiven = !counts(progress.since) || looked_at(request, progress.since);
-        if progress.placement.pool != pool.name || is_forgiven {
-            continue;
-        }
-        let began = progress.history.first().map_or(progress.since, |entered| entered.at);
-        let is_told = fleet
-            .past
-            .failures
-            .iter()
-            .rev()
-            .any(|failure| failure.node == request.uid && failure.at >= began);
-        if !is_told {
-            failures.push(progress.since);
-        }
-    }
+    let told = past.failures.iter().filter(|failure| counts(failure)).map(|failure| failure.at);
+    let untold = failed.iter().flat_map(|request| past.untold(request, now)).filter(counts);
+    let mut failures: Vec<Moment> = told.chain(untold.map(|failure| failure.at)).collect();
     failures.sort_unstable();
     failures
 }

@@ -90,7 +90,13 @@ const SHUT: &[Shuts] = &[
     ("kured", Gate::OtherActor, |world| world.fleet.blockers.push(blocker(Gate::OtherActor))),
     ("failure", Gate::FailureBudget, |world| {
         let what = "quarantined".to_owned();
-        let failure = Failure { at: NOW.plus(-60), pool: "web".to_owned(), node: uid("x"), what };
+        let failure = Failure {
+            at: NOW.plus(-60),
+            pool: "web".to_owned(),
+            node: uid("x"),
+            what,
+            entered: None,
+        };
         world.fleet.past.failures.push(failure);
     }),
     ("pool paused", Gate::Paused, |world| world.pool.paused = Some("why".to_owned())),
@@ -425,7 +431,13 @@ fn a_failure_budget_is_reached_once_and_released_by_a_person() {
         for ago in ago {
             let what = "quarantined".to_owned();
             let (at, pool) = (NOW.plus(-ago), "web".to_owned());
-            world.fleet.past.failures.push(Failure { at, pool, node: uid("x"), what });
+            world.fleet.past.failures.push(Failure {
+                at,
+                pool,
+                node: uid("x"),
+                what,
+                entered: None,
+            });
         }
         if let Some(ago) = released {
             world.fleet.past.released.insert("web".to_owned(), NOW.plus(-ago));
@@ -454,11 +466,48 @@ fn a_failure_budget_is_reached_once_and_released_by_a_person() {
     let (by, reason) = ("ann".to_owned(), "seen".to_owned());
     request.wish.release = Some(crate::request::Release { by, reason, at: failed_at });
     assert_eq!(started(&world.fleet, &world.policy()), ["w-000"], "who releases it forgives it");
-    world.fleet.past.failures.push(Failure { at: failed_at, pool, node: node.clone(), what });
+    world.fleet.past.failures.push(Failure {
+        at: failed_at,
+        pool,
+        node: node.clone(),
+        what,
+        entered: None,
+    });
     assert_eq!(started(&world.fleet, &world.policy()), ["w-000"]);
     let request = world.fleet.requests.get_mut(&node).unwrap();
     request.wish.release.as_mut().unwrap().at = failed_at.plus(-1);
     assert_eq!(shut_gates(&world.fleet, &world.policy(), "w-000"), [Gate::FailureBudget]);
+}
+
+/// Law 21: the word of a failure may be lost with the answer to its write; by the time that it is read
+/// the node may have come back late.
+#[test]
+fn a_failure_counts_though_the_audit_was_not_told_and_the_node_came_back() {
+    let mut world = world();
+    world.fleet = fleet([node("w-000", "web", "a"), node("w-001", "web", "a")]);
+    world.pool.max_unavailable = Amount::Count(2);
+    put(&mut world.fleet, "w-001", State::Verifying);
+    assert_eq!(started(&world.fleet, &world.policy()), ["w-000"]);
+    let node = uid("w-001");
+    let (failed_at, state) = (NOW.plus(-300), State::Quarantined);
+    let request = world.fleet.requests.get_mut(&node).unwrap();
+    let entered = [(state, failed_at), (State::Booted, NOW), (State::Verifying, NOW)];
+    let entered = entered.map(|(state, at)| crate::request::Entered { state, at });
+    request.progress.history.extend(entered);
+    let gates = |world: &World| shut_gates(&world.fleet, &world.policy(), "w-000");
+    assert_eq!(gates(&world), [Gate::FailureBudget]);
+
+    // Once told it is the same failure, and no second one.
+    world.pool.failure_budget.failures = 2;
+    assert_eq!(started(&world.fleet, &world.policy()), ["w-000"]);
+    let untold = world.fleet.past.untold(&world.fleet.requests[&node], NOW);
+    assert_eq!(untold.len(), 1);
+    untold.into_iter().for_each(|failure| world.fleet.past.fail(failure));
+    assert_eq!(started(&world.fleet, &world.policy()), ["w-000"]);
+    world.pool.failure_budget.failures = 1;
+    assert_eq!(gates(&world), [Gate::FailureBudget]);
+    world.fleet.past.forgive("web".to_owned(), NOW.plus(-299));
+    assert_eq!(started(&world.fleet, &world.policy()), ["w-000"]);
 }
 
 #[test]

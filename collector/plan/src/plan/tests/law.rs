@@ -279,7 +279,7 @@ proptest! {
     fn a_pool_that_failed_too_often_stands_still((mut fleet, policy) in world()) {
         for _ in 0..3 {
             let what = "quarantined".to_owned();
-            let failure = crate::fleet::Failure { at: NOW, pool: "web".to_owned(), node: uid("x"), what };
+            let failure = crate::fleet::Failure { at: NOW, pool: "web".to_owned(), node: uid("x"), what, entered: None };
             fleet.past.failures.push(failure);
         }
         for uid in starts(&fleet, &policy) {

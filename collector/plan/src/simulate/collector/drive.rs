@@ -13,7 +13,6 @@ use super::Died;
 use super::FRESH_SECS;
 use super::World;
 use crate::drain::left;
-use crate::fleet::Failure;
 use crate::fleet::Finished;
 use crate::fleet::Known;
 use crate::fleet::LastReboot;
@@ -28,6 +27,7 @@ use crate::request::Request;
 use crate::request::State;
 use crate::seen::Count;
 use crate::seen::DrainSeen;
+use crate::seen::GrantAnswer;
 use crate::seen::Kubelet;
 use crate::seen::LeaseSeen;
 use crate::seen::Seen;
@@ -176,7 +176,7 @@ impl Collector {
             node,
             drain,
             lease: Known::Known(lease),
-            answers: world.kept.answers.get(uid).cloned().unwrap_or_default(),
+            answers: self.answers(world, uid),
             count,
             gates,
             kubelet: Known::Known(Kubelet::Speaks(object.map(|object| object.boot.clone()))),
@@ -190,6 +190,12 @@ impl Collector {
             leading_since: self.leading_since,
             next_grant: GrantId::from_bytes(world.chance.bytes()),
         })
+    }
+
+    /// What the node said of grants, by the clock of the term.
+    fn answers(&self, world: &World, uid: &NodeUid) -> Vec<GrantAnswer> {
+        let answers = world.kept.answers.get(uid).into_iter().flatten().cloned();
+        answers.map(|it| GrantAnswer { at: it.at.plus(self.offset), ..it }).collect()
     }
 
     /// Counts all requests, read anew.
@@ -288,6 +294,7 @@ impl Collector {
     pub(super) fn audit(&self, world: &mut World, request: &Request) {
         let progress = &request.progress;
         let (uid, pool) = (&request.uid, &progress.placement.pool);
+        let now = self.clock(world.now);
         let past = &mut world.kept.past;
         let mut changed = false;
         if let Some(boot) = &progress.boot {
@@ -312,15 +319,9 @@ impl Collector {
                 changed = true;
             }
         }
-        if matches!(progress.state, State::Quarantined | State::NotReturned) {
-            // What fails after a release fails after it, whatever the clocks say.
-            let released = past.released.get(pool).map(|released| released.plus(1));
-            let at = released.map_or(progress.since, |released| released.max(progress.since));
-            if !past.failures.iter().any(|it| it.node == *uid && it.at == at) {
-                let what = format!("{:?}", progress.state);
-                past.failures.push(Failure { at, pool: pool.clone(), node: uid.clone(), what });
-                changed = true;
-            }
+        for failure in past.untold(request, now) {
+            past.fail(failure);
+            changed = true;
         }
         if progress.state == State::Done {
             let (at, node) = (progress.since, uid.clone());
