@@ -77,6 +77,7 @@ impl World {
                 Life::Stopped
             },
             agent: if silent { Life::Stopped } else { Life::Running },
+            speaks_since: None,
             phase: self.chance.secs(0, super::machine::HEARTBEAT_SECS - 1),
             kernel,
             next_kernel,

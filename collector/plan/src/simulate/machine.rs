@@ -38,6 +38,9 @@ pub(super) struct Machine {
     pub(super) kubelet: Life,
     /// Whether its agent runs and reaches a collector.
     pub(super) agent: Life,
+    /// Since when the agent is heard without a pause; `None` as long as it has not spoken since it was
+    /// silent last.
+    pub(super) speaks_since: Option<Moment>,
     /// When within a minute it sends its heartbeats, in seconds.
     pub(super) phase: i64,
     /// The kernel that runs.
@@ -130,8 +133,17 @@ impl Machine {
         if self.power == Power::Down || self.agent == Life::Stopped {
             return None;
         }
+        // Its first word after a boot or a silence is the one that tells of them.
+        let since = self.speaks_since?;
         let last = now.plus(-now.plus(-self.phase).unix().rem_euclid(HEARTBEAT_SECS));
-        (last >= self.booted_at).then_some(last)
+        Some(last.max(since))
+    }
+
+    /// It is heard no more from now on; when it was heard last.
+    pub(super) fn stops_speaking(&mut self, now: Moment) -> Option<Moment> {
+        let last = self.last_heartbeat(now);
+        self.speaks_since = None;
+        last
     }
 
     /// What its agent says of its boot and of its need.

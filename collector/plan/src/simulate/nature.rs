@@ -36,6 +36,7 @@ impl World {
         if machine.power == Power::Down || machine.agent == Life::Stopped {
             return;
         }
+        machine.speaks_since.get_or_insert(now);
         let word = machine.word(now);
         let answers = std::mem::take(&mut machine.answers);
         let (kernel, next_kernel) = (machine.kernel.clone(), machine.next_kernel.clone());
@@ -161,6 +162,7 @@ impl World {
         if machine.power == Power::Down {
             return;
         }
+        let last = machine.stops_speaking(self.now);
         machine.power = Power::Down;
         let back = match machine.fate {
             Fate::Back(secs)
@@ -171,6 +173,7 @@ impl World {
             Fate::Never if grant.is_some() => None,
             Fate::Never | Fate::CallFails | Fate::CallSaysSo => Some(120),
         };
+        self.kept.spoke_last(uid, last);
         self.timeline.say(self.now, &format!("{uid} goes down"));
         self.after(GRACE_SECS, Event::Notice(uid.clone(), Readiness::NotReady));
         match back {

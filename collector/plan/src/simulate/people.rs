@@ -131,6 +131,7 @@ impl World {
         machine.power = Power::Up;
         machine.kubelet = Life::Running;
         machine.agent = Life::Running;
+        machine.speaks_since = None;
         machine.consumed.clear();
         machine.answers.clear();
         machine.said = None;
@@ -206,7 +207,7 @@ impl World {
     fn forgive(&mut self, uid: &NodeUid) {
         let Some(object) = self.store.nodes.get(uid) else { return };
         let pool = self.policy.pool_of(&object.labels).name.clone();
-        self.kept.past.released.insert(pool.clone(), self.now);
+        self.kept.past.forgive(pool.clone(), self.now);
         self.kept.past_version = self.kept.past_version.saturating_add(1);
         self.record(Author::Person, What::Released(pool));
     }
@@ -283,10 +284,13 @@ impl World {
 
     /// An agent is not heard any more.
     pub(super) fn silence(&mut self, uid: &NodeUid) {
+        let now = self.now;
         if let Some(machine) = self.machines.get_mut(uid)
             && machine.agent == Life::Running
         {
+            let last = machine.stops_speaking(now);
             machine.agent = Life::Stopped;
+            self.kept.spoke_last(uid, last);
             self.record(Author::Node, What::Silent(uid.clone()));
         }
     }

@@ -153,17 +153,13 @@ impl View {
 /// The node of this UID as a read gives it, with what its agent said last.
 pub(super) fn node(world: &World, uid: &NodeUid, offset: i64) -> Option<Node> {
     let object = world.store.nodes.get(uid)?;
-    let ready = match object.ready {
-        Ready::Since(at) => Ready::Since(at.plus(offset)),
-        Ready::NotSince(at) => Ready::NotSince(at.plus(offset)),
-        Ready::Unknown => Ready::Unknown,
-    };
     Some(Node {
         name: object.name.clone(),
         uid: uid.clone(),
         labels: Arc::clone(&object.labels),
         role: object.role,
-        ready,
+        // Stamped by the cluster, whatever the clock of the collector says.
+        ready: object.ready,
         cordon: object.cordon.clone(),
         taints: object.taints.clone(),
         hold: object.hold.clone(),

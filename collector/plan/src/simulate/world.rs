@@ -87,6 +87,15 @@ pub(super) struct Kept {
     pub(super) journal: Vec<NodeUid>,
 }
 
+impl Kept {
+    /// An agent was heard last then.
+    pub(super) fn spoke_last(&mut self, uid: &NodeUid, at: Option<Moment>) {
+        if let (Some(said), Some(at)) = (self.said.get_mut(uid), at) {
+            said.heard_at = said.heard_at.max(at);
+        }
+    }
+}
+
 /// What an agent said last.
 #[derive(Clone, Debug)]
 pub(super) struct Said {
