@@ -60,6 +60,7 @@ pub(super) fn nine(ledger: &Ledger, record: &Record) -> Ruling {
 /// Law 13: the state that has an effect is stored before it.
 pub(super) fn thirteen(ledger: &Ledger, record: &Record) -> Ruling {
     let Author::Collector { .. } = record.by else { return Ruling::Mute };
+    let request = |uid: &NodeUid| ledger.acted_for(uid, record.at);
     let (uid, states, what): (_, &[State], _) = match &record.what {
         What::Cordoned(uid, Cordon::Ours { .. }) => (
             uid,
@@ -71,9 +72,8 @@ pub(super) fn thirteen(ledger: &Ledger, record: &Record) -> Ruling {
         }
         What::Evicted { node, .. } => (node, &[State::Draining], "lost a pod"),
         What::Handed { grant, .. } => {
-            let known = ledger
-                .request(&grant.node)
-                .and_then(|request| request.progress.grant.as_ref().map(|known| known.id));
+            let known = request(&grant.node).and_then(|request| request.progress.grant.as_ref());
+            let known = known.map(|known| known.id);
             if known != Some(grant.id) {
                 return Ruling::Broken(format!("{} got a grant that is not stored", grant.node));
             }
@@ -81,7 +81,7 @@ pub(super) fn thirteen(ledger: &Ledger, record: &Record) -> Ruling {
         }
         _ => return Ruling::Mute,
     };
-    let state = ledger.state(uid);
+    let state = request(uid).map(|request| request.progress.state);
     let stored = state.is_some_and(|state| states.contains(&state));
     Ruling::unless(!stored, || format!("{uid} {what} in {state:?}"))
 }
@@ -89,7 +89,7 @@ pub(super) fn thirteen(ledger: &Ledger, record: &Record) -> Ruling {
 /// Law 15: a request touches the node of its own UID and no namesake.
 pub(super) fn fifteen(ledger: &Ledger, record: &Record) -> Ruling {
     let is_its = |uid: &NodeUid, marker: &str| {
-        ledger.request(uid).is_some_and(|request: &Request| {
+        ledger.acted_for(uid, record.at).is_some_and(|request: &Request| {
             request.id == marker || request.progress.adopts.as_deref() == Some(marker)
         })
     };

@@ -168,9 +168,10 @@ pub(super) fn seventeen(ledger: &Ledger, record: &Record) -> Ruling {
     }
 }
 
-/// Law 24: a transition is told at most once, whoever restarts in between.
+/// Law 24: an alert is told once from when it is raised until it is withdrawn, whoever restarts in
+/// between.
 pub(super) fn twenty_four(ledger: &Ledger, record: &Record) -> Ruling {
-    let What::Notified { node, alert, version, .. } = &record.what else { return Ruling::Mute };
-    let again = ledger.notified.contains(&(node.clone(), *alert, version.clone()));
+    let What::Notified { node, alert, .. } = &record.what else { return Ruling::Mute };
+    let again = ledger.told.contains(&(node.clone(), *alert));
     Ruling::unless(again, || format!("{node}: {alert:?} was told again"))
 }

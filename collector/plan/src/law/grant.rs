@@ -28,18 +28,17 @@ use crate::request::GrantRecord;
 use crate::request::Request;
 use crate::request::State;
 
-/// A grant that is written, or that reaches a node.
+/// A grant that is written for the first time, or that reaches a node. Who finds that a grant was not
+/// used enters its state again to undo what was done for it: that gives nothing, and what is handed out
+/// from there reaches a node.
 fn given<'a>(ledger: &'a Ledger, record: &'a Record) -> Option<&'a Request> {
     match &record.what {
         What::Handed { grant, .. } => ledger.request(&grant.node),
         What::Wrote(after) if after.progress.state == State::Granted => {
-            let id = |request: &Request| request.progress.grant.as_ref().map(|grant| grant.id);
-            let before = ledger.request(&after.uid);
-            let same = before.is_some_and(|before| {
-                before.progress.state == State::Granted && id(before) == id(after)
-            });
-            let is_presumed = after.progress.grant.as_ref().is_some_and(GrantRecord::is_presumed);
-            (!same && !is_presumed).then_some(&**after)
+            let grant = after.progress.grant.as_ref();
+            let is_known = |grant: &GrantRecord| ledger.grants.contains_key(&grant.id);
+            let gives = grant.is_none_or(|grant| !grant.is_presumed() && !is_known(grant));
+            gives.then_some(&**after)
         }
         _ => None,
     }

@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     pub(crate) gone: Vec<(Moment, Entry)>,
     /// Requests that exist.
     pub(crate) requests: BTreeMap<NodeUid, Request>,
+    /// Requests that a person deleted, and when: who acts for one of them may not know yet.
+    pub(crate) deleted: BTreeMap<NodeUid, (Moment, Request)>,
     /// Who leads: collector, epoch, until when.
     pub(crate) leader: Option<(usize, u64, Moment)>,
     /// Grants that were written, by id.
@@ -59,8 +61,8 @@ pub(crate) struct Ledger {
     pub(crate) released: BTreeMap<String, Moment>,
     /// Budgets that let nothing go, and since when.
     pub(crate) spent: BTreeMap<String, Moment>,
-    /// Notifications that were sent.
-    pub(crate) notified: BTreeSet<(NodeUid, Alert, String)>,
+    /// Alerts that a person was told of and that have not been withdrawn since, by node.
+    pub(crate) told: BTreeSet<(NodeUid, Alert)>,
     /// Requests whose drain began, by node: the state was entered then, and this pod was first.
     pub(crate) draining: BTreeSet<NodeUid>,
     /// Nodes whose shared Lease is taken.
@@ -122,6 +124,13 @@ impl Ledger {
         self.requests.get(uid)
     }
 
+    /// The request that a collector may have acted for at this moment: the one that exists, or the one
+    /// that a person deleted not long ago.
+    pub(crate) fn acted_for(&self, uid: &NodeUid, at: Moment) -> Option<&Request> {
+        let deleted = || self.deleted.get(uid).filter(|(since, _)| at.since(*since) <= LAG_SECS);
+        self.request(uid).or_else(|| deleted().map(|(_, request)| request))
+    }
+
     /// The state of the request of this node, if there is one.
     pub(crate) fn state(&self, uid: &NodeUid) -> Option<State> {
         self.requests.get(uid).map(|request| request.progress.state)
@@ -180,8 +189,13 @@ impl Ledger {
             }
             What::Wrote(request) => self.write(request, at),
             What::Removed(uid) => {
-                self.requests.remove(uid);
+                let gone = self.requests.remove(uid);
+                match gone.filter(|_| record.by == Author::Person) {
+                    Some(gone) => self.deleted.insert(uid.clone(), (at, gone)),
+                    None => self.deleted.remove(uid),
+                };
                 self.draining.remove(uid);
+                self.told.retain(|(node, _)| node != uid);
             }
             What::Evicted { node, .. } => {
                 self.draining.insert(node.clone());
@@ -210,8 +224,8 @@ impl Ledger {
             }
             What::Silent(uid) => self.with(uid, |entry| entry.silent_since = Some(at)),
             What::Heard(uid) => self.with(uid, |entry| entry.silent_since = None),
-            What::Notified { node, alert, version, .. } => {
-                self.notified.insert((node.clone(), *alert, version.clone()));
+            What::Notified { node, alert, .. } => {
+                self.told.insert((node.clone(), *alert));
             }
             What::Released(pool) => {
                 self.released.insert(pool.clone(), at);
@@ -268,6 +282,8 @@ impl Ledger {
     }
 
     fn write(&mut self, request: &Request, at: Moment) {
+        let raised = &request.progress.alerts;
+        self.told.retain(|(node, alert)| *node != request.uid || raised.contains(alert));
         let before = self.state(&request.uid);
         let state = request.progress.state;
         if before != Some(state) {

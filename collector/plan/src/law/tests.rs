@@ -283,6 +283,27 @@ fn law_4_catches_a_grant_under_a_hold() {
     log.broke(4);
 }
 
+/// Who finds out that a grant was not used enters its state again, which gives nothing: held and without
+/// the cordon that may be, and only to hand it out again may not.
+#[test]
+fn laws_3_and_4_let_a_grant_be_taken_back_and_catch_who_hands_it_out_again() {
+    let mut log = Log::new();
+    log.granted(0);
+    let (uid, grant) = (log.uid(0), log.grant(0));
+    let with = |request: &mut Request| request.progress.grant = Some(grant.clone());
+    log.write_with(0, State::Rebooting, with);
+    let hold = crate::fleet::Hold { reason: String::from("no"), until: None };
+    log.say(Author::Person, What::Held(uid.clone(), Some(hold)));
+    log.say(Author::Person, What::Cordoned(uid.clone(), Cordon::Schedulable));
+    log.now = log.now.plus(LAG_SECS + 1);
+    log.write_with(0, State::Granted, with);
+    log.fine();
+    let grant = log.handed(0);
+    log.me(What::Handed { to: uid, grant });
+    let broken: Vec<u8> = log.laws.broken().iter().map(|breach| breach.law).collect();
+    assert_eq!(broken, [3, 4]);
+}
+
 #[test]
 fn law_5_catches_a_second_boot_for_the_same_reasons() {
     let mut log = Log::new();
@@ -402,6 +423,25 @@ fn law_13_catches_an_eviction_before_the_state_is_stored() {
     let (node, pod) = (log.uid(0), String::from("pod-1"));
     log.me(What::Evicted { node, pod });
     log.broke(13);
+}
+
+/// What a person deleted a moment ago may still be acted for; what a collector deleted may not.
+#[test]
+fn law_13_catches_an_eviction_for_a_request_that_was_deleted() {
+    let evicts = |by: Author, later: i64| {
+        let mut log = Log::new();
+        log.write(0, State::Draining);
+        let (node, pod) = (log.uid(0), String::from("pod-1"));
+        log.say(by, What::Removed(node.clone()));
+        log.laws.broken.clear();
+        log.now = log.now.plus(later);
+        log.me(What::Evicted { node, pod });
+        log
+    };
+    evicts(Author::Person, LAG_SECS).fine();
+    evicts(Author::Person, LAG_SECS + 1).broke(13);
+    let clock = START;
+    evicts(Author::Collector { id: ME, epoch: 1, clock }, 1).broke(13);
 }
 
 #[test]
