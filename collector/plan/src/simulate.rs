@@ -45,6 +45,7 @@ use crate::fleet::Need;
 use crate::law::Author;
 use crate::law::Breach;
 use crate::law::What;
+use crate::plan::Plan;
 use crate::plan::Verdict;
 use crate::plan::plan;
 use crate::policy::Policy;
@@ -138,12 +139,50 @@ const LOOK_SECS: i64 = 300;
 /// Nothing is written for so long: it is over. Longer than any bake time of a default policy.
 const QUIET_SECS: i64 = 2 * 3600;
 
-/// What decides about a request: [`step`], or in tests something that breaks a law.
+/// What decides about a request.
 pub(crate) type Decide = fn(&Request, &Seen, &Pool, Moment) -> Step;
+
+/// What decides who goes.
+pub(crate) type Planner = fn(&Fleet, &Policy, Moment) -> Plan;
+
+/// What runs in a collector: [`plan`] and [`step`] in a shell as it should be, or in tests something
+/// that breaks a law.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Build {
+    /// What decides about a request.
+    pub(crate) decide: Decide,
+    /// What decides who goes.
+    pub(crate) planner: Planner,
+    /// What is wrong with the shell, if something is.
+    pub(crate) flaw: Option<Flaw>,
+}
+
+/// What is wrong with a shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// It acts without leading.
+    ActsForever,
+    /// It marks nodes by their name instead of by the request.
+    MarksByName,
+    /// It evicts what it can, whatever cannot be evicted beside it.
+    EvictsAnyway,
+    /// It tells every alert with every write.
+    TellsAgain,
+}
+
+impl Build {
+    /// As it should be.
+    pub(crate) const SOUND: Self = Self { decide: step, planner: plan, flaw: None };
+
+    /// Whether the shell has this flaw.
+    pub(crate) fn has(self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+}
 
 /// Runs a fleet under a policy.
 pub fn simulate(fleet: &Fleet, policy: &Policy, start: Moment, options: &Options) -> Outcome {
-    simulate_with(fleet, policy, start, options, step)
+    simulate_with(fleet, policy, start, options, Build::SOUND)
 }
 
 fn simulate_with(
@@ -151,7 +190,7 @@ fn simulate_with(
     policy: &Policy,
     start: Moment,
     options: &Options,
-    decide: Decide,
+    build: Build,
 ) -> Outcome {
     let mut chance = Chance::new(options.seed);
     let faults = Faults::new(options.faults);
@@ -163,7 +202,7 @@ fn simulate_with(
         Timeline::new(start, options.timeline),
         Watch::new(&options.assertions),
     );
-    world.decide = decide;
+    world.build = build;
     world.fill(fleet, options.faults);
     let collectors = if options.faults == Profile::All { 2 } else { 1 };
     for id in 0..collectors {

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
+use super::Flaw;
 use super::fault::Luck;
 use super::store::Refusal;
 use super::view::View;
@@ -168,7 +169,7 @@ impl Collector {
     }
 
     fn look_around(&mut self, world: &mut World) -> Result<i64, Died> {
-        if !self.lead(world)? {
+        if !self.lead(world)? && !world.build.has(Flaw::ActsForever) {
             self.offers.clear();
             return Ok(BUSY_SECS);
         }
@@ -243,7 +244,7 @@ impl Collector {
             }
         }
         let leads = self.lease_until.is_some_and(|until| world.now.plus(MARGIN_SECS) < until);
-        if call == Call::Write && !leads {
+        if call == Call::Write && !leads && !world.build.has(Flaw::ActsForever) {
             return Ok(Err(Failed::Unanswered));
         }
         let author = self.author(world.now);

@@ -1,17 +1,11 @@
-//! Runs that prove something about the whole: no law is broken, broken implementations are caught, and
-//! a seed always gives the same bytes. Many more seeds run with `make simulate`.
-
-#![expect(clippy::wildcard_enum_match_arm, reason = "who breaks a law breaks it in one state")]
+//! Runs that prove something about the whole: no law is broken, and a seed always gives the same bytes.
+//! Many more seeds run with `make simulate`.
 
 use std::io::Write as _;
 
 use super::*;
-use crate::fleet::Known;
-use crate::request::BootRecord;
-use crate::request::Proof;
-use crate::request::Schedulability;
-use crate::seen::DrainSeen;
-use crate::step::Effect;
+
+mod builds;
 
 /// Seeds of the slice that every test run takes.
 const SEEDS: u64 = 8;
@@ -90,94 +84,4 @@ fn assertions_are_read_and_nonsense_is_not() {
     }
     assert_eq!(duration_secs("8h"), Ok(28_800));
     assert!(duration_secs("h").is_err());
-}
-
-/// The laws that a decider breaks in a fleet in which nothing else goes wrong.
-fn broken_by(decide: Decide) -> Vec<u8> {
-    let mut broken = BTreeMap::new();
-    for seed in 1..3 {
-        let (fleet, policy) = invent(seed, 40);
-        let options = Options { seed, rest_secs: 6 * 3600, ..Options::default() };
-        let outcome = simulate_with(&fleet, &policy, START, &options, decide);
-        broken.extend(outcome.broken.into_iter().map(|breach| (breach.law, breach.what)));
-    }
-    broken.into_keys().collect()
-}
-
-fn persist(request: &Request, state: State, change: impl FnOnce(&mut Request)) -> Step {
-    let mut next = request.clone();
-    next.progress.state = state;
-    change(&mut next);
-    Step::Persist(Box::new(next))
-}
-
-#[test]
-fn who_frees_places_by_time_is_caught() {
-    let broken = broken_by(|request, seen, pool, now| match request.progress.state {
-        State::Rebooting if now.since(request.progress.since) > 60 => {
-            persist(request, State::Done, |_| {})
-        }
-        _ => step(request, seen, pool, now),
-    });
-    assert!(broken.contains(&11) && broken.contains(&12), "{broken:?}");
-}
-
-#[test]
-fn who_grants_before_the_drain_is_caught() {
-    let broken = broken_by(|request, seen, pool, now| {
-        let drain = Known::Known(DrainSeen::default());
-        step(request, &Seen { drain, ..seen.clone() }, pool, now)
-    });
-    assert!(broken.contains(&3), "{broken:?}");
-}
-
-#[test]
-fn who_takes_a_restart_of_the_agent_for_a_boot_is_caught() {
-    let broken = broken_by(|request, seen, pool, now| match request.progress.state {
-        State::Rebooting => persist(request, State::Booted, |next| {
-            let boot = next.progress.grant.as_ref().map(|grant| BootRecord {
-                boot: grant.boot.clone(),
-                kernel: None,
-                seen_at: now,
-            });
-            next.progress.boot = boot;
-        }),
-        _ => step(request, seen, pool, now),
-    });
-    assert!(broken.contains(&7), "{broken:?}");
-}
-
-#[test]
-fn who_uncordons_without_all_proofs_is_caught() {
-    let broken = broken_by(|request, seen, pool, now| match request.progress.state {
-        State::Verifying => persist(request, State::Uncordoning, |next| {
-            next.progress.proofs.remove(&Proof::Kernel);
-        }),
-        _ => step(request, seen, pool, now),
-    });
-    assert!(broken.contains(&8), "{broken:?}");
-}
-
-#[test]
-fn who_cordons_before_the_state_is_stored_is_caught() {
-    let broken = broken_by(|request, seen, pool, now| {
-        let known = seen.node.known().and_then(Option::as_ref);
-        let free = known.is_some_and(|node| node.cordon == crate::fleet::Cordon::Schedulable);
-        match request.progress.state {
-            State::Claimed if free => {
-                Step::Do(vec![Effect::Cordon { before: Schedulability::Schedulable }])
-            }
-            _ => step(request, seen, pool, now),
-        }
-    });
-    assert!(broken.contains(&13), "{broken:?}");
-}
-
-#[test]
-fn who_never_ends_is_caught() {
-    let broken = broken_by(|request, seen, pool, now| match request.progress.state {
-        State::Draining => Step::Wait,
-        _ => step(request, seen, pool, now),
-    });
-    assert!(broken.contains(&17), "{broken:?}");
 }

@@ -12,7 +12,7 @@ use palisade_report::Moment;
 use palisade_report::NodeUid;
 use palisade_report::grant::GrantId;
 
-use super::Decide;
+use super::Build;
 use super::assertion::Watch;
 use super::chance::Chance;
 use super::collector::Collector;
@@ -33,7 +33,6 @@ use crate::law::Record;
 use crate::law::What;
 use crate::policy::Policy;
 use crate::seen::GrantAnswer;
-use crate::step::step;
 
 /// Everything there is.
 #[derive(Debug)]
@@ -66,8 +65,8 @@ pub(super) struct World {
     pub(super) watch: Watch,
     /// Events that happened.
     pub(super) events: u64,
-    /// What decides about requests.
-    pub(super) decide: Decide,
+    /// What runs in collectors.
+    pub(super) build: Build,
     /// Turns within turns.
     pub(super) depth: u8,
 }
@@ -172,7 +171,7 @@ impl World {
             timeline,
             watch,
             events: 0,
-            decide: step,
+            build: Build::SOUND,
             depth: 0,
         };
         world.record(Author::Person, What::Ruled(policy));

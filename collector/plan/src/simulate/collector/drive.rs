@@ -32,6 +32,7 @@ use crate::seen::Kubelet;
 use crate::seen::LeaseSeen;
 use crate::seen::Seen;
 use crate::seen::Usual;
+use crate::simulate::Flaw;
 use crate::simulate::store::Holder;
 use crate::simulate::view;
 use crate::step::Effect;
@@ -89,7 +90,7 @@ impl Collector {
             let pool = self.pool(&policy, &request);
             let seen = self.look(world, &policy, pool, &request)?;
             let now = self.clock(world.now);
-            match (world.decide)(&request, &seen, pool, now) {
+            match (world.build.decide)(&request, &seen, pool, now) {
                 Step::Wait => {
                     self.offers.remove(uid);
                     return Ok(());
@@ -253,7 +254,8 @@ impl Collector {
         })?;
         let Ok(stored) = written else { return Ok(written) };
         self.audit(world, &stored);
-        let before = before.unwrap_or_default();
+        let is_told = before.filter(|_| !world.build.has(Flaw::TellsAgain));
+        let before = is_told.unwrap_or_default();
         for alert in stored.progress.alerts.difference(&before) {
             let notified = What::Notified {
                 node: stored.uid.clone(),

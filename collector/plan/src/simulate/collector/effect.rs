@@ -18,6 +18,7 @@ use crate::policy::Pool;
 use crate::request::Request;
 use crate::request::Schedulability;
 use crate::seen::Seen;
+use crate::simulate::Flaw;
 use crate::simulate::store::Holder;
 use crate::simulate::store::Refusal;
 use crate::simulate::workload::Evicted;
@@ -68,7 +69,10 @@ impl Collector {
                 Ok(given.is_ok())
             }
             Effect::Cordon { before } => {
-                let marker = request.id.clone();
+                let marker = match world.build.has(Flaw::MarksByName) {
+                    true => request.node.to_string(),
+                    false => request.id.clone(),
+                };
                 let set = self.call(world, Call::Write, |world, author| {
                     let version = version.ok_or(Refusal::NotFound)?;
                     let cordon = Cordon::Ours { request: marker.clone() };
@@ -161,7 +165,9 @@ impl Collector {
         let returns = self.drains.entry(uid.clone()).or_default();
         // Whoever leads now does not know what another one began; pods that go tell it.
         let going = pods.iter().any(|pod| pod.deleting.is_some());
-        let round = if going || self.begun.contains(uid) { Round::Later } else { Round::First };
+        let goes_on = world.build.has(Flaw::EvictsAnyway);
+        let round =
+            if goes_on || going || self.begun.contains(uid) { Round::Later } else { Round::First };
         let in_flight = BTreeSet::new();
         let draining =
             Draining { pods: &pods, budgets: &budgets, in_flight: &in_flight, returns, round };

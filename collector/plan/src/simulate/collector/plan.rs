@@ -15,7 +15,6 @@ use crate::fleet::Node;
 use crate::law::What;
 use crate::law::planning;
 use crate::plan::Plan;
-use crate::plan::plan;
 use crate::policy::Policy;
 use crate::policy::Pool;
 use crate::request::Intent;
@@ -49,14 +48,15 @@ impl Collector {
         let policy = std::sync::Arc::clone(&world.policy);
         let now = self.clock(world.now);
         self.adopt(world, &policy, now)?;
-        let mut found = plan(&self.view.fleet, &policy, now);
+        let planner = world.build.planner;
+        let mut found = planner(&self.view.fleet, &policy, now);
         for _ in 1..MAX_ROUNDS {
             if found.ask.is_empty() {
                 break;
             }
             self.view.read_pods(world, &found.ask);
             self.asked.extend(found.ask.iter().map(|uid| (uid.clone(), world.now)));
-            found = plan(&self.view.fleet, &policy, now);
+            found = planner(&self.view.fleet, &policy, now);
         }
         if world.chance.below(COMPARED) == 0 {
             let held = found.start.first().or_else(|| found.order.first());
