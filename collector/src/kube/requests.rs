@@ -215,18 +215,23 @@ impl Requests {
             }),
             ..DeleteParams::default()
         };
-        match call(CALL_TIMEOUT, self.acting.delete(name, &parameters)).await {
-            // 409: another request of that name, which is not ours to delete.
-            Ok(_) => {}
-            Err(error) if error.is(404) || error.is(409) => return Ok(()),
+        let conflict = match call(CALL_TIMEOUT, self.acting.delete(name, &parameters)).await {
+            Ok(_) => None,
+            Err(error) if error.is(404) => return Ok(()),
+            // Another request of that name, which is not ours to delete, or somebody wrote this one in
+            // the same moment: the object tells.
+            Err(error) if error.is(409) => Some(error),
             Err(error) => return Err(error),
-        }
+        };
         let Some(left) = call(CALL_TIMEOUT, self.acting.get_metadata_opt(name)).await? else {
             return Ok(());
         };
         let metadata = left.metadata;
         if metadata.uid.as_deref() != Some(request.id.as_str()) {
             return Ok(());
+        }
+        if let Some(conflict) = conflict {
+            return Err(conflict);
         }
         let finalizers: Vec<_> = metadata
             .finalizers
