@@ -43,6 +43,7 @@ use palisade_tests::process::Agent;
 use palisade_tests::process::Process;
 use ring::signature::Ed25519KeyPair;
 use ring::signature::KeyPair;
+use serde_json::Value;
 use serde_json::json;
 
 /// How long anything may take on a busy machine.
@@ -331,9 +332,10 @@ fn now() -> Duration {
     nix::time::clock_gettime(ClockId::CLOCK_BOOTTIME).expect("a clock").into()
 }
 
-/// Scenario 35, ten thousand times.
+/// Ten thousand times, and each refusal is in the log with its code. In `rebooter` a machine has really
+/// booted in between.
 #[test]
-fn of_10000_replayed_expired_mutated_or_foreign_grants_none_is_accepted() {
+fn scenario_35_of_10000_replayed_expired_altered_or_foreign_grants_none_is_accepted() {
     const ATTEMPTS: u32 = 10_000;
     let node = Node::start("refusing", None, Box::new(|| Taken::Yes));
     let (own, foreign) = (Signer::new(1), Signer::new(2));
@@ -387,6 +389,17 @@ fn of_10000_replayed_expired_mutated_or_foreign_grants_none_is_accepted() {
     for (code, least) in at_least {
         assert!(codes.get(code).is_some_and(|count| *count >= least), "{code}: {codes:?}");
     }
+    // Each is logged, with the code that the peer was told.
+    until("all refusals are logged", || {
+        let log = node.process.log();
+        let lines = log.iter().filter_map(|it| serde_json::from_str::<Value>(it).ok());
+        let mut logged: BTreeMap<String, u32> = BTreeMap::new();
+        for line in lines.filter(|it| it["message"] == "refuses a grant") {
+            let code = line["code"].as_str().expect("a code").to_owned();
+            *logged.entry(code).or_default() += 1;
+        }
+        (logged == codes).then_some(())
+    });
     // It is still there, and a good one still works.
     assert_eq!(node.hand_over(&own.sign(u32::MAX, |_| {})), Answer::Executing);
     until("the order to reboot", || (node.bus.reboots() == 2).then_some(()));
