@@ -62,6 +62,8 @@ pub struct Node {
     pub booted: Option<Instant>,
     /// The grant that it was handed last.
     pub grant: Option<GrantText>,
+    /// What its clock shows with its next heartbeat.
+    pub sent_at: Moment,
     /// Its bearer token, for collectors that ask who is there.
     pub token: Option<String>,
     manifest: Manifest,
@@ -156,6 +158,7 @@ impl Node {
             rebooter: None,
             booted: None,
             grant: None,
+            sent_at: Moment::from_unix(1_795_000_000),
             token: None,
             manifest,
             sections: Arc::clone(shared),
@@ -205,7 +208,7 @@ impl Node {
             report: self.report(),
             boot_id: self.boot_id.clone(),
             sequence,
-            sent_at: Moment::from_unix(1_795_000_000),
+            sent_at: self.sent_at,
             trust: self.trust,
             boottime_ms: self.booted.map(|at| {
                 UPTIME_MS + u64::try_from(at.elapsed().as_millis()).expect("a test's time")

@@ -149,6 +149,24 @@ impl Collector {
         Self { process, address }
     }
 
+    /// The same with these further variables in its environment.
+    #[must_use]
+    pub fn start_in(environment: &[(&str, &str)], state: &Path, more: &[&str]) -> Self {
+        let variables: Vec<_> =
+            environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let program = binary("PALISADE_COLLECTOR", "palisade-collector");
+        let state = state.to_str().expect("a UTF-8 path");
+        let mut arguments: Vec<_> = variables.iter().map(String::as_str).collect();
+        arguments.push(program.to_str().expect("a UTF-8 path"));
+        arguments.extend_from_slice(&["--listen", "127.0.0.1:0", "--state-dir", state]);
+        arguments.extend_from_slice(more);
+        // It becomes the collector, under the same process id.
+        let mut process = Process::start(Path::new("env"), &arguments);
+        let address = process
+            .wait_for_log("the collector listens", |line| line["address"].as_str()?.parse().ok());
+        Self { process, address }
+    }
+
     /// The same with a disk of so many MiB below `state`, in a mount namespace of its own; `None`
     /// if this machine does not allow that.
     #[must_use]

@@ -83,6 +83,18 @@ impl Kwok<'_> {
         names
     }
 
+    /// Makes one more node of a pool, without the taint, and returns its UID.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn node(&self, pool: &str, name: &str) -> String {
+        let mut object = node(pool, name);
+        object["spec"] = json!({});
+        let made = self.cluster.api().must(Call::post("/api/v1/nodes", &object));
+        made["metadata"]["uid"].as_str().expect("a UID").to_owned()
+    }
+
     /// Waits until so many nodes of a pool are Ready.
     ///
     /// # Panics

@@ -43,6 +43,8 @@ pub enum Fault {
     ExpireWatch(usize),
     /// No answer, ever; the API server never hears of the request.
     Hang,
+    /// No answer, ever, though the API server has executed the request.
+    HangAfter,
     /// It passes, but later; other rules apply as well.
     Latency(Duration),
     /// The answer is this status with the body that the API server would send; it never hears of the

@@ -45,6 +45,7 @@ type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 /// What comes instead of the answer of a request that was executed.
 enum Instead {
     Cut,
+    Nothing,
     Status(u16),
 }
 
@@ -155,6 +156,7 @@ async fn answer(
             Fault::EndStream(lines) => limit = Some((lines, End::Proper)),
             Fault::ExpireWatch(lines) => limit = Some((lines, End::Expired)),
             Fault::Hang => match std::future::pending::<Infallible>().await {},
+            Fault::HangAfter => instead = Some(Instead::Nothing),
             Fault::Latency(duration) => tokio::time::sleep(duration).await,
             Fault::Status(code) => return Ok(status(code)),
             Fault::StatusAfter(code) => instead = Some(Instead::Status(code)),
@@ -166,6 +168,7 @@ async fn answer(
         answered.into_body().collect().await.map_err(io::Error::other)?;
         return match instead {
             Instead::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+            Instead::Nothing => match std::future::pending::<Infallible>().await {},
             Instead::Status(code) => Ok(status(code)),
         };
     }
