@@ -3,11 +3,15 @@
 //! specification.
 
 mod bench;
+mod clocks;
 mod decide;
 mod drain;
 mod gates;
 mod life;
+mod lost;
 mod person;
+mod restarts;
+mod storms;
 mod wishes;
 
 use bench::Bench;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -10,6 +11,7 @@ use std::time::UNIX_EPOCH;
 use palisade_tests::cluster::ControlPlane;
 use palisade_tests::cluster::api::Call;
 use palisade_tests::cluster::installation::COLLECTOR;
+use palisade_tests::cluster::proxy::Proxy;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet::Server;
 use palisade_tests::process::Collector;
@@ -20,12 +22,18 @@ use serde_json::json;
 use super::life::Agents;
 
 /// Far more than anything here takes.
-pub(super) const WITHIN: Duration = Duration::from_secs(180);
+pub(super) const WITHIN: Duration = Duration::from_secs(300);
 
 /// A policy for people who cannot wait: every node, one at a time, no waits that a test would see.
 pub(super) const HURRIED: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n\
     cluster: {maxUnavailable: 1}\npools:\n- name: all\n  selector: {}\n  mode: auto\n  \
     stable: 0s\n  soak: 0s\n  minimumInterval: 1s\n  deadlines: {verify: 10s}\n";
+
+/// A policy for `count` nodes at a time, whose failures stop nobody.
+pub(super) fn for_many(count: usize) -> String {
+    let policy = HURRIED.replace("maxUnavailable: 1}", &format!("maxUnavailable: {count}}}"));
+    format!("{policy}  maxUnavailable: {count}\n  failureBudget: {{failures: 9, within: 1d}}\n")
+}
 
 /// Requests of the API server for reboots.
 const REQUESTS: &str = "/apis/palisade.dev/v1alpha1/rebootrequests";
@@ -54,12 +62,33 @@ impl Bench {
 
     /// A collector that leads, under this policy.
     pub(super) fn collector(&self, name: &str, policy: &str) -> Collector {
+        let kubeconfig = self.cluster.collector_kubeconfig();
+        self.collector_with(name, policy, &kubeconfig, &[])
+    }
+
+    /// The same, which reaches the API server through this proxy.
+    pub(super) fn collector_through(&self, proxy: &Proxy, name: &str, policy: &str) -> Collector {
+        let kubeconfig = self.cluster.collector_kubeconfig_through(proxy);
+        self.collector_with(name, policy, &kubeconfig, &[])
+    }
+
+    /// The same by any way to the API server, with these further variables in its environment.
+    pub(super) fn collector_with(
+        &self,
+        name: &str,
+        policy: &str,
+        kubeconfig: &Path,
+        environment: &[(&str, &str)],
+    ) -> Collector {
         self.say_policy(policy);
         let file = self.files.path().join("policy.yaml");
-        let own = ["--lease-seconds", "6", "--interval", "60", "--reboot-policy"];
-        let file = file.to_str().expect("UTF-8");
+        let (file, kubeconfig) = (file.to_str().expect("UTF-8"), kubeconfig.to_str());
+        let kubeconfig = kubeconfig.expect("UTF-8");
+        let own = ["--kubernetes", "--kubeconfig", kubeconfig, "--identity", name];
+        let more = ["--serving-name", "127.0.0.1", "--lease-seconds", "6", "--interval", "60"];
+        let arguments = [&own[..], &more, &["--reboot-policy", file]].concat();
         let state = self.files.path().join("state");
-        let collector = self.cluster.collector(name, &state, &[&own[..], &[file]].concat());
+        let collector = Collector::start_in(environment, &state, &arguments);
         assert_eq!(self.cluster.leading(&[&collector]), collector.address);
         self.settle_key();
         collector
@@ -133,6 +162,15 @@ impl Bench {
         nodes
     }
 
+    /// Names of the pods of this app on a node.
+    pub(super) fn pods_on(&self, node: &str, app: &str) -> Vec<String> {
+        let path = format!("/api/v1/namespaces/default/pods?labelSelector=app%3D{app}");
+        let pods = self.cluster.get(&path);
+        let pods = pods["items"].as_array().expect("a list").iter();
+        let pods = pods.filter(|it| it["spec"]["nodeName"] == node);
+        pods.filter_map(|it| it["metadata"]["name"].as_str().map(str::to_owned)).collect()
+    }
+
     /// UIDs of the pods of this app, those that are on their way out left out.
     pub(super) fn pods_of(&self, app: &str) -> BTreeSet<String> {
         let path = format!("/api/v1/namespaces/default/pods?labelSelector=app%3D{app}");
@@ -152,6 +190,46 @@ impl Bench {
         let requests = self.requests();
         let found = requests.iter().find(|it| it["spec"]["node"]["name"] == node)?;
         Some(found["status"]["state"].as_str().unwrap_or("Needed").to_owned())
+    }
+
+    /// What the request for a node says of it; null if there is none.
+    pub(super) fn status(&self, node: &str) -> Value {
+        let requests = self.requests();
+        let found = requests.iter().find(|it| it["spec"]["node"]["name"] == node);
+        found.map_or(Value::Null, |it| it["status"].clone())
+    }
+
+    /// The states that the request for a node has been in.
+    pub(super) fn history(&self, node: &str) -> Vec<String> {
+        let status = self.status(node);
+        let entered = status["history"].as_array().cloned().unwrap_or_default();
+        entered.iter().filter_map(|it| it["state"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The states that this collector says it brought the request for a node into, in order.
+    pub(super) fn told(&self, collector: &Collector, node: &str) -> Vec<String> {
+        let lines = collector.process.log();
+        let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let steps = lines.filter(|it| it["message"] == "a reboot goes on" && it["node"] == node);
+        steps.filter_map(|it| it["to"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Waits until the coordinator has looked around so many more times, at all that is there.
+    pub(super) fn until_looked(&self, collector: &Collector, times: usize) {
+        let looks = || {
+            let events = self.cluster.audit_log();
+            let looks = events.iter().filter(|it| {
+                let object = &it["objectRef"];
+                it["user"]["username"] == COLLECTOR
+                    && it["verb"] == "list"
+                    && object["resource"] == "poddisruptionbudgets"
+            });
+            looks.count()
+        };
+        let before = looks();
+        wait::until("the coordinator looks around", WITHIN, || {
+            if looks() >= before + times { Ok(()) } else { Err(self.summary(collector)) }
+        });
     }
 
     /// Waits until a request of a node is in this state.

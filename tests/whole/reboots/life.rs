@@ -2,17 +2,22 @@
 //! and comes back with another boot id.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use hyper::Method;
 use hyper::body::Bytes;
+use palisade_report::Moment;
 use palisade_report::Report;
 use palisade_report::grant::Grant;
+use palisade_report::grant::GrantId;
 use palisade_report::wire::CanReboot;
 use palisade_report::wire::GrantReport;
 use palisade_report::wire::GrantWord;
@@ -24,8 +29,12 @@ use palisade_tests::directory::Directory;
 use palisade_tests::fleet;
 use palisade_tests::fleet::Node;
 use palisade_tests::fleet::Server;
+use palisade_tests::http::Client;
+use palisade_tests::wait;
 use palisade_tests::worker;
 use serde_json::json;
+
+use super::bench::WITHIN;
 
 /// Between two rounds of heartbeats.
 const PACE: Duration = Duration::from_millis(400);
@@ -40,7 +49,23 @@ pub(super) enum Conduct {
     KeepsReason,
     /// Nothing, and it says nothing either: the machine or its agent is gone.
     Gone,
+    /// It says that it reboots and is not heard any more, until it conducts itself otherwise: then it
+    /// has booted.
+    Vanishes,
+    /// It is heard as before, but neither uses its grants nor speaks of them.
+    Ignores,
+    /// It says that it reboots, then that the call failed.
+    Fails,
+    /// It says that it reboots, and is heard of the same boot for ever.
+    Pretends,
+    /// It reboots, and the kubelet of the new boot never speaks: the node object is as before.
+    MuteKubelet,
+    /// The same, until the node is not ready any more.
+    DeadKubelet,
 }
+
+/// What a test does to an agent.
+type Change = Box<dyn FnOnce(&mut Node) + Send>;
 
 /// Simulated agents, one for each node; they end when this is dropped.
 pub(super) struct Agents {
@@ -49,9 +74,15 @@ pub(super) struct Agents {
 }
 
 struct Shared {
+    cluster: Arc<ControlPlane>,
+    healthy: Report,
     server: Mutex<Server>,
     conduct: Mutex<BTreeMap<String, Conduct>>,
     wants: Mutex<BTreeMap<String, bool>>,
+    changes: Mutex<Vec<(String, Change)>>,
+    clocks: Mutex<BTreeMap<String, i64>>,
+    heard: Mutex<BTreeMap<String, usize>>,
+    grants: Mutex<BTreeMap<String, BTreeSet<GrantId>>>,
     reboots: Mutex<Vec<String>>,
     is_over: AtomicBool,
 }
@@ -80,14 +111,19 @@ impl Agents {
             say_boot(cluster, agent);
         }
         let shared = Arc::new(Shared {
+            cluster: Arc::clone(cluster),
+            healthy: healthy.clone(),
             server: Mutex::new(server),
             conduct: Mutex::default(),
             wants: Mutex::default(),
+            changes: Mutex::default(),
+            clocks: Mutex::default(),
+            heard: Mutex::default(),
+            grants: Mutex::default(),
             reboots: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
-        let life =
-            Life { cluster: Arc::clone(cluster), shared: Arc::clone(&shared), healthy, needy };
+        let life = Life { shared: Arc::clone(&shared), needy };
         let thread = std::thread::spawn(move || life.go_on(agents));
         Self { shared, thread: Some(thread) }
     }
@@ -97,9 +133,74 @@ impl Agents {
         self.shared.wants.lock().expect("a sound lock").insert(node.to_owned(), true);
     }
 
+    /// Lets a node need no reboot any more.
+    pub(super) fn need_no_reboot(&self, node: &str) {
+        self.shared.wants.lock().expect("a sound lock").insert(node.to_owned(), false);
+    }
+
+    /// Has the kubelet of a node speak again, of the boot in which the agent is.
+    pub(super) fn revive_kubelet(&self, node: &str) {
+        let cluster = Arc::clone(&self.shared.cluster);
+        let path = format!("/api/v1/nodes/{node}");
+        let keep = json!({ "metadata": { "annotations": { "kwok.x-k8s.io/node": "fake" } } });
+        cluster.api().must(Call::merge(&path, &keep));
+        wait::until("the node is ready", WITHIN, || {
+            let node = cluster.get(&path);
+            let conditions = node["status"]["conditions"].as_array().expect("conditions").iter();
+            let mut ready = conditions.filter(|it| it["type"] == "Ready");
+            if ready.any(|it| it["status"] == "True") { Ok(()) } else { Err(node) }
+        });
+        // KWOK has a boot id of its own for nodes that become ready.
+        self.change(node, move |agent| say_boot(&cluster, agent));
+    }
+
     /// What a node does from now on.
     pub(super) fn conduct(&self, node: &str, conduct: Conduct) {
         self.shared.conduct.lock().expect("a sound lock").insert(node.to_owned(), conduct);
+    }
+
+    /// Gives the agent of a node that was made anew a pod and a token there, and another boot.
+    pub(super) fn reinstall(&self, node: &str) {
+        let pod = format!("/api/v1/namespaces/palisade-system/pods/{node}");
+        let cluster = &self.shared.cluster;
+        let at_once = format!("{pod}?gracePeriodSeconds=0");
+        // The pod collector may have been faster.
+        drop(cluster.api().send(Call::delete(at_once)));
+        wait::until("the pod of the old node is gone", WITHIN, || {
+            let found = cluster.api().send(Call::get(&pod)).expect("an answer");
+            if found.status == 404 { Ok(()) } else { Err(found.text()) }
+        });
+        let healthy = self.shared.healthy.clone();
+        let mut anew = fleet::nodes(std::slice::from_ref(&healthy), 1);
+        node.clone_into(&mut anew[0].name);
+        cluster.equip(&mut anew);
+        let token = anew[0].token.clone();
+        self.change(node, move |agent| {
+            agent.token = token;
+            let boot = format!("22222222-0000-4000-8000-{:012x}", agent.sequence);
+            agent.reboot(boot.parse().expect("a boot id"), &healthy);
+        });
+    }
+
+    /// Does this to the agent of a node before it talks again.
+    pub(super) fn change(&self, node: &str, change: impl FnOnce(&mut Node) + Send + 'static) {
+        let change: Change = Box::new(change);
+        self.shared.changes.lock().expect("a sound lock").push((node.to_owned(), change));
+    }
+
+    /// By how many seconds the clock of a node is ahead from now on.
+    pub(super) fn set_clock(&self, node: &str, ahead_secs: i64) {
+        self.shared.clocks.lock().expect("a sound lock").insert(node.to_owned(), ahead_secs);
+    }
+
+    /// How often a collector has answered the agent of a node.
+    pub(super) fn heard(&self, node: &str) -> usize {
+        self.shared.heard.lock().expect("a sound lock").get(node).copied().unwrap_or_default()
+    }
+
+    /// How many different grants a node was handed.
+    pub(super) fn grants(&self, node: &str) -> usize {
+        self.shared.grants.lock().expect("a sound lock").get(node).map_or(0, BTreeSet::len)
     }
 
     /// Where the agents talk to from now on.
@@ -114,9 +215,7 @@ impl Agents {
 }
 
 struct Life {
-    cluster: Arc<ControlPlane>,
     shared: Arc<Shared>,
-    healthy: Report,
     needy: Report,
 }
 
@@ -125,6 +224,7 @@ impl Life {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let mut boots = 0;
+        let mut away = BTreeSet::new();
         while !self.shared.is_over.load(Ordering::SeqCst) {
             for agent in &mut agents {
                 let conduct = self.shared.conduct.lock().expect("a sound lock");
@@ -132,39 +232,140 @@ impl Life {
                 if conduct == Conduct::Gone {
                     continue;
                 }
-                let wants = self.shared.wants.lock().expect("a sound lock").remove(&agent.name);
-                if let Some(wants) = wants {
-                    let report = if wants { &self.needy } else { &self.healthy };
-                    let only = Report { reboot: report.reboot.clone(), ..Report::default() };
-                    agent.change(&only);
+                if away.contains(&agent.name) {
+                    if conduct == Conduct::Vanishes {
+                        continue;
+                    }
+                    away.remove(&agent.name);
+                    boots += 1;
+                    self.boot(agent, conduct, boots);
                 }
+                self.prepare(agent);
                 let server = self.shared.server.lock().expect("a sound lock").clone();
                 let mut client = server.client(agent);
                 if runtime.block_on(agent.try_talk(&mut client)).is_none() {
                     continue;
                 }
+                let mut heard = self.shared.heard.lock().expect("a sound lock");
+                *heard.entry(agent.name.clone()).or_default() += 1;
+                drop(heard);
                 let Some(grant) = agent.grant.take() else { continue };
                 let id = Grant::decode(grant.as_bytes()).expect("a grant").id;
-                let answer = GrantWord::Executing;
-                let said = GrantReport { answer, code: String::new(), words: String::new() };
-                let path = format!("/v1/nodes/{}/grants/{id}", agent.name);
-                let body = Bytes::from(serde_json::to_vec(&said).expect("JSON"));
-                let json = [("content-type", "application/json")];
-                // Nobody may be listening any more; the node acts all the same.
-                drop(runtime.block_on(client.try_send(Method::POST, &path, &json, body)));
-                boots += 1;
-                let report = match conduct {
-                    Conduct::Reboots => &self.healthy,
-                    Conduct::KeepsReason | Conduct::Gone => &self.needy,
+                self.shared
+                    .grants
+                    .lock()
+                    .expect("a sound lock")
+                    .entry(agent.name.clone())
+                    .or_default()
+                    .insert(id);
+                let words = match conduct {
+                    Conduct::Gone | Conduct::Ignores => &[][..],
+                    Conduct::Fails => &[GrantWord::Executing, GrantWord::Failed],
+                    Conduct::Reboots
+                    | Conduct::KeepsReason
+                    | Conduct::Vanishes
+                    | Conduct::Pretends
+                    | Conduct::MuteKubelet
+                    | Conduct::DeadKubelet => &[GrantWord::Executing],
                 };
-                self.shared.reboots.lock().expect("a sound lock").push(agent.name.clone());
-                let boot = format!("11111111-0000-4000-8000-{boots:012x}");
-                agent.reboot(boot.parse().expect("a boot id"), report);
-                say_boot(&self.cluster, agent);
+                for answer in words {
+                    runtime.block_on(say(agent, &mut client, id, *answer));
+                }
+                match conduct {
+                    Conduct::Reboots
+                    | Conduct::KeepsReason
+                    | Conduct::MuteKubelet
+                    | Conduct::DeadKubelet => {
+                        boots += 1;
+                        self.boot(agent, conduct, boots);
+                    }
+                    Conduct::Vanishes => {
+                        away.insert(agent.name.clone());
+                    }
+                    Conduct::Gone | Conduct::Ignores | Conduct::Fails | Conduct::Pretends => {}
+                }
             }
             std::thread::sleep(PACE);
         }
     }
+
+    /// What a test wants of an agent before its next word.
+    fn prepare(&self, agent: &mut Node) {
+        let changes = std::mem::take(&mut *self.shared.changes.lock().expect("a sound lock"));
+        let (own, others): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|(name, _)| *name == agent.name);
+        self.shared.changes.lock().expect("a sound lock").splice(..0, others);
+        for (_, change) in own {
+            change(agent);
+        }
+        let wants = self.shared.wants.lock().expect("a sound lock").remove(&agent.name);
+        if let Some(wants) = wants {
+            let report = if wants { &self.needy } else { &self.shared.healthy };
+            let only = Report { reboot: report.reboot.clone(), ..Report::default() };
+            agent.change(&only);
+        }
+        let ahead = self.shared.clocks.lock().expect("a sound lock").get(&agent.name).copied();
+        if let Some(secs) = ahead {
+            agent.sent_at = now().plus(secs);
+        }
+    }
+
+    /// Another boot of a node, with what its kubelet says of it.
+    fn boot(&self, agent: &mut Node, conduct: Conduct, number: u64) {
+        let report = match conduct {
+            Conduct::KeepsReason => &self.needy,
+            Conduct::Reboots
+            | Conduct::Gone
+            | Conduct::Vanishes
+            | Conduct::Ignores
+            | Conduct::Fails
+            | Conduct::Pretends
+            | Conduct::MuteKubelet
+            | Conduct::DeadKubelet => &self.shared.healthy,
+        };
+        self.shared.reboots.lock().expect("a sound lock").push(agent.name.clone());
+        let boot = format!("11111111-0000-4000-8000-{number:012x}");
+        agent.reboot(boot.parse().expect("a boot id"), report);
+        match conduct {
+            Conduct::MuteKubelet => {}
+            Conduct::DeadKubelet => lose_kubelet(&self.shared.cluster, &agent.name),
+            Conduct::Reboots
+            | Conduct::KeepsReason
+            | Conduct::Gone
+            | Conduct::Vanishes
+            | Conduct::Ignores
+            | Conduct::Fails
+            | Conduct::Pretends => say_boot(&self.shared.cluster, agent),
+        }
+    }
+}
+
+fn now() -> Moment {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    Moment::from_unix(since.as_secs().cast_signed())
+}
+
+/// Answers a grant. Nobody may be listening any more; the node acts all the same.
+async fn say(agent: &Node, client: &mut Client, id: GrantId, answer: GrantWord) {
+    let said = GrantReport { answer, code: String::new(), words: String::new() };
+    let path = format!("/v1/nodes/{}/grants/{id}", agent.name);
+    let body = Bytes::from(serde_json::to_vec(&said).expect("JSON"));
+    let json = [("content-type", "application/json")];
+    drop(client.try_send(Method::POST, &path, &json, body).await);
+}
+
+/// As the node controller leaves a node whose kubelet is dead: KWOK lets go of it, and it is not ready.
+fn lose_kubelet(cluster: &ControlPlane, node: &str) {
+    let path = format!("/api/v1/nodes/{node}");
+    let let_go = json!({ "metadata": { "annotations": { "kwok.x-k8s.io/node": null } } });
+    cluster.api().must(Call::merge(&path, &let_go));
+    let conditions = json!([{
+        "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown",
+        "message": "Kubelet stopped posting node status.",
+        "lastTransitionTime": now().to_string(),
+    }]);
+    let status = json!({ "status": { "conditions": conditions } });
+    cluster.api().must(Call::strategic(format!("{path}/status"), &status));
 }
 
 /// What the kubelet says of its boot.
