@@ -5,7 +5,6 @@ use palisade_report::Moment;
 use super::census::Census;
 use super::census::Member;
 use super::pool::shut;
-use crate::fleet::Etcd;
 use crate::fleet::Fleet;
 use crate::fleet::Known;
 use crate::fleet::Member as EtcdMember;
@@ -32,7 +31,7 @@ impl<'a> ControlPlane<'a> {
         let is_only_node = fleet.nodes.len() == 1;
         let is_single = is_only_node && policy.cluster.single_node;
         let small = policy.cluster.control_plane.allow_small_etcd || is_single;
-        Self { unwell, etcd: etcd(fleet.etcd.as_ref(), small), is_only_node, is_single }
+        Self { unwell, etcd: etcd(fleet, small), is_only_node, is_single }
     }
 
     /// Gates that are shut for a node of the control plane, or for the only node.
@@ -66,19 +65,20 @@ fn state(member: &Member<'_>) -> &'static str {
 }
 
 /// Why etcd cannot spare a member; nothing if the control plane does not keep it on its nodes.
-fn etcd(etcd: Option<&Known<Etcd>>, allow_small: bool) -> Option<String> {
-    let members = match etcd? {
+fn etcd(fleet: &Fleet, allow_small: bool) -> Option<String> {
+    let members = match fleet.etcd.as_ref()? {
         Known::Known(etcd) => &etcd.members,
         Known::Unknown(why) => return Some(format!("its members cannot be told: {why}")),
     };
     let named = |wanted: EtcdMember| {
-        members.iter().find(|(_, member)| **member == wanted).map(|(uid, _)| uid)
+        let (uid, _) = members.iter().find(|(_, member)| **member == wanted)?;
+        Some(fleet.nodes.get(uid).map_or_else(|| uid.to_string(), |node| node.name.to_string()))
     };
-    if let Some(uid) = named(EtcdMember::Learner) {
-        return Some(format!("the member on {uid} is still learning"));
+    if let Some(node) = named(EtcdMember::Learner) {
+        return Some(format!("the member on {node} is still learning"));
     }
-    if let Some(uid) = named(EtcdMember::Unhealthy) {
-        return Some(format!("the member on {uid} is not healthy"));
+    if let Some(node) = named(EtcdMember::Unhealthy) {
+        return Some(format!("the member on {node} is not healthy"));
     }
     let healthy = members.len();
     let quorum = (healthy / 2).saturating_add(1);

@@ -144,7 +144,7 @@ fn the_control_plane_waits_while_one_of_it_is_not_well() {
                     Some(Known::Known(etcd(&[Member::Healthy, Member::Unhealthy, Member::Healthy])))
             },
             Gate::Etcd,
-            "uid-m-1 is not healthy",
+            "on m-1 is not healthy",
         ),
         (
             "a learner",
