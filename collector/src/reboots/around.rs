@@ -2,6 +2,7 @@
 //! the collector runs.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use palisade_plan::fleet::DisruptionBudget;
 use palisade_plan::fleet::Etcd;
@@ -10,6 +11,7 @@ use palisade_plan::fleet::Known;
 use palisade_plan::fleet::Member;
 use palisade_plan::fleet::Role;
 use palisade_report::Moment;
+use palisade_report::NodeUid;
 
 use super::coordinator::Coordinator;
 use crate::chain::Chain;
@@ -66,27 +68,72 @@ impl Coordinator {
         }
     }
 
-    /// The members of etcd, where the control plane is among the nodes: one for each of its static
-    /// pods, well if the pod is ready. A control plane without such a pod has its etcd elsewhere, where
-    /// nobody here can look.
-    pub(super) fn etcd_of(&self, fleet: &Fleet) -> Option<Known<Etcd>> {
-        let mut control_plane =
-            fleet.nodes.values().filter(|node| node.role == Role::ControlPlane).peekable();
-        control_plane.peek()?;
-        let pods = match &self.etcd {
-            Known::Known(pods) if !pods.is_empty() => pods,
-            Known::Known(_) => {
-                return Some(Known::Unknown("no pod of etcd was found in kube-system".to_owned()));
-            }
-            Known::Unknown(why) => return Some(Known::Unknown(why.clone())),
+    /// Says which nodes have a member of etcd, and how it is. Such a node is one of the control plane
+    /// whatever its labels say.
+    pub(super) fn settle_etcd(&mut self, fleet: &mut Fleet) {
+        let names: BTreeMap<&str, &NodeUid> =
+            fleet.nodes.iter().map(|(uid, node)| (node.name.as_str(), uid)).collect();
+        if let Known::Known(pods) = &self.etcd {
+            let found = pods.keys().filter_map(|name| names.get(name.as_str()));
+            self.etcd_nodes.extend(found.map(|uid| (*uid).clone()));
+        }
+        self.etcd_nodes.retain(|uid| fleet.nodes.contains_key(uid));
+        let members = match &self.etcd {
+            Known::Known(pods) => members(pods, &names, &self.etcd_nodes),
+            Known::Unknown(why) => Known::Unknown(why.clone()),
         };
-        let member = |is_ready: bool| if is_ready { Member::Healthy } else { Member::Unhealthy };
-        let members = control_plane
-            .filter_map(|node| {
-                let is_ready = pods.get(node.name.as_str())?;
-                Some((node.uid.clone(), member(*is_ready)))
-            })
-            .collect();
-        Some(Known::Known(Etcd { members }))
+        for uid in &self.etcd_nodes {
+            if let Some(node) = fleet.nodes.get_mut(uid) {
+                node.role = Role::ControlPlane;
+            }
+        }
+        let is_hosted = fleet.nodes.values().any(|node| node.role == Role::ControlPlane);
+        fleet.etcd = is_hosted.then_some(members);
+    }
+}
+
+/// The members of etcd: one for each static pod, well if the pod is ready. A node that had one and has
+/// it no more keeps its member, which is not well: nobody tells whether it still votes. A control plane
+/// without such a pod has its etcd elsewhere, where nobody here can look.
+fn members(
+    pods: &BTreeMap<String, bool>,
+    names: &BTreeMap<&str, &NodeUid>,
+    had_one: &BTreeSet<NodeUid>,
+) -> Known<Etcd> {
+    let mut members: BTreeMap<NodeUid, Member> =
+        had_one.iter().map(|uid| (uid.clone(), Member::Unhealthy)).collect();
+    for (name, is_ready) in pods {
+        let Some(uid) = names.get(name.as_str()) else {
+            return Known::Unknown(format!("one runs on {name}, which is no node"));
+        };
+        let member = if *is_ready { Member::Healthy } else { Member::Unhealthy };
+        members.insert((*uid).clone(), member);
+    }
+    if members.is_empty() {
+        return Known::Unknown("no pod of etcd was found in kube-system".to_owned());
+    }
+    Known::Known(Etcd { members })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_whose_pod_is_gone_still_counts_and_one_elsewhere_cannot_be_told() {
+        let uids: Vec<NodeUid> = ["u-0", "u-1", "u-2"].map(|it| it.parse().unwrap()).to_vec();
+        let names: BTreeMap<&str, &NodeUid> = ["a", "b", "c"].into_iter().zip(&uids).collect();
+        let pods =
+            |all: &[(&str, bool)]| all.iter().map(|(at, is)| ((*at).to_owned(), *is)).collect();
+        let nobody = BTreeSet::new();
+        let told = |known: &Known<Etcd>| known.known().unwrap().members.values().copied().collect();
+
+        let all: Vec<Member> = told(&members(&pods(&[("a", true), ("c", false)]), &names, &nobody));
+        assert_eq!(all, [Member::Healthy, Member::Unhealthy]);
+        let had: BTreeSet<NodeUid> = uids.iter().cloned().collect();
+        let all: Vec<Member> = told(&members(&pods(&[("a", true), ("c", true)]), &names, &had));
+        assert_eq!(all, [Member::Healthy, Member::Unhealthy, Member::Healthy]);
+        assert!(members(&pods(&[]), &names, &nobody).known().is_none());
+        assert!(members(&pods(&[("a", true), ("x", true)]), &names, &had).known().is_none());
     }
 }

@@ -149,6 +149,8 @@ pub struct Coordinator {
     pub(super) leased: Known<BTreeMap<String, String>>,
     /// Pods of etcd by node, and whether they are ready.
     pub(super) etcd: Known<BTreeMap<String, bool>>,
+    /// Nodes that have, or had in this term, a pod of etcd.
+    pub(super) etcd_nodes: BTreeSet<NodeUid>,
     /// Pods of nodes that a plan asked for, and when they were read.
     pub(super) asked: BTreeMap<NodeUid, (Moment, Arc<[Pod]>)>,
     /// What could not be carried out last, to be said once.
@@ -218,6 +220,7 @@ impl Coordinator {
             around_at: None,
             leased: Known::Known(BTreeMap::new()),
             etcd: Known::Unknown("not asked yet".to_owned()),
+            etcd_nodes: BTreeSet::new(),
             asked: BTreeMap::new(),
             complaints: BTreeMap::new(),
             orphans: BTreeMap::new(),
@@ -492,7 +495,7 @@ impl Coordinator {
             can_grant: self.offers.key().is_some(),
         };
         let mut fleet = fleet::build(materials, &mut self.occurrences, now);
-        fleet.etcd = self.etcd_of(&fleet);
+        self.settle_etcd(&mut fleet);
         self.recall_refusals(&mut fleet, now);
         fleet
     }
