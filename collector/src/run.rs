@@ -150,7 +150,7 @@ impl Collector {
         let address = listener.local_addr().map_err(cannot_listen)?;
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
         let auth = Arc::new(match &cluster {
-            Some(kube::Cluster { settings, clients, directory, fence: _, clock: _, own: _ }) => {
+            Some(kube::Cluster { settings, clients, directory, .. }) => {
                 let directory: Arc<dyn NodeDirectory> = Arc::clone(directory) as _;
                 Auth::cluster(identities(settings, clients, directory), reach, &limits)
             }

@@ -15,6 +15,7 @@ use super::fence::BootClock;
 use super::fence::Fence;
 use super::fence::MachineClock;
 use super::grant_keys::KeyKeeper;
+use super::hand_over::HandOver;
 use super::nodes;
 use super::nodes::Directory;
 use super::review::ApiReviewer;
@@ -40,6 +41,8 @@ pub struct Cluster {
     pub clock: Arc<dyn BootClock>,
     /// Which nodes and agents' pods exist; filled once [`Self::watch`] runs.
     pub directory: Arc<Directory>,
+    /// Whether another collector is to lead.
+    pub hand_over: Arc<HandOver>,
     /// What this process has beside it.
     pub own: Own,
 }
@@ -76,13 +79,14 @@ impl Cluster {
         let clock: Arc<dyn BootClock> = Arc::new(MachineClock);
         let fence = Fence::shut(Arc::clone(&clock));
         let clients = Clients::connect(settings.kubeconfig.as_deref(), &fence).await?;
-        Ok(Self { settings, clients, fence, clock, directory: Arc::default(), own })
+        let (directory, hand_over) = (Arc::default(), Arc::default());
+        Ok(Self { settings, clients, fence, clock, directory, hand_over, own })
     }
 
     /// Watches what exists, as long as the set is held. A collector that stands by watches too:
     /// when it comes to lead it knows its nodes.
     pub fn watch(&self, tasks: &mut JoinSet<()>) {
-        let Self { settings, clients, directory, fence: _, clock: _, own: _ } = self;
+        let Self { settings, clients, directory, .. } = self;
         tasks.spawn(nodes::watch_nodes(clients.clone(), Arc::clone(directory)));
         tasks.spawn(nodes::watch_pods(
             clients.clone(),

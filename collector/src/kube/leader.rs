@@ -20,6 +20,7 @@ use kube::Api;
 use kube::api::ObjectMeta;
 use kube::api::PostParams;
 use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -52,6 +53,7 @@ pub struct Leadership {
     standing: watch::Receiver<Standing>,
     floor: Arc<Floor>,
     resign: oneshot::Sender<()>,
+    back: mpsc::Sender<oneshot::Sender<()>>,
     running: JoinHandle<()>,
 }
 
@@ -83,6 +85,7 @@ impl Leadership {
         let election = Election::new(me, timing, clock.boot_ms());
         let (said, standing) = watch::channel(Standing::Standby { leader: None });
         let (resign, resigned) = oneshot::channel();
+        let (back, backs) = mpsc::channel(1);
         let floor = Arc::new(Floor::default());
         let seeking = Seeking {
             api: Api::namespaced(clients.electing.clone(), namespace),
@@ -96,8 +99,8 @@ impl Leadership {
             last: None,
             complaint: None,
         };
-        let running = tokio::spawn(seeking.run(resigned));
-        Self { standing, floor, resign, running }
+        let running = tokio::spawn(seeking.run(resigned, backs));
+        Self { standing, floor, resign, back, running }
     }
 
     /// What this process is, as it changes. It lags behind the fence by the time that a task takes
@@ -111,6 +114,15 @@ impl Leadership {
     pub fn raise(&self, epoch: Epoch) {
         self.floor.epoch.fetch_max(epoch.0, Ordering::SeqCst);
         self.floor.raised.notify_one();
+    }
+
+    /// Ends the term and leaves the Lease to others for a while; the fence is shut when this returns.
+    /// Where nobody takes it, this process leads again afterwards.
+    pub async fn stand_back(&self) {
+        let (done, stands_back) = oneshot::channel();
+        if self.back.send(done).await.is_err() || stands_back.await.is_err() {
+            tracing::error!("the election panicked; others wait until the lease is over");
+        }
     }
 
     /// Ends the term and lets the Lease go, so that others need not wait. The fence is shut first.
@@ -156,7 +168,11 @@ struct Seeking {
 }
 
 impl Seeking {
-    async fn run(mut self, mut resigned: oneshot::Receiver<()>) {
+    async fn run(
+        mut self,
+        mut resigned: oneshot::Receiver<()>,
+        mut backs: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
         let mut observation = Observation::Nothing;
         loop {
             self.election.raise(self.floor.epoch.load(Ordering::SeqCst));
@@ -169,6 +185,13 @@ impl Seeking {
                     tokio::select! {
                         _ = &mut resigned => break,
                         () = self.floor.raised.notified() => {}
+                        Some(done) = backs.recv() => {
+                            self.election.stand_back(self.clock.boot_ms());
+                            self.publish();
+                            if done.send(()).is_err() {
+                                tracing::debug!("whoever made room for another one has ended");
+                            }
+                        }
                         () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
                     }
                     Observation::Nothing

@@ -45,6 +45,10 @@ const MAX_BELIEVED_MS: i64 = 300_000;
 /// What a released Lease says of its duration: whoever sees it waits no longer than this.
 const RELEASED_MS: i64 = 1_000;
 
+/// For how many durations of the Lease a collector that made room is nobody's rival: others look every
+/// seventh of one, and take what is free after a second.
+const BACK_LEASES: i64 = 2;
+
 /// The number of a term of leadership: of two, the higher one is the newer one. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
@@ -221,6 +225,8 @@ pub struct Election {
     sent: Option<Sent>,
     /// When the API is asked again.
     next_ms: i64,
+    /// Until when the Lease is left to others.
+    back_ms: i64,
     /// Whether the last write that was answered met a conflict.
     conflicted: Conflicted,
 }
@@ -248,6 +254,7 @@ impl Election {
             term: None,
             sent: None,
             next_ms: now_ms,
+            back_ms: now_ms,
             conflicted: Conflicted::Not,
         }
     }
@@ -296,13 +303,15 @@ impl Election {
         if record.holder.as_deref() != Some(&*self.me) {
             return None;
         }
-        let draft = Draft {
-            holder: None,
-            transitions: record.transitions,
-            lasts_ms: RELEASED_MS,
-            begins: Begins::Nothing,
-        };
-        Some(Action::Replace(record.version.clone(), draft))
+        Some(free(record))
+    }
+
+    /// Ends the term, at once, and leaves the Lease to others for [`BACK_LEASES`] of its durations: it
+    /// is let go by the next step, and taken again only if nobody wanted it.
+    pub fn stand_back(&mut self, now_ms: i64) {
+        self.term = None;
+        self.back_ms = now_ms.saturating_add(self.lease_ms.saturating_mul(BACK_LEASES));
+        self.next_ms = now_ms;
     }
 
     fn absorb(&mut self, observation: Observation, now_ms: i64) {
@@ -361,9 +370,11 @@ impl Election {
     }
 
     fn decide(&mut self, now_ms: i64) -> Action {
-        let (write_at_ms, write) = self.write();
+        let (write_at_ms, write) = self.write(now_ms);
         if self.trust == Trust::Current && now_ms >= write_at_ms {
-            if let Action::Replace(_, draft) = &write {
+            if let Action::Replace(_, draft) = &write
+                && draft.holder.is_some()
+            {
                 self.sent = Some(Sent { epoch: draft.transitions, at_ms: now_ms });
             }
             return write;
@@ -385,7 +396,7 @@ impl Election {
     }
 
     /// What would be written by what was seen, and when.
-    fn write(&self) -> (i64, Action) {
+    fn write(&self, now_ms: i64) -> (i64, Action) {
         let draft = |epoch, begins| Draft {
             holder: Some(self.me.clone()),
             transitions: epoch,
@@ -408,6 +419,9 @@ impl Election {
             }
             Sight::Held { record, since_ms } => {
                 let is_mine = record.holder.as_deref() == Some(&*self.me);
+                if is_mine && now_ms < self.back_ms {
+                    return (self.next_ms, free(record));
+                }
                 let draft = match self.term {
                     Some(term) if is_mine && term.epoch >= self.highest => {
                         draft(term.epoch, Begins::Nothing)
@@ -415,6 +429,7 @@ impl Election {
                     Some(_) | None => fresh(),
                 };
                 let at_ms = if is_mine { self.next_ms } else { self.free_at(record, *since_ms) };
+                let at_ms = at_ms.max(self.back_ms);
                 (at_ms, Action::Replace(record.version.clone(), draft))
             }
         }
@@ -444,6 +459,17 @@ impl Election {
             Sight::Missing | Sight::Unknown => None,
         }
     }
+}
+
+/// A write that lets a Lease of ours go.
+fn free(record: &Record) -> Action {
+    let draft = Draft {
+        holder: None,
+        transitions: record.transitions,
+        lasts_ms: RELEASED_MS,
+        begins: Begins::Nothing,
+    };
+    Action::Replace(record.version.clone(), draft)
 }
 
 fn ms(duration: Duration) -> i64 {

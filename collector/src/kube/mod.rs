@@ -22,6 +22,7 @@ pub mod events;
 pub mod evict;
 pub mod fence;
 pub mod grant_keys;
+pub mod hand_over;
 pub mod leader;
 pub mod lease;
 pub mod node_lease;

@@ -49,6 +49,7 @@ pub fn spawn(tasks: &mut JoinSet<()>, cluster: &Cluster, engine: &Engine, reader
             reader: reader.clone(),
             offers,
             planned,
+            hand_over: Arc::clone(&cluster.hand_over),
             identity: cluster.settings.identity.clone(),
             namespace: cluster.settings.namespace.clone(),
             events: cluster.settings.outputs.events,

@@ -101,6 +101,15 @@ pub struct Around {
     pub daemon_sets: DaemonSets,
 }
 
+/// A collector that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its pod.
+    pub pod: String,
+    /// The node of that.
+    pub node: String,
+}
+
 /// Reads workloads.
 #[derive(Clone)]
 pub struct Workloads {
@@ -200,6 +209,18 @@ impl Workloads {
             Some((pod.spec?.node_name?, is_ready))
         };
         Ok(pods.into_iter().filter_map(member).collect())
+    }
+
+    /// Collectors of this namespace that run and are not on their way out; whether one of them leads is
+    /// another question, as is whether it is ready: only the leader ever is.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn collectors(&self, namespace: &str) -> Result<Vec<Running>, ListError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = ListParams::default().labels("app.kubernetes.io/name=palisade-collector");
+        let pods = self.pages("collectors", &api, &parameters).await?;
+        Ok(pods.into_iter().filter_map(convert::running).collect())
     }
 
     /// The node that a pod runs on; `None` if there is no such pod, or it is not scheduled.

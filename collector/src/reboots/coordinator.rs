@@ -45,6 +45,7 @@ use crate::kube::NotLeader;
 use crate::kube::cordon::Cordons;
 use crate::kube::evict::Evictions;
 use crate::kube::fence::BootClock;
+use crate::kube::hand_over::HandOver;
 use crate::kube::node_lease::NodeLeases;
 use crate::kube::nodes::Directory;
 use crate::kube::nodes::View;
@@ -95,6 +96,8 @@ pub struct Ground {
     pub offers: Arc<OfferBook>,
     /// Where the plan is shown.
     pub planned: Arc<Planned>,
+    /// Where another collector is asked to lead.
+    pub hand_over: Arc<HandOver>,
     /// Name of this collector.
     pub identity: String,
     /// Its namespace.
@@ -116,11 +119,13 @@ pub struct Coordinator {
     pub(super) clients: Clients,
     pub(super) fence: Fence,
     pub(super) clock: TermClock,
+    pub(super) boot_clock: Arc<dyn BootClock>,
     pub(super) directory: Arc<Directory>,
     pub(super) engine: Engine,
     pub(super) reader: Reader,
     pub(super) offers: Arc<OfferBook>,
     pub(super) planned: Arc<Planned>,
+    pub(super) hand_over: Arc<HandOver>,
     pub(super) policy: PolicyFile,
     pub(super) requests: Requests,
     pub(super) book: Arc<RequestBook>,
@@ -193,6 +198,7 @@ impl Coordinator {
             reader,
             offers,
             planned,
+            hand_over,
             identity,
             namespace,
             events,
@@ -228,7 +234,8 @@ impl Coordinator {
             plan_digest: None,
             boots: Boots::default(),
             lost_track: false,
-            clock: TermClock::start(clock, boot_clock),
+            clock: TermClock::start(clock, Arc::clone(&boot_clock)),
+            boot_clock,
             policy: PolicyFile::at(policy),
             clients,
             fence,
@@ -237,6 +244,7 @@ impl Coordinator {
             reader,
             offers,
             planned,
+            hand_over,
         }
     }
 
@@ -443,7 +451,8 @@ impl Coordinator {
             && self.book.is_followed()
             && self.book.all().is_some()
             && !self.lost_track
-            && self.around.is_some();
+            && self.around.is_some()
+            && self.own_node.is_some();
         let mut blockers: Vec<Blocker> =
             unreadable.into_iter().map(|it| shut(Gate::ClusterStale, it, now)).collect();
         if let Some(secs) = self.clock.is_off_by() {

@@ -90,6 +90,9 @@ impl Coordinator {
             else {
                 continue;
             };
+            if self.leaves_to_another(uid, plan, fleet).await {
+                continue;
+            }
             let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
             let now = self.clock.now();
             let request = match fleet.requests.get(uid) {

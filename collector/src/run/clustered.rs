@@ -49,6 +49,8 @@ pub(super) async fn serve(
     let mut shutdown = pin!(shutdown);
     let mut standing = leadership.standing();
     let outcome = loop {
+        // What a term that is over asked for does not end the next one.
+        cluster.hand_over.settle();
         tokio::select! {
             () = &mut shutdown => break Ok(()),
             () = until_leading(&mut standing, app) => {}
@@ -60,12 +62,14 @@ pub(super) async fn serve(
         let mut term = Term { cluster: &cluster, app, leadership: &leadership, running };
         let end = tokio::select! {
             () = &mut shutdown => End::Asked,
+            () = cluster.hand_over.asked() => End::HandedOver,
             end = term.lead(&mut standing) => end,
         };
         app.stand_by();
         term.note(match end {
             End::Asked => "it lets the lease go",
             End::Died => "its engine panicked",
+            End::HandedOver => "another collector is to lead",
             End::Lost => "the lease was lost",
         });
         term.running.close().await;
@@ -75,6 +79,7 @@ pub(super) async fn serve(
                 break Ok(());
             }
             End::Died => break Err(RunError::EngineDied),
+            End::HandedOver => leadership.stand_back().await,
             End::Lost => {}
         }
     };
@@ -106,6 +111,8 @@ enum End {
     Asked,
     /// The engine panicked.
     Died,
+    /// Another collector is to lead; the Lease is still ours.
+    HandedOver,
     /// Another collector leads, or may.
     Lost,
 }

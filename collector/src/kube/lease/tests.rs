@@ -84,6 +84,39 @@ fn a_lease_in_another_name_ends_the_term_at_once() {
 }
 
 #[test]
+fn a_leader_that_stands_back_lets_the_lease_go_and_takes_it_only_if_nobody_else_does() {
+    let mut election = leading();
+    election.stand_back(3_000);
+    assert_eq!(election.standing(3_000), Standing::Standby { leader: None });
+    let Action::Replace(version, draft) = election.step(Observation::Nothing, 3_000) else {
+        panic!("it lets go")
+    };
+    assert_eq!((version.as_str(), draft.holder, draft.transitions), ("2", None, 1));
+    // Whether that was carried out is not known; it was not.
+    let Action::WaitUntil(at) = election.step(Observation::Failed, 3_100) else {
+        panic!("a pause")
+    };
+    assert_eq!(election.step(Observation::Nothing, at), Action::Read);
+    let action = election.step(Observation::Found(record("2", Some("a"), 1)), at + 50);
+    assert!(matches!(&action, Action::Replace(_, draft) if draft.holder.is_none()), "{action:?}");
+    let free = || Record { lasts_ms: Some(1_000), ..record("3", None, 1) };
+    let mut action = election.step(Observation::Written(free()), at + 100);
+    assert_eq!(election.standing(at + 100), Standing::Standby { leader: None }, "no term began");
+    let mut now = at + 100;
+    while !matches!(action, Action::Replace(..)) {
+        action = if let Action::WaitUntil(until) = action {
+            now = until;
+            election.step(Observation::Nothing, now)
+        } else {
+            assert_eq!(action, Action::Read);
+            election.step(Observation::Found(free()), now)
+        };
+    }
+    assert_eq!(now, 33_000, "two durations after it stood back");
+    assert!(matches!(action, Action::Replace(_, draft) if draft.transitions == 2));
+}
+
+#[test]
 fn conflict_after_conflict_is_met_with_a_pause() {
     let mut election = leading();
     assert!(matches!(election.step(Observation::Nothing, 2_000), Action::Replace(_, _)));

@@ -19,6 +19,7 @@ use palisade_report::Moment;
 
 use super::Around;
 use super::Budget;
+use super::Running;
 
 /// Set by the kubelet on the mirror of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -54,6 +55,17 @@ impl Selector {
             }
         })
     }
+}
+
+/// A collector, if its container has started and it is to stay.
+pub(super) fn running(pod: Pod) -> Option<Running> {
+    let status = pod.status?;
+    let containers = status.container_statuses.unwrap_or_default();
+    let has_started = containers.iter().all(|it| it.started == Some(true));
+    let runs = status.phase.as_deref() == Some("Running") && has_started && !containers.is_empty();
+    let stays = pod.metadata.deletion_timestamp.is_none();
+    (runs && stays).then_some(())?;
+    Some(Running { pod: pod.metadata.name?, node: pod.spec?.node_name? })
 }
 
 /// A budget; `None` if it selects nothing, which in policy/v1 is one without a selector.
@@ -225,6 +237,30 @@ mod tests {
 
     use super::*;
     use crate::kube::workloads::DaemonSets;
+
+    #[test]
+    fn a_collector_runs_when_it_has_started_and_is_to_stay() {
+        let pod = json!({
+            "metadata": { "name": "c-1" },
+            "spec": { "nodeName": "worker-1" },
+            "status": { "phase": "Running", "containerStatuses": [{ "name": "collector",
+                "image": "", "imageID": "", "ready": false, "restartCount": 0, "started": true }] },
+        });
+        let runs = |pod: &serde_json::Value| running(serde_json::from_value(pod.clone()).unwrap());
+        let expected = Running { pod: "c-1".to_owned(), node: "worker-1".to_owned() };
+        assert_eq!(runs(&pod), Some(expected));
+        for (path, value) in [
+            ("/status/phase", json!("Pending")),
+            ("/status/containerStatuses/0/started", json!(false)),
+            ("/status/containerStatuses", json!([])),
+            ("/spec/nodeName", json!(null)),
+            ("/metadata", json!({ "name": "c-1", "deletionTimestamp": "2026-01-01T00:00:00Z" })),
+        ] {
+            let mut other = pod.clone();
+            *other.pointer_mut(path).unwrap() = value;
+            assert_eq!(runs(&other), None, "{path}");
+        }
+    }
 
     fn around() -> Around {
         let budget = |name: &str, selector: serde_json::Value, generation: i64| {
