@@ -62,6 +62,9 @@ pub struct Fleet {
     pub past: Past,
     /// The node that the collector itself runs on.
     pub own_node: Option<NodeUid>,
+    /// The last moment at which too much of the fleet was silent; none, if that is not known of this
+    /// term.
+    pub frozen_at: Option<Moment>,
 }
 
 /// A node that exists.

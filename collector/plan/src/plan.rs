@@ -32,6 +32,7 @@ pub use self::check::grant_gates;
 pub use self::explain::explain;
 pub use self::gates::AGENT_SILENT_SECS;
 pub use self::learned::usual;
+pub use self::pass::is_frozen;
 pub use self::pass::is_single;
 
 use self::census::Census;

@@ -33,6 +33,7 @@ use super::objections::Wanted;
 use super::occurrence::Occurrences;
 use super::past::History;
 use super::policy::PolicyFile;
+use super::storm::Storm;
 use super::tell::Teller;
 use super::unplanned::Boots;
 use crate::chain::Chain;
@@ -168,6 +169,7 @@ pub struct Coordinator {
     boots: Boots,
     /// Whether what is known of the requests may be wrong.
     pub(super) lost_track: bool,
+    pub(super) storm: Storm,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -234,6 +236,7 @@ impl Coordinator {
             plan_digest: None,
             boots: Boots::default(),
             lost_track: false,
+            storm: Storm::default(),
             clock: TermClock::start(clock, Arc::clone(&boot_clock)),
             boot_clock,
             policy: PolicyFile::at(policy),
@@ -505,6 +508,7 @@ impl Coordinator {
         };
         let mut fleet = fleet::build(materials, &mut self.occurrences, now);
         self.settle_etcd(&mut fleet);
+        self.recall_storm(&mut fleet, &policy, now);
         self.recall_refusals(&mut fleet, now);
         fleet
     }

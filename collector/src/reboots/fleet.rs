@@ -138,7 +138,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
     }
     occurrences.keep(|uid| nodes.contains_key(uid));
     let past = past(history, &requests);
-    Fleet { nodes, requests, pods, budgets, blockers, etcd, past, own_node }
+    Fleet { nodes, requests, pods, budgets, blockers, etcd, past, own_node, frozen_at: None }
 }
 
 /// The Lease of a node that another tool holds. What is in flight looks at its own.

@@ -28,6 +28,7 @@ mod pass;
 mod past;
 mod policy;
 mod seen;
+mod storm;
 mod tell;
 mod unplanned;
 

@@ -132,6 +132,7 @@ mod tests {
             etcd: None,
             past: Past::default(),
             own_node: None,
+            frozen_at: None,
         }
     }
 

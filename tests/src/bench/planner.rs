@@ -153,6 +153,7 @@ fn fleet(count: usize) -> Fleet {
         etcd: None,
         past: Past { done, ..Past::default() },
         own_node: None,
+        frozen_at: None,
     }
 }
 

@@ -82,7 +82,7 @@ impl<'a> Pass<'a> {
             now,
             pools: census.pools.iter().map(view).collect(),
             control_plane: ControlPlane::of(&census, fleet, policy),
-            dead_man: dead_man(&census, policy, now),
+            dead_man: dead_man(&census, policy, now).or_else(|| after_storm(fleet, policy, now)),
             census,
             rollouts: Rollouts::default(),
             candidates: Vec::new(),
@@ -163,6 +163,26 @@ impl<'a> Pass<'a> {
 #[must_use]
 pub fn is_single(fleet: &Fleet, policy: &Policy) -> bool {
     policy.cluster.single_node && fleet.nodes.len() == 1
+}
+
+/// Whether too much of the fleet is silent for anything to start. Whoever asks keeps the moment for
+/// [`Fleet::frozen_at`].
+#[must_use]
+pub fn is_frozen(fleet: &Fleet, policy: &Policy, now: Moment) -> bool {
+    dead_man(&Census::of(fleet, policy), policy, now).is_some()
+}
+
+/// Why nothing starts yet although the fleet is not frozen any more: what silenced it may come again,
+/// and agents that have just come back tell of the time before.
+fn after_storm(fleet: &Fleet, policy: &Policy, now: Moment) -> Option<Blocker> {
+    let at = fleet.frozen_at?;
+    let secs = policy.cluster.calm_secs;
+    let until = at.plus(secs);
+    (now < until).then(|| {
+        let value =
+            format!("too many agents were silent until {at}, {secs} s of calm are asked for");
+        shut(Gate::DeadMan, value, at, Some(until))
+    })
 }
 
 /// Why the fleet is frozen, if too much of it is silent. Nodes on their way through a reboot are silent

@@ -117,6 +117,7 @@ pub(crate) fn fleet(nodes: impl IntoIterator<Item = Node>) -> Fleet {
         etcd: None,
         past: Past::default(),
         own_node: None,
+        frozen_at: None,
     }
 }
 

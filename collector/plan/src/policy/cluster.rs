@@ -22,6 +22,8 @@ pub struct ClusterPolicy {
     /// From how many silent agents of a hundred on the fleet is frozen, because then the fault is
     /// more likely ours than theirs.
     pub dead_man_percent: u8,
+    /// Seconds for which the fleet must have been free of that before anything starts again.
+    pub calm_secs: i64,
     /// Whether a cluster of one node may reboot it, without a drain: there is nowhere to go.
     pub single_node: bool,
     /// The namespace of the Leases that node tools share; none are taken without it.
@@ -39,6 +41,7 @@ impl Default for ClusterPolicy {
             freezes: Vec::new(),
             control_plane: ControlPlanePolicy::default(),
             dead_man_percent: 20,
+            calm_secs: 300,
             single_node: false,
             node_lease: None,
             alert_source: None,

@@ -26,7 +26,9 @@ use self::pool::pool;
 use self::selection::selector;
 use self::source::alert_source;
 use self::time::freeze;
+use self::value::Nothing;
 use self::value::amount;
+use self::value::duration;
 use self::value::flag;
 use self::value::list;
 use self::value::name;
@@ -151,6 +153,7 @@ fn read_cluster(tree: &Tree, problems: &mut Problems) -> Option<ClusterPolicy> {
         freezes,
         control_plane,
         dead_man_percent,
+        calm_secs,
         single_node,
         node_lease,
         alert_source: source,
@@ -160,6 +163,7 @@ fn read_cluster(tree: &Tree, problems: &mut Problems) -> Option<ClusterPolicy> {
     section.set("freezes", freezes, list(MAX_FREEZES, freeze));
     section.set("controlPlane", control_plane, read_control_plane);
     section.set("deadManPercent", dead_man_percent, percent(1, 100));
+    section.set("calm", calm_secs, duration(Nothing::Allowed));
     section.set("singleNode", single_node, flag);
     section.set_some("nodeLease", node_lease, name);
     section.set_some("alertSource", source, alert_source);

@@ -124,6 +124,7 @@ fn section(name: &str) -> Value {
                 ("freezes", list(&to("a freeze"))),
                 ("controlPlane", to("the control plane")),
                 ("deadManPercent", number(1, 100)),
+                ("calm", duration),
                 ("singleNode", flag),
                 ("nodeLease", label_name),
                 ("alertSource", to("the alert source")),

@@ -83,6 +83,7 @@ impl Maker {
         Fleet {
             etcd: (!members.is_empty()).then_some(Known::Known(Etcd { members })),
             own_node: nodes.keys().nth(count / 2).cloned(),
+            frozen_at: None,
             nodes,
             requests: BTreeMap::new(),
             pods: Known::Known(pods),

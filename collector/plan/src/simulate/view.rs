@@ -46,6 +46,7 @@ impl View {
                 etcd: None,
                 past: Past::default(),
                 own_node: None,
+                frozen_at: None,
             },
             synced_at: None,
             cursor: 0,

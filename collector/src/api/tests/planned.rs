@@ -99,6 +99,7 @@ fn planned(policy: &str) -> Planned {
         etcd: None,
         past: Past::default(),
         own_node: None,
+        frozen_at: None,
     };
     let policy = Arc::new(Policy::parse(policy).unwrap());
     let plan = plan(&fleet, &policy, NOW);

@@ -284,6 +284,18 @@ fn a_fleet_that_falls_silent_is_frozen() {
         at(&mut nodes, &name).agent.heard_at = None;
     }
     assert_eq!(started(&nodes, &policy([pool("web", Amount::Count(4))])).len(), 1, "because of us");
+    let mut nodes = workers(10);
+    for (secs, starts) in [(0, 0), (299, 0), (300, 1)] {
+        nodes.frozen_at = Some(NOW.plus(-secs));
+        let policy = policy([pool("web", Amount::Count(1))]);
+        assert_eq!(started(&nodes, &policy).len(), starts, "{secs} s after a storm");
+        let view = view(&nodes, &policy, "w-009", Gate::DeadMan);
+        let next = (secs < 300).then(|| NOW.plus(300 - secs));
+        assert_eq!((view.open, view.next_check), (starts > 0, next), "{secs} s after a storm");
+        put(&mut nodes, "w-000", State::Draining);
+        assert_eq!(grant_gates(&nodes, &policy, &uid("w-000"), NOW), [], "what began goes on");
+        nodes.requests.clear();
+    }
     let mut nodes = workers(2);
     at(&mut nodes, "w-000").agent.heard_at = None;
     assert_eq!(started(&nodes, &policy([pool("web", Amount::Count(1))])), ["w-001"]);

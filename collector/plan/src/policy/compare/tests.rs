@@ -67,6 +67,7 @@ fn fleet() -> Fleet {
         etcd: None,
         past: Past::default(),
         own_node: None,
+        frozen_at: None,
     }
 }
 
