@@ -32,6 +32,11 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// Seconds that an interval may have: below it a fleet floods, above it silence is noticed late.
 const INTERVAL_BOUNDS: std::ops::RangeInclusive<u64> = 1..=3600;
 
+/// The longest interval with which nodes can be rebooted: grants are handed out in replies to
+/// heartbeats, for [`palisade_plan::step::OFFER_SECS`] at a time, and a node that was not heard for
+/// [`palisade_plan::plan::AGENT_SILENT_SECS`] gets none.
+const MAX_REBOOT_INTERVAL_SECS: u64 = 60;
+
 /// Seconds after which a node may be called silent: beyond a day, nobody would learn of it.
 const SILENT_AFTER_BOUNDS: std::ops::RangeInclusive<u64> = 1..=86_400;
 
@@ -192,6 +197,14 @@ pub enum InvalidSettings {
         /// What was given, in seconds.
         got: u64,
     },
+    /// Nobody would ever be granted a reboot.
+    #[error(
+        "--reboot-policy needs an --interval of at most {MAX_REBOOT_INTERVAL_SECS} seconds, got {got}"
+    )]
+    SlowForReboots {
+        /// What was given, in seconds.
+        got: u64,
+    },
     /// Outside of what makes sense.
     #[error("--silent-after must be between 1 and 86400 seconds, got {got}")]
     SilentAfter {
@@ -260,6 +273,10 @@ impl TryFrom<Raw> for Settings {
         let interval = interval.unwrap_or(DEFAULT_INTERVAL_SECS);
         if !INTERVAL_BOUNDS.contains(&interval) {
             return Err(InvalidSettings::Interval { got: interval });
+        }
+        let reboots = kubernetes.as_ref().is_some_and(|it| it.reboot_policy.is_some());
+        if reboots && interval > MAX_REBOOT_INTERVAL_SECS {
+            return Err(InvalidSettings::SlowForReboots { got: interval });
         }
         let silent_after = silent_after.unwrap_or(DEFAULT_SILENT_AFTER_SECS);
         if !SILENT_AFTER_BOUNDS.contains(&silent_after) {
@@ -365,6 +382,15 @@ mod tests {
             let refused = Settings::try_from(Raw { silent_after: Some(secs), ..raw() });
             assert_eq!(refused.unwrap_err(), InvalidSettings::SilentAfter { got: secs });
         }
+        let reboots = |interval| {
+            let reboot_policy = Some("policy.yaml".into());
+            let identity = Some("one".to_owned());
+            let kubernetes =
+                KubernetesRaw { kubernetes: true, reboot_policy, identity, ..raw().kubernetes };
+            Settings::try_from(Raw { interval: Some(interval), kubernetes, ..raw() }).map(drop)
+        };
+        assert_eq!(reboots(61), Err(InvalidSettings::SlowForReboots { got: 61 }));
+        assert_eq!(reboots(60), Ok(()));
         let short = Settings::try_from(Raw { silent_after: Some(10), ..raw() }).unwrap();
         assert_eq!(short.silent_after, Duration::from_secs(10));
         assert_eq!(Settings::try_from(raw()).unwrap().silent_after, Duration::from_secs(300));
