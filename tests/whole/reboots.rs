@@ -4,11 +4,13 @@
 
 mod bench;
 mod clocks;
+mod control_plane;
 mod decide;
 mod drain;
 mod gates;
 mod life;
 mod lost;
+mod own_node;
 mod person;
 mod restarts;
 mod storms;

@@ -80,6 +80,27 @@ impl Bench {
         kubeconfig: &Path,
         environment: &[(&str, &str)],
     ) -> Collector {
+        let state = self.files.path().join("state");
+        let collector = self.start_collector(name, policy, kubeconfig, environment, &state);
+        self.until_leading(&collector);
+        collector
+    }
+
+    /// One with a state of its own, which may lead or stand by.
+    pub(super) fn replica(&self, name: &str, policy: &str) -> Collector {
+        let state = self.files.path().join(format!("state-of-{name}"));
+        let kubeconfig = self.cluster.collector_kubeconfig();
+        self.start_collector(name, policy, &kubeconfig, &[], &state)
+    }
+
+    fn start_collector(
+        &self,
+        name: &str,
+        policy: &str,
+        kubeconfig: &Path,
+        environment: &[(&str, &str)],
+        state: &Path,
+    ) -> Collector {
         self.say_policy(policy);
         let file = self.files.path().join("policy.yaml");
         let (file, kubeconfig) = (file.to_str().expect("UTF-8"), kubeconfig.to_str());
@@ -87,11 +108,13 @@ impl Bench {
         let own = ["--kubernetes", "--kubeconfig", kubeconfig, "--identity", name];
         let more = ["--serving-name", "127.0.0.1", "--lease-seconds", "6", "--interval", "60"];
         let arguments = [&own[..], &more, &["--reboot-policy", file]].concat();
-        let state = self.files.path().join("state");
-        let collector = Collector::start_in(environment, &state, &arguments);
-        assert_eq!(self.cluster.leading(&[&collector]), collector.address);
+        Collector::start_in(environment, state, &arguments)
+    }
+
+    /// Waits until this collector leads and may sign grants.
+    pub(super) fn until_leading(&self, collector: &Collector) {
+        assert_eq!(self.cluster.leading(&[collector]), collector.address);
         self.settle_key();
-        collector
     }
 
     /// What the policy is from now on; a collector that runs sees it at its next look.
@@ -259,6 +282,18 @@ impl Bench {
         });
     }
 
+    /// Waits until so many reboots have been, and no request is left.
+    pub(super) fn until_so_many(&self, collector: &Collector, agents: &Agents, reboots: usize) {
+        wait::until(&format!("{reboots} reboots are over"), WITHIN, || {
+            let is_over = agents.reboots().len() == reboots && self.requests().is_empty();
+            if is_over {
+                Ok(())
+            } else {
+                Err(format!("rebooted {:?}: {}", agents.reboots(), self.summary(collector)))
+            }
+        });
+    }
+
     /// Waits until no request is left.
     pub(super) fn until_no_requests(&self, collector: &Collector) {
         wait::until("the requests are over", WITHIN, || {
@@ -377,9 +412,15 @@ impl Bench {
         });
     }
 
-    /// Gives a node its kubelet back.
+    /// Gives a node its kubelet back, and waits until the node controller has seen that.
     pub(super) fn raise(&self, node: &str) {
         self.cluster.kubectl(&["annotate", "node", node, "kwok.x-k8s.io/node=fake"]);
+        wait::until("the node is ready", WITHIN, || {
+            let node = self.cluster.get(&format!("/api/v1/nodes/{node}"));
+            let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let is_up = conditions.iter().any(|it| it["type"] == "Ready" && it["status"] == "True");
+            if is_up && node["spec"]["taints"].is_null() { Ok(()) } else { Err(node) }
+        });
     }
 
     /// Cordons or uncordons a node as a person does.

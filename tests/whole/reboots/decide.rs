@@ -17,7 +17,7 @@ use super::life::Conduct;
 use super::person::Person;
 
 /// A policy in which nothing waits but for what the test is about.
-fn policy(cluster: &str, pools: &[&str]) -> String {
+pub(super) fn policy(cluster: &str, pools: &[&str]) -> String {
     let mut text = format!(
         "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\ncluster: {{{cluster}}}\npools:\n"
     );
@@ -148,16 +148,14 @@ fn scenario_04_zones_go_one_by_one_and_the_oldest_reason_first_for_each_amount()
             2,
         ),
     ];
+    let mut reboots = 0;
     for (amount, ages, order, at_once) in rounds {
-        let (before, told) = (agents.reboots().len(), steps(&collector).len());
+        let told = steps(&collector).len();
         bench.say_policy(&all(amount, ", paused: until all of them are known"));
         need_in_turn(&viewer, &agents, ages);
         bench.say_policy(&all(amount, ""));
-        wait::until("all of them have rebooted", WITHIN, || {
-            let rebooted = agents.reboots().len() - before;
-            let is_over = rebooted == ages.len() && bench.requests().is_empty();
-            if is_over { Ok(()) } else { Err(bench.summary(&collector)) }
-        });
+        reboots += ages.len();
+        bench.until_so_many(&collector, &agents, reboots);
         let steps = steps(&collector).split_off(told);
         assert_eq!(claims(&steps), order, "{amount}");
         assert_eq!(most_at_once(&steps), at_once, "{amount}: {steps:?}");
@@ -245,18 +243,12 @@ fn scenario_11_cordons_of_people_outlive_a_reboot_where_the_policy_includes_them
         "1 of 3 in pool all are away (1 not by us), 1 may be",
     );
     agents.need_reboot("node-0");
-    let reboots = |count: usize| {
-        wait::until("they have rebooted", WITHIN, || {
-            let is_over = agents.reboots().len() == count && bench.requests().is_empty();
-            if is_over { Ok(()) } else { Err(bench.summary(&collector)) }
-        });
-    };
     let is_left_alone = |node: &str| {
         let node = bench.cluster.get(&format!("/api/v1/nodes/{node}"));
         let marker = &node["metadata"]["annotations"]["palisade.dev/cordoned-by"];
         node["spec"]["unschedulable"] == true && marker.is_null()
     };
-    reboots(1);
+    bench.until_so_many(&collector, &agents, 1);
     assert_eq!(agents.reboots(), ["node-0"]);
     assert!(is_left_alone("node-0"), "still cordoned, and not by us");
 
@@ -266,7 +258,7 @@ fn scenario_11_cordons_of_people_outlive_a_reboot_where_the_policy_includes_them
     agents.need_reboot("node-2");
     viewer.until_planned(&["node-0", "node-1", "node-2"]);
     bench.say_policy(&all(3));
-    reboots(4);
+    bench.until_so_many(&collector, &agents, 4);
     let mut rebooted = agents.reboots().split_off(1);
     rebooted.sort();
     assert_eq!(rebooted, ["node-0", "node-1", "node-2"]);

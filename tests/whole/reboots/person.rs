@@ -8,6 +8,7 @@ use palisade_tests::http::Client;
 use palisade_tests::process::Collector;
 use palisade_tests::wait;
 use serde_json::Value;
+use serde_json::json;
 
 use super::bench::Bench;
 use super::bench::WITHIN;
@@ -49,15 +50,18 @@ impl Person {
         })
     }
 
+    /// Asks for the reboot of a node as soon as somebody coordinates.
+    pub(super) fn asks_for(&self, node: &str) {
+        wait::until("the wish is taken", WITHIN, || {
+            let wish = json!({ "node": node, "note": "new firmware" });
+            let answer = self.says(Method::POST, "/v1/reboots", &wish);
+            if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+        });
+    }
+
     /// What this gate of a node sees, if it is shut; an error as long as nobody can tell.
     pub(super) fn sees_shut(&self, node: &str, gate: &str) -> Result<String, String> {
-        let path = format!("/v1/nodes/{node}/explain");
-        let answer = self.try_says(Method::GET, &path, &Value::Null).ok_or("no answer")?;
-        if answer.status != 200 {
-            return Err(answer.text());
-        }
-        let told = answer.json();
-        let gates = told["gates"].as_array().ok_or("no gates")?;
+        let gates = self.gates(node)?;
         let found = gates.iter().find(|it| it["gate"] == gate).ok_or("no such gate")?;
         if found["open"] == false {
             return Ok(found["value"].as_str().unwrap_or_default().to_owned());
@@ -67,11 +71,31 @@ impl Person {
         Err(format!("{gate} is open: {}; shut: {shut:?}", found["value"]))
     }
 
+    fn gates(&self, node: &str) -> Result<Vec<Value>, String> {
+        let path = format!("/v1/nodes/{node}/explain");
+        let answer = self.try_says(Method::GET, &path, &Value::Null).ok_or("no answer")?;
+        if answer.status != 200 {
+            return Err(answer.text());
+        }
+        Ok(answer.json()["gates"].as_array().ok_or("no gates")?.clone())
+    }
+
     /// Waits until this gate of a node is shut because of something with these words.
     pub(super) fn until_shut(&self, node: &str, gate: &str, words: &str) {
         wait::until(&format!("{gate} of {node} is shut: {words}"), WITHIN, || {
             let value = self.sees_shut(node, gate)?;
             if value.contains(words) { Ok(()) } else { Err(value) }
+        });
+    }
+
+    /// Waits until this gate of a node is open.
+    pub(super) fn until_open(&self, node: &str, gate: &str) {
+        wait::until(&format!("{gate} of {node} is open"), WITHIN, || {
+            match self.sees_shut(node, gate) {
+                Ok(value) => Err(value),
+                Err(said) if said.starts_with(&format!("{gate} is open")) => Ok(()),
+                Err(said) => Err(said),
+            }
         });
     }
 
