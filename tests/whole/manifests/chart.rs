@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::render;
+use super::render::BY_LOGIND;
 use super::render::Objects;
 use super::render::PLATFORMS;
 use super::render::combined;
@@ -84,6 +85,8 @@ fn what_the_chart_holds_is_what_kustomize_renders() {
     golden::file(&file("standby"), &yaml(&spread));
     let reboots = combined("kubeadm", &["reboot"]);
     golden::file(&file("reboot"), &yaml(&rebooter(&plain, &reboots)));
+    let by_logind = combined("kubeadm", BY_LOGIND);
+    golden::file(&file("reboot-by-logind"), &yaml(&rebooter(&plain, &by_logind)));
     golden::file(&file("reboot-policy"), &yaml(&policy_part(&plain, &reboots)));
 }
 
@@ -203,6 +206,11 @@ fn the_chart_renders_what_kustomize_renders() {
     ] {
         same(component, &chart(&[value]), &combined("kubeadm", &[component]));
     }
+    same(
+        "reboot-by-logind",
+        &chart(&["reboot.enabled=true", "reboot.method=logind"]),
+        &combined("kubeadm", BY_LOGIND),
+    );
     // Two that change the same list.
     same(
         "reboots and a volume",
@@ -272,6 +280,7 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("image.registry=Bad Registry", "registry"),
         ("image.digests.palisade-agent=sha256:12", "digests"),
         ("agent.tolerations={}", "tolerations"),
+        ("reboot.method=kexec", "method"),
         ("reboot.policy=pools: []", "reboot"),
         ("reboot=true", "reboot"),
     ] {

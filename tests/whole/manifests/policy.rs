@@ -23,7 +23,7 @@ const PODS: &str = "/api/v1/namespaces/palisade-system/pods?dryRun=All";
 
 /// A cluster with palisade applied and its policies in force, and one node.
 pub(super) fn guarded(cluster: &ControlPlane) {
-    cluster.apply(&render::combined_text("kubeadm", &["reboot"]));
+    cluster.apply(&render::combined_text("kubeadm", render::BY_LOGIND));
     let node = json!({
         "metadata": { "name": "worker-1", "labels": { "a": "b" }, "annotations": { "x": "1" } },
         "spec": {

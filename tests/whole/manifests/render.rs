@@ -30,6 +30,9 @@ pub(super) const COMPONENTS: &[&str] = &[
     "without-node-conditions",
 ];
 
+/// The rebooter that asks logind: one component changes what another brings.
+pub(super) const BY_LOGIND: &[&str] = &["reboot", "reboot-by-logind"];
+
 /// Objects by `Kind/name`.
 pub(super) type Objects = BTreeMap<String, Value>;
 
@@ -92,7 +95,7 @@ pub(super) fn everything() -> &'static [(String, Objects)] {
         for component in COMPONENTS {
             // One changes what another brings.
             let both: &[&str] = match *component {
-                "reboot-by-logind" => &["reboot", "reboot-by-logind"],
+                "reboot-by-logind" => BY_LOGIND,
                 _ => &[component],
             };
             all.push((format!("kubeadm+{component}"), combined("kubeadm", both)));

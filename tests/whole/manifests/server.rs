@@ -67,7 +67,7 @@ fn takes_everything(cluster: &ControlPlane) {
         ("outputs and a volume", [outputs.as_slice(), &["durable-store"]].concat()),
         (
             "another's certificate and a rebooter",
-            vec!["external-certificate", "reboot", "without-node-conditions"],
+            [render::BY_LOGIND, &["external-certificate", "without-node-conditions"]].concat(),
         ),
     ] {
         renderings.push((name.to_owned(), render::combined_text("kubeadm", &components)));
