@@ -384,11 +384,13 @@ fn scenario_35_of_10000_replayed_expired_altered_or_foreign_grants_none_is_accep
         ("key", 500),
         ("node", 1000),
         ("signature", 2000),
-        ("used", 1000),
+        // Once its time is over, the good one is refused for that; on a slow machine soon.
+        ("used", 1),
     ]);
     for (code, least) in at_least {
         assert!(codes.get(code).is_some_and(|count| *count >= least), "{code}: {codes:?}");
     }
+    assert!(codes["used"] + codes["expired"] >= 3000, "{codes:?}");
     // Each is logged, with the code that the peer was told.
     until("all refusals are logged", || {
         let log = node.process.log();
