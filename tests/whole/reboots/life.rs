@@ -159,6 +159,14 @@ impl Agents {
         self.shared.conduct.lock().expect("a sound lock").insert(node.to_owned(), conduct);
     }
 
+    /// Ends the agent of a node and starts it anew in the same boot.
+    pub(super) fn restart(&self, node: &str) {
+        self.change(node, |agent| {
+            agent.sequence = 1;
+            agent.grant = None;
+        });
+    }
+
     /// Gives the agent of a node that was made anew a pod and a token there, and another boot.
     pub(super) fn reinstall(&self, node: &str) {
         let pod = format!("/api/v1/namespaces/palisade-system/pods/{node}");
