@@ -329,8 +329,9 @@ impl ControlPlane {
         Api::new(self.address(), self.authority.certificate(), None).with_token(token)
     }
 
-    /// What the API server has answered so far: its audit events at level Metadata, in order of their
-    /// completion. A watch appears twice, at the stages `ResponseStarted` and `ResponseComplete`.
+    /// What the API server has answered so far: its audit events in order of their completion. A watch
+    /// appears twice, at the stages `ResponseStarted` and `ResponseComplete`. They are at level Metadata,
+    /// and those that change nodes or requests for reboots at level RequestResponse.
     ///
     /// # Panics
     /// If the log cannot be read.

@@ -32,7 +32,8 @@ const NAMES: [&str; 8] = [
     "kubernetes.default.svc.cluster.local",
 ];
 
-/// Every request is one line, watches two; what the API server asks itself is left out.
+/// Every request is one line, watches two; what the API server asks itself is left out. What becomes
+/// of nodes and of requests for reboots is there in full.
 const AUDIT_POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -42,6 +43,11 @@ rules:
   users: ["system:apiserver"]
 - level: None
   nonResourceURLs: ["/readyz*", "/livez*", "/healthz*"]
+- level: RequestResponse
+  verbs: [create, update, patch, delete]
+  resources:
+  - {group: "", resources: [nodes]}
+  - {group: palisade.dev, resources: [rebootrequests, rebootrequests/status]}
 - level: Metadata
 "#;
 
