@@ -8,6 +8,7 @@ mod control_plane;
 mod decide;
 mod drain;
 mod gates;
+mod ledger;
 mod life;
 mod lost;
 mod own_node;

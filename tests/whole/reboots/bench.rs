@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 use palisade_tests::cluster::ControlPlane;
 use palisade_tests::cluster::api::Call;
 use palisade_tests::cluster::installation::COLLECTOR;
+use palisade_tests::cluster::installation::collector_by;
 use palisade_tests::cluster::proxy::Proxy;
 use palisade_tests::directory::Directory;
 use palisade_tests::fleet::Server;
@@ -24,6 +25,10 @@ use super::life::Agents;
 /// Far more than anything here takes.
 pub(super) const WITHIN: Duration = Duration::from_secs(300);
 
+/// The same where a node may have let a permission pass: it gets another one only when that one is void
+/// for certain, some minutes later.
+pub(super) const ANEW_WITHIN: Duration = Duration::from_secs(600);
+
 /// A policy for people who cannot wait: every node, one at a time, no waits that a test would see.
 pub(super) const HURRIED: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n\
     cluster: {maxUnavailable: 1}\npools:\n- name: all\n  selector: {}\n  mode: auto\n  \
@@ -33,6 +38,13 @@ pub(super) const HURRIED: &str = "apiVersion: palisade.dev/v1alpha1\nkind: Reboo
 pub(super) fn for_many(count: usize) -> String {
     let policy = HURRIED.replace("maxUnavailable: 1}", &format!("maxUnavailable: {count}}}"));
     format!("{policy}  maxUnavailable: {count}\n  failureBudget: {{failures: 9, within: 1d}}\n")
+}
+
+/// Like [`HURRIED`] with so many at a time, and time for whoever watches and for slow machines.
+pub(super) fn patient(at_once: u32) -> String {
+    let policy = HURRIED.replace("maxUnavailable: 1}", &format!("maxUnavailable: {at_once}}}"));
+    let policy = policy.replace("{verify: 10s}", "{verify: 10m, grant: 1h}");
+    format!("{policy}  maxUnavailable: {at_once}\n")
 }
 
 /// Requests of the API server for reboots.
@@ -58,6 +70,23 @@ impl Bench {
             cluster.kubectl(&["taint", "node", node, "kwok.x-k8s.io/node-"]);
         }
         Self { cluster: Arc::new(cluster), nodes, files: Directory::new("reboots") }
+    }
+
+    /// Another collector under the same policy, with a store of its own, which reaches the API server
+    /// in this way. It stands by, or leads if nobody else does.
+    pub(super) fn another(&self, name: &str, kubeconfig: &Path) -> Collector {
+        let file = self.files.path().join("policy.yaml");
+        let file = file.to_str().expect("UTF-8");
+        let own = ["--identity", name, "--serving-name", "127.0.0.1", "--lease-seconds", "6"];
+        let own = [&own[..], &["--interval", "60", "--reboot-policy", file]].concat();
+        collector_by(kubeconfig, &self.files.path().join(name), &own)
+    }
+
+    /// Waits until this collector leads and could grant.
+    pub(super) fn leads(&self, collector: &Collector) -> Server {
+        assert_eq!(self.cluster.leading(&[collector]), collector.address);
+        self.settle_key();
+        self.cluster.server(collector.address)
     }
 
     /// A collector that leads, under this policy.
@@ -119,7 +148,10 @@ impl Bench {
 
     /// What the policy is from now on; a collector that runs sees it at its next look.
     pub(super) fn say_policy(&self, policy: &str) {
-        self.files.write("policy.yaml", policy);
+        // All of it at once.
+        self.files.write("policy.next", policy);
+        let path = |name: &str| self.files.path().join(name);
+        std::fs::rename(path("policy.next"), path("policy.yaml")).expect("replace the policy");
     }
 
     /// A new key signs nothing until real nodes could have got its public half, some minutes later.
@@ -255,6 +287,21 @@ impl Bench {
         });
     }
 
+    /// The request for a node.
+    pub(super) fn request(&self, node: &str) -> Option<Value> {
+        self.requests().into_iter().find(|it| it["spec"]["node"]["name"] == node)
+    }
+
+    /// Nodes whose requests are in this state, by name.
+    pub(super) fn in_state(&self, state: &str) -> Vec<String> {
+        let requests = self.requests();
+        let there = requests.iter().filter(|it| it["status"]["state"] == state);
+        let mut nodes: Vec<_> =
+            there.filter_map(|it| it["spec"]["node"]["name"].as_str().map(str::to_owned)).collect();
+        nodes.sort();
+        nodes
+    }
+
     /// Waits until a request of a node is in this state.
     pub(super) fn until_state(&self, collector: &Collector, node: &str, state: &str) {
         wait::until(&format!("{node} is {state}"), WITHIN, || {
@@ -268,7 +315,7 @@ impl Bench {
 
     /// Waits until exactly these nodes have rebooted, in this order, and take pods again.
     pub(super) fn until_rebooted(&self, collector: &Collector, agents: &Agents, nodes: &[&str]) {
-        wait::until("the nodes have rebooted and take pods", WITHIN, || {
+        wait::until("the nodes have rebooted and take pods", ANEW_WITHIN, || {
             let is_open = |node: &&str| {
                 let node = self.cluster.get(&format!("/api/v1/nodes/{node}"));
                 let marker = &node["metadata"]["annotations"]["palisade.dev/cordoned-by"];
@@ -351,6 +398,43 @@ impl Bench {
         })
         .filter_map(|event| event["objectRef"]["name"].as_str().map(str::to_owned))
         .collect()
+    }
+
+    /// What collectors changed of nodes, pods and requests, by the API server's record; that they tell
+    /// what is known of a node in its status is left out.
+    pub(super) fn touched(&self) -> Vec<String> {
+        let events = self.cluster.audit_log();
+        let ours = events.iter().filter(|it| it["user"]["username"] == COLLECTOR);
+        let changes = ours.filter(|it| {
+            let verb = it["verb"].as_str().unwrap_or_default();
+            let object = &it["objectRef"];
+            let resource = object["resource"].as_str().unwrap_or_default();
+            matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection")
+                && matches!(resource, "nodes" | "pods" | "rebootrequests")
+                && !(resource == "nodes" && object["subresource"] == "status")
+        });
+        changes.map(|it| format!("{} {}", it["verb"], it["requestURI"])).collect()
+    }
+
+    /// Keeps the pods of this app from going away once they are deleted.
+    pub(super) fn pin(&self, app: &str) {
+        self.set_finalizers(app, &json!(["example.com/backup"]));
+    }
+
+    /// Lets them go.
+    pub(super) fn unpin(&self, app: &str) {
+        self.set_finalizers(app, &Value::Null);
+    }
+
+    fn set_finalizers(&self, app: &str, finalizers: &Value) {
+        let path = format!("/api/v1/namespaces/default/pods?labelSelector=app%3D{app}");
+        let pods = self.cluster.get(&path);
+        let patch = json!({ "metadata": { "finalizers": finalizers } });
+        for pod in pods["items"].as_array().expect("a list") {
+            let name = pod["metadata"]["name"].as_str().expect("a name");
+            let path = format!("/api/v1/namespaces/default/pods/{name}");
+            self.cluster.api().must(Call::merge(path, &patch));
+        }
     }
 
     /// What kubeadm makes on these nodes: a static pod of etcd each, ready.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,6 +39,9 @@ use super::bench::WITHIN;
 
 /// Between two rounds of heartbeats.
 const PACE: Duration = Duration::from_millis(400);
+
+/// After which a collector that does not answer is left: one that is stopped never does.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a node does with a grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +87,8 @@ struct Shared {
     clocks: Mutex<BTreeMap<String, i64>>,
     heard: Mutex<BTreeMap<String, usize>>,
     grants: Mutex<BTreeMap<String, BTreeSet<GrantId>>>,
+    handed: Mutex<Vec<(String, Grant)>>,
+    unheard: AtomicUsize,
     reboots: Mutex<Vec<String>>,
     is_over: AtomicBool,
 }
@@ -120,6 +126,8 @@ impl Agents {
             clocks: Mutex::default(),
             heard: Mutex::default(),
             grants: Mutex::default(),
+            handed: Mutex::default(),
+            unheard: AtomicUsize::new(0),
             reboots: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
@@ -211,6 +219,21 @@ impl Agents {
         self.shared.grants.lock().expect("a sound lock").get(node).map_or(0, BTreeSet::len)
     }
 
+    /// Each grant that a node was handed, as often as it was, and which node.
+    pub(super) fn handed(&self) -> Vec<(String, Grant)> {
+        self.shared.handed.lock().expect("a sound lock").clone()
+    }
+
+    /// How often a collector has answered any agent.
+    pub(super) fn all_heard(&self) -> usize {
+        self.shared.heard.lock().expect("a sound lock").values().sum()
+    }
+
+    /// Heartbeats that nobody took so far.
+    pub(super) fn unheard(&self) -> usize {
+        self.shared.unheard.load(Ordering::SeqCst)
+    }
+
     /// Where the agents talk to from now on.
     pub(super) fn talk_to(&self, server: Server) {
         *self.shared.server.lock().expect("a sound lock") = server;
@@ -251,14 +274,19 @@ impl Life {
                 self.prepare(agent);
                 let server = self.shared.server.lock().expect("a sound lock").clone();
                 let mut client = server.client(agent);
-                if runtime.block_on(agent.try_talk(&mut client)).is_none() {
+                let talk =
+                    async { tokio::time::timeout(PATIENCE, agent.try_talk(&mut client)).await };
+                if !matches!(runtime.block_on(talk), Ok(Some(_))) {
+                    self.shared.unheard.fetch_add(1, Ordering::SeqCst);
                     continue;
                 }
                 let mut heard = self.shared.heard.lock().expect("a sound lock");
                 *heard.entry(agent.name.clone()).or_default() += 1;
                 drop(heard);
                 let Some(grant) = agent.grant.take() else { continue };
-                let id = Grant::decode(grant.as_bytes()).expect("a grant").id;
+                let grant = Grant::decode(grant.as_bytes()).expect("a grant");
+                let (name, id) = (agent.name.clone(), grant.id);
+                self.shared.handed.lock().expect("a sound lock").push((name, grant));
                 self.shared
                     .grants
                     .lock()
@@ -359,7 +387,8 @@ async fn say(agent: &Node, client: &mut Client, id: GrantId, answer: GrantWord) 
     let path = format!("/v1/nodes/{}/grants/{id}", agent.name);
     let body = Bytes::from(serde_json::to_vec(&said).expect("JSON"));
     let json = [("content-type", "application/json")];
-    drop(client.try_send(Method::POST, &path, &json, body).await);
+    let told = client.try_send(Method::POST, &path, &json, body);
+    drop(tokio::time::timeout(PATIENCE, told).await);
 }
 
 /// As the node controller leaves a node whose kubelet is dead: KWOK lets go of it, and it is not ready.

@@ -1,5 +1,8 @@
 //! People with a token, who ask the collector what it is about and tell it what they want.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
 use hyper::Method;
 use hyper::body::Bytes;
 use palisade_tests::fleet::Server;
@@ -56,6 +59,44 @@ impl Person {
             let wish = json!({ "node": node, "note": "new firmware" });
             let answer = self.says(Method::POST, "/v1/reboots", &wish);
             if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+        });
+    }
+
+    /// What is at this address, as soon as the collector leads and coordinates.
+    pub(super) fn sees(&self, path: &str) -> Value {
+        wait::until(&format!("{path} is answered"), WITHIN, || {
+            let answer = self.try_says(Method::GET, path, &Value::Null).ok_or("no answer")?;
+            if answer.status == 200 { Ok(answer.json()) } else { Err(answer.text()) }
+        })
+    }
+
+    /// Gates of a node that are shut, and what they see.
+    pub(super) fn shut(&self, node: &str) -> BTreeMap<String, String> {
+        let explained = self.sees(&format!("/v1/nodes/{node}/explain"));
+        let gates = explained["gates"].as_array().expect("gates").iter();
+        let word = |it: &Value, field: &str| it[field].as_str().unwrap_or_default().to_owned();
+        let shut = gates.filter(|it| it["open"] == false);
+        shut.map(|it| (word(it, "gate"), word(it, "value"))).collect()
+    }
+
+    /// Waits until the coordinator has planned three times more.
+    pub(super) fn until_looked(&self) {
+        let mut looks = BTreeSet::new();
+        wait::until("the coordinator looks around", WITHIN, || {
+            looks.insert(self.sees("/v1/plan")["at"].to_string());
+            // The first one may have been before.
+            if looks.len() > 3 { Ok(()) } else { Err(looks.len()) }
+        });
+    }
+
+    /// Puts another policy in force, and waits until it is.
+    pub(super) fn edits(&self, bench: &Bench, policy: &str) {
+        let before = self.sees("/v1/plan")["policy"].clone();
+        bench.say_policy(policy);
+        wait::until("the edit is in force", WITHIN, || {
+            let plan = self.sees("/v1/plan");
+            let is_new = plan["policy"] != before && plan["policy_refused"].is_null();
+            if is_new { Ok(()) } else { Err(plan) }
         });
     }
 
