@@ -8,6 +8,7 @@ mod control_plane;
 mod decide;
 mod drain;
 mod gates;
+mod leaders;
 mod ledger;
 mod life;
 mod lost;
