@@ -11,11 +11,13 @@ mod gates;
 mod leaders;
 mod ledger;
 mod life;
+mod limits;
 mod lost;
 mod own_node;
 mod person;
 mod restarts;
 mod storms;
+mod unheard;
 mod wishes;
 
 use bench::Bench;
