@@ -18,6 +18,7 @@ mod person;
 mod restarts;
 mod storms;
 mod unheard;
+mod windows;
 mod wishes;
 
 use bench::Bench;
