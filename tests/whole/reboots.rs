@@ -9,6 +9,7 @@ mod decide;
 mod drain;
 mod gates;
 mod leaders;
+mod leases;
 mod ledger;
 mod life;
 mod limits;
