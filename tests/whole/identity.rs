@@ -14,7 +14,7 @@ use palisade_tests::process::Collector;
 use serde_json::Value;
 use serde_json::json;
 
-mod forge;
+pub(crate) mod forge;
 mod outage;
 mod peer;
 mod stolen;

@@ -18,6 +18,7 @@ mod own_node;
 mod person;
 mod restarts;
 mod storms;
+mod strangers;
 mod unheard;
 mod windows;
 mod wishes;

@@ -77,7 +77,7 @@ impl Table {
 }
 
 #[test]
-fn a_stolen_node_token_is_good_for_its_own_node_and_nothing_else() {
+fn scenario_47_a_stolen_node_token_is_good_for_its_own_node_and_nothing_else() {
     let cluster = ControlPlane::start();
     cluster.namespace(NAMESPACE, &["palisade-agent", "another"]);
     cluster.namespace("other", &["palisade-agent"]);
