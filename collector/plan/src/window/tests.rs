@@ -31,7 +31,7 @@ fn without_windows_it_is_always_open() {
 }
 
 #[test]
-fn a_window_over_midnight_belongs_to_the_day_on_which_it_began() {
+fn scenario_40_a_window_over_midnight_belongs_to_the_day_on_which_it_began() {
     let windows = windows(&[(&[Weekday::Fri], "22:00", "04:00", "UTC")]);
     // 2026-01-02 is a Friday.
     for (moment, remaining) in [
@@ -52,7 +52,7 @@ fn a_window_over_midnight_belongs_to_the_day_on_which_it_began() {
 
 /// Berlin, 2026: from 02:00 to 03:00 on 29 March, back from 03:00 to 02:00 on 25 October.
 #[test]
-fn berlin_windows_shrink_in_spring_and_grow_in_autumn() {
+fn scenario_40_berlin_windows_shrink_in_spring_and_grow_in_autumn() {
     let night = windows(&[(&[Weekday::Sat], "22:00", "06:00", "Europe/Berlin")]);
     for (from, hours) in
         [("2026-03-21T21:00:00Z", 8), ("2026-03-28T21:00:00Z", 7), ("2026-10-24T20:00:00Z", 9)]
@@ -63,7 +63,7 @@ fn berlin_windows_shrink_in_spring_and_grow_in_autumn() {
 }
 
 #[test]
-fn a_window_in_the_hour_that_comes_twice_is_open_twice() {
+fn scenario_40_a_window_in_the_hour_that_comes_twice_is_open_twice() {
     let window = windows(&[(&[Weekday::Sun], "02:30", "03:00", "Europe/Berlin")]);
     // 02:30 in summer time, shut by the clocks that go back to 02:00, and 02:30 again.
     let first = at("2026-10-25T00:30:00Z");
@@ -78,7 +78,7 @@ fn a_window_in_the_hour_that_comes_twice_is_open_twice() {
 }
 
 #[test]
-fn a_window_in_the_hour_that_is_missing_does_not_open_and_is_found_beforehand() {
+fn scenario_40_a_window_in_the_hour_that_is_missing_does_not_open_and_is_found_beforehand() {
     let days = [Weekday::Sun];
     let berlin = windows(&[
         (&days, "01:00", "02:00", "Europe/Berlin"),
@@ -97,7 +97,7 @@ fn a_window_in_the_hour_that_is_missing_does_not_open_and_is_found_beforehand() 
 
 /// New York, 2026: from 02:00 to 03:00 on 8 March, back from 02:00 to 01:00 on 1 November.
 #[test]
-fn new_york_changes_at_other_weeks_than_berlin() {
+fn scenario_40_new_york_changes_at_other_weeks_than_berlin() {
     let night = windows(&[(&[Weekday::Sat], "23:00", "03:00", "America/New_York")]);
     for (from, hours) in
         [("2026-03-01T04:00:00Z", 4), ("2026-03-08T04:00:00Z", 3), ("2026-11-01T03:00:00Z", 5)]
@@ -108,7 +108,7 @@ fn new_york_changes_at_other_weeks_than_berlin() {
 
 /// Lord Howe, 2026: back from 02:00 to 01:30 on 5 April, from 02:00 to 02:30 on 4 October.
 #[test]
-fn lord_howe_changes_by_half_an_hour() {
+fn scenario_40_lord_howe_changes_by_half_an_hour() {
     let days = [Weekday::Sun];
     let window = windows(&[(&days, "01:45", "02:15", "Australia/Lord_Howe")]);
     // +11:00 until 15:00Z, then +10:30: a quarter of an hour, shut for one, half an hour.
@@ -125,7 +125,7 @@ fn lord_howe_changes_by_half_an_hour() {
 }
 
 #[test]
-fn a_zone_that_leaves_its_clocks_alone_has_the_same_window_all_year() {
+fn scenario_40_a_zone_that_leaves_its_clocks_alone_has_the_same_window_all_year() {
     let window = windows(&[(&Weekday::ALL, "22:00", "04:00", "Asia/Kolkata")]);
     for day in 0..365 {
         let opens = at("2026-01-01T16:30:00Z").plus(day * 86_400);
@@ -136,7 +136,7 @@ fn a_zone_that_leaves_its_clocks_alone_has_the_same_window_all_year() {
 }
 
 #[test]
-fn windows_go_over_the_end_of_the_week_and_of_the_year() {
+fn scenario_40_windows_go_over_the_end_of_the_week_and_of_the_year() {
     // 2028-12-31 is a Sunday.
     let window = windows(&[(&[Weekday::Sun], "20:00", "08:00", "UTC")]);
     assert_eq!(window.remaining_secs(at("2028-12-31T20:00:00Z")), Some(12 * 3600));
@@ -145,7 +145,7 @@ fn windows_go_over_the_end_of_the_week_and_of_the_year() {
 }
 
 #[test]
-fn windows_that_touch_or_overlap_are_one_also_across_zones() {
+fn scenario_40_windows_that_touch_or_overlap_are_one_also_across_zones() {
     let touching = windows(&[
         (&[Weekday::Fri], "20:00", "24:00", "UTC"),
         (&[Weekday::Sat], "00:00", "02:00", "UTC"),
