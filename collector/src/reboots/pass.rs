@@ -152,6 +152,10 @@ impl Coordinator {
             let seen = self.see(&request, fleet, pool, epoch).await?;
             match step::step(&request, &seen, pool, self.clock.now()) {
                 Step::Persist(next) => {
+                    // The answer may be lost, and the offer would outlive the state that it is for.
+                    if next.progress.state != State::Granted {
+                        self.offers.withdraw(uid);
+                    }
                     if !self.write(&request, &next, fleet).await? {
                         return Ok(());
                     }

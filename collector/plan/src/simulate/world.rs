@@ -243,15 +243,14 @@ impl World {
         let Some(mut collector) = self.collectors.get_mut(id).and_then(due).flatten() else {
             return;
         };
-        let again = collector.turn(self);
-        match again {
-            Some(secs) => self.after(secs, Event::Turn(id)),
-            None => {
-                let secs = self.chance.secs(1, 120);
-                self.timeline.say(self.now, &format!("collector {id} dies"));
-                self.after(secs, Event::Start(id));
-            }
-        }
+        let Some(secs) = collector.turn(self) else {
+            // What it had in memory, offers too, is gone with it.
+            let secs = self.chance.secs(1, 120);
+            self.timeline.say(self.now, &format!("collector {id} dies"));
+            self.after(secs, Event::Start(id));
+            return;
+        };
+        self.after(secs, Event::Turn(id));
         if let Some(place) = self.collectors.get_mut(id) {
             *place = Some(collector);
         }

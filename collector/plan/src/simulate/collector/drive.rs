@@ -95,12 +95,18 @@ impl Collector {
                     self.offers.remove(uid);
                     return Ok(());
                 }
-                Step::Persist(next) => match self.write(world, *next)? {
-                    Ok(stored) => {
-                        self.view.fleet.requests.insert(uid.clone(), stored);
+                Step::Persist(next) => {
+                    // The answer may be lost, and the offer would outlive the state that it is for.
+                    if next.progress.state != State::Granted {
+                        self.offers.remove(uid);
                     }
-                    Err(_) => return self.reread(world, uid),
-                },
+                    match self.write(world, *next)? {
+                        Ok(stored) => {
+                            self.view.fleet.requests.insert(uid.clone(), stored);
+                        }
+                        Err(_) => return self.reread(world, uid),
+                    }
+                }
                 Step::Do(effects) => {
                     // What is not wanted any more is not handed out any more.
                     if !effects.iter().any(|effect| matches!(effect, Effect::Offer { .. })) {
