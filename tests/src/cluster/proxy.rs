@@ -26,7 +26,13 @@ use super::kubeconfig::Credential;
 use super::kubeconfig::kubeconfig;
 
 mod body;
+mod catch;
 mod serve;
+
+pub use self::catch::Arrived;
+pub use self::catch::Caught;
+pub use self::catch::Side;
+use self::catch::Trap;
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,6 +127,7 @@ struct Shared {
 struct State {
     rules: Vec<Placed>,
     seen: Vec<Seen>,
+    trap: Option<Trap>,
 }
 
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use hyper::body::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header;
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
@@ -30,8 +31,10 @@ use tokio::sync::Mutex;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::Arrived;
 use super::Fault;
 use super::Shared;
+use super::Side;
 use super::Signals;
 use super::body::Answer;
 use super::body::End;
@@ -142,7 +145,8 @@ async fn answer(
     let query = request.uri().query();
     let watches = query
         .is_some_and(|query| query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1")));
-    let method = if watches { "WATCH" } else { request.method().as_str() };
+    let method = if watches { "WATCH".to_owned() } else { request.method().to_string() };
+    let method = method.as_str();
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let faults =
         server.shared.judge(method, request.uri().path(), query, agent.unwrap_or_default());
@@ -162,7 +166,30 @@ async fn answer(
             Fault::StatusAfter(code) => instead = Some(Instead::Status(code)),
         }
     }
-    let answered = forward(server, upstream, request).await?;
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let side = server.shared.asked(&Arrived {
+        method,
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        body: &body,
+    });
+    if side == Some(Side::Before) {
+        server.shared.held();
+        match std::future::pending::<Infallible>().await {}
+    }
+    let answered = forward(server, upstream, parts, body).await;
+    if side == Some(Side::After) {
+        match answered {
+            Ok(answered) if answered.status().is_success() => {
+                answered.into_body().collect().await.map_err(io::Error::other)?;
+                server.shared.held();
+                match std::future::pending::<Infallible>().await {}
+            }
+            Ok(_) | Err(_) => server.shared.escaped(),
+        }
+    }
+    let answered = answered?;
     if let Some(instead) = instead {
         // Executed for certain: the API server has answered to the end.
         answered.into_body().collect().await.map_err(io::Error::other)?;
@@ -187,10 +214,9 @@ async fn answer(
 async fn forward(
     server: &Server,
     upstream: &Mutex<Option<Upstream>>,
-    request: Request<Incoming>,
+    mut parts: Parts,
+    body: Bytes,
 ) -> io::Result<Response<Incoming>> {
-    let (mut parts, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
     let mut kept = upstream.lock().await;
