@@ -279,6 +279,9 @@ pub(super) fn claimed(turn: Turn<'_>, node: &Node) -> Step {
         Some(Count::Within) => {}
     }
     if !turn.seen.gates.is_empty() {
+        if turn.is_early(node) {
+            return unconfirmed(turn, Step::Wait);
+        }
         return turn.withdraw(turn.seen.gates.clone());
     }
     if let Some(step) = orphaned(turn, node) {

@@ -31,7 +31,12 @@ pub(super) fn cordoning(turn: Turn<'_>, node: &Node) -> Step {
     // Nothing has been evicted yet, so nothing is lost by giving way. Later the node is kept from
     // filling up again, whatever made it wait.
     if turn.progress().drain.began.is_none() && !turn.seen.gates.is_empty() {
-        return turn.withdraw(turn.seen.gates.clone());
+        if !turn.is_early(node) {
+            return turn.withdraw(turn.seen.gates.clone());
+        }
+        if !turn.is_late() {
+            return turn.hold([]);
+        }
     }
     if let Some(LeaseSeen::Other { holder }) = turn.seen.lease.known() {
         return turn.withdraw(vec![turn.blocker(Gate::NodeLease, format!("held by {holder}"))]);

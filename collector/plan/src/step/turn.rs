@@ -29,6 +29,7 @@ use crate::seen::Seen;
 use crate::step::Effect;
 use crate::step::Step;
 use crate::step::deadline;
+use crate::step::grant;
 
 /// Source of the one reason that no detector gives: a person asked.
 pub const REQUESTED: &str = "request";
@@ -156,6 +157,16 @@ impl<'a> Turn<'a> {
             )),
             Need::Needed { .. } | Need::Unknown { .. } => None,
         }
+    }
+
+    /// Whether what speaks against the claim is only that a leader which has just begun has not heard of
+    /// this node yet, or not of enough others: nodes speak once a minute, and what whoever led before
+    /// claimed by what they said is not given back for their silence meanwhile.
+    pub(super) fn is_early(&self, node: &Node) -> bool {
+        let began_at = self.seen.leading_since;
+        let is_unheard = node.agent.heard_at.is_none_or(|at| at < began_at);
+        let of_others = self.seen.gates.iter().all(|it| it.gate == Gate::DeadMan);
+        self.now.since(began_at) <= grant::SILENT_SECS && (is_unheard || of_others)
     }
 
     /// The node booted and no permission of ours can have been the cause.

@@ -38,6 +38,32 @@ fn a_claim_above_a_cap_is_withdrawn_and_says_which() {
 }
 
 #[test]
+fn a_leader_that_has_just_begun_keeps_the_claims_of_nodes_that_it_has_not_heard() {
+    for state in [State::Claimed, State::Cordoning] {
+        let unheard = |gate: Gate| {
+            let mut case = Case::at(state);
+            case.seen.leading_since = case.now;
+            case.node().agent.heard_at = None;
+            case.seen.gates = vec![blocker(gate)];
+            case
+        };
+        let mut case = unheard(Gate::AgentSilent);
+        assert_eq!(case.settled(), state);
+        // It speaks, and too many others do not yet.
+        case.seen.gates = vec![blocker(Gate::DeadMan)];
+        case.node().agent.heard_at = Some(case.now);
+        assert_eq!(case.settled(), state);
+        // It has spoken, and something else is in the way.
+        case.seen.gates = vec![blocker(Gate::DeadMan), blocker(Gate::Hold)];
+        assert_ne!(case.settled(), state);
+        // It has had its time.
+        let mut case = unheard(Gate::AgentSilent);
+        case.seen.leading_since = case.now.plus(-121);
+        assert_ne!(case.settled(), state);
+    }
+}
+
+#[test]
 fn a_claim_takes_the_lease_and_gives_way_to_another_holder() {
     let mut case = Case::at(State::Claimed);
     assert_eq!(case.settle(), [Effect::TakeLease]);
