@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench scale simulate fuzz golden image tools packages components machine agent-static collector-static clean
+.PHONY: help run test check bench scale kills simulate fuzz golden image tools packages components machine agent-static collector-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -76,6 +76,11 @@ scale: tools components ## Five thousand nodes with simulated agents in a real c
 	cargo build --workspace --bins --locked
 	PALISADE_NODES=$(or $(PALISADE_NODES),5000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
 	  cargo test --locked --workspace --test whole scale -- --nocapture
+
+kills: tools components ## The collector killed five hundred times while nodes reboot (PALISADE_KILLS=n for others)
+	cargo build --workspace --bins --locked
+	PALISADE_KILLS=$(or $(PALISADE_KILLS),500) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
+	  cargo test --locked --workspace --test whole killed_around -- --nocapture
 
 simulate: ## Ten thousand fleets under all faults, judged by the laws of reboots (SEEDS=n for others)
 	cargo run --locked --release -p palisade-plan --example campaign -- $(or $(SEEDS),10000)

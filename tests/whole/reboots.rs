@@ -8,6 +8,7 @@ mod control_plane;
 mod decide;
 mod drain;
 mod gates;
+mod kills;
 mod leaders;
 mod leases;
 mod ledger;

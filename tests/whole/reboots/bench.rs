@@ -156,7 +156,7 @@ impl Bench {
 
     /// A new key signs nothing until real nodes could have got its public half, some minutes later.
     /// Simulated ones verify nothing: the moment is put back.
-    fn settle_key(&self) {
+    pub(super) fn settle_key(&self) {
         let path = "/api/v1/namespaces/palisade-system/secrets/palisade-collector-tls";
         wait::until("there is a key for grants", WITHIN, || {
             let secret = self.cluster.get(path);
@@ -511,4 +511,10 @@ impl Bench {
     pub(super) fn set_unschedulable(&self, node: &str, is: bool) {
         self.cluster.kubectl(&[if is { "cordon" } else { "uncordon" }, node]);
     }
+}
+
+/// Now, as the API writes it.
+pub(super) fn now() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    palisade_report::Moment::from_unix(i64::try_from(now).expect("a time")).to_string()
 }

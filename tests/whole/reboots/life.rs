@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -15,6 +16,7 @@ use std::time::UNIX_EPOCH;
 
 use hyper::Method;
 use hyper::body::Bytes;
+use palisade_report::BootId;
 use palisade_report::Moment;
 use palisade_report::Report;
 use palisade_report::grant::Grant;
@@ -71,6 +73,28 @@ pub(super) enum Conduct {
 /// What a test does to an agent.
 type Change = Box<dyn FnOnce(&mut Node) + Send>;
 
+/// A reboot, as the node saw it: what was true of its object at that moment.
+#[derive(Clone, Debug)]
+pub(super) struct Boot {
+    pub(super) node: String,
+    /// How often it had begun to need a reboot by then.
+    pub(super) occurrence: u32,
+    /// Whose marker its cordon bore; `None`: it was not cordoned, or by a person.
+    pub(super) cordoned_by: Option<String>,
+    /// Names of the pods in the namespace `default` that were still on it and not on their way out.
+    pub(super) pods: Vec<String>,
+}
+
+/// What a node knows of its own reasons.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reasons {
+    are_there: bool,
+    occurrence: u32,
+}
+
+/// No two boots of any node have one id.
+static BOOTS: AtomicU64 = AtomicU64::new(1);
+
 /// Simulated agents, one for each node; they end when this is dropped.
 pub(super) struct Agents {
     shared: Arc<Shared>,
@@ -89,7 +113,8 @@ struct Shared {
     grants: Mutex<BTreeMap<String, BTreeSet<GrantId>>>,
     handed: Mutex<Vec<(String, Grant)>>,
     unheard: AtomicUsize,
-    reboots: Mutex<Vec<String>>,
+    reasons: Mutex<BTreeMap<String, Reasons>>,
+    reboots: Mutex<Vec<Boot>>,
     is_over: AtomicBool,
 }
 
@@ -107,13 +132,25 @@ impl Drop for Agents {
 
 impl Agents {
     pub(super) fn start(cluster: &Arc<ControlPlane>, nodes: &[String], server: Server) -> Self {
+        Self::start_at_pace(cluster, nodes, server, PACE)
+    }
+
+    /// The same with another time between two rounds of heartbeats.
+    pub(super) fn start_at_pace(
+        cluster: &Arc<ControlPlane>,
+        nodes: &[String],
+        server: Server,
+        pace: Duration,
+    ) -> Self {
         let [healthy, needy] = [false, true].map(report);
         let mut agents = fleet::nodes(std::slice::from_ref(&healthy), nodes.len());
+        for (agent, name) in agents.iter_mut().zip(nodes) {
+            agent.name.clone_from(name);
+        }
         cluster.equip(&mut agents);
         for agent in &mut agents {
             agent.rebooter = Some(RebooterState { can: CanReboot::Signal, hold: HoldFile::Absent });
-            let boot = agent.boot_id.clone();
-            agent.reboot(boot, &healthy);
+            agent.reboot(next_boot(), &healthy);
             say_boot(cluster, agent);
         }
         let shared = Arc::new(Shared {
@@ -128,10 +165,11 @@ impl Agents {
             grants: Mutex::default(),
             handed: Mutex::default(),
             unheard: AtomicUsize::new(0),
+            reasons: Mutex::default(),
             reboots: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
-        let life = Life { shared: Arc::clone(&shared), needy };
+        let life = Life { shared: Arc::clone(&shared), needy, pace };
         let thread = std::thread::spawn(move || life.go_on(agents));
         Self { shared, thread: Some(thread) }
     }
@@ -160,6 +198,24 @@ impl Agents {
         });
         // KWOK has a boot id of its own for nodes that become ready.
         self.change(node, move |agent| say_boot(&cluster, agent));
+    }
+
+    /// Whether a node needs no reboot, and none is to come.
+    pub(super) fn is_well(&self, node: &str) -> bool {
+        let is_settled = !self.shared.wants.lock().expect("a sound lock").contains_key(node);
+        let reasons = self.shared.reasons.lock().expect("a sound lock");
+        is_settled && !reasons.get(node).is_some_and(|it| it.are_there)
+    }
+
+    /// Whether they still live: they end only by a panic.
+    pub(super) fn are_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|it| !it.is_finished())
+    }
+
+    /// How often a node has begun to need a reboot.
+    pub(super) fn occurrences(&self, node: &str) -> u32 {
+        let reasons = self.shared.reasons.lock().expect("a sound lock");
+        reasons.get(node).map_or(0, |it| it.occurrence)
     }
 
     /// What a node does from now on.
@@ -241,6 +297,11 @@ impl Agents {
 
     /// The nodes that rebooted, in order.
     pub(super) fn reboots(&self) -> Vec<String> {
+        self.boots().into_iter().map(|it| it.node).collect()
+    }
+
+    /// The same with what was true at the moment.
+    pub(super) fn boots(&self) -> Vec<Boot> {
         self.shared.reboots.lock().expect("a sound lock").clone()
     }
 }
@@ -248,13 +309,13 @@ impl Agents {
 struct Life {
     shared: Arc<Shared>,
     needy: Report,
+    pace: Duration,
 }
 
 impl Life {
     fn go_on(&self, mut agents: Vec<Node>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let mut boots = 0;
         let mut away = BTreeSet::new();
         while !self.shared.is_over.load(Ordering::SeqCst) {
             for agent in &mut agents {
@@ -268,8 +329,7 @@ impl Life {
                         continue;
                     }
                     away.remove(&agent.name);
-                    boots += 1;
-                    self.boot(agent, conduct, boots);
+                    self.boot(agent, conduct);
                 }
                 self.prepare(agent);
                 let server = self.shared.server.lock().expect("a sound lock").clone();
@@ -312,8 +372,7 @@ impl Life {
                     | Conduct::KeepsReason
                     | Conduct::MuteKubelet
                     | Conduct::DeadKubelet => {
-                        boots += 1;
-                        self.boot(agent, conduct, boots);
+                        self.boot(agent, conduct);
                     }
                     Conduct::Vanishes => {
                         away.insert(agent.name.clone());
@@ -321,7 +380,7 @@ impl Life {
                     Conduct::Gone | Conduct::Ignores | Conduct::Fails | Conduct::Pretends => {}
                 }
             }
-            std::thread::sleep(PACE);
+            std::thread::sleep(self.pace);
         }
     }
 
@@ -339,6 +398,7 @@ impl Life {
             let report = if wants { &self.needy } else { &self.shared.healthy };
             let only = Report { reboot: report.reboot.clone(), ..Report::default() };
             agent.change(&only);
+            self.set_reasons(&agent.name, wants);
         }
         let ahead = self.shared.clocks.lock().expect("a sound lock").get(&agent.name).copied();
         if let Some(secs) = ahead {
@@ -347,7 +407,7 @@ impl Life {
     }
 
     /// Another boot of a node, with what its kubelet says of it.
-    fn boot(&self, agent: &mut Node, conduct: Conduct, number: u64) {
+    fn boot(&self, agent: &mut Node, conduct: Conduct) {
         let report = match conduct {
             Conduct::KeepsReason => &self.needy,
             Conduct::Reboots
@@ -359,9 +419,9 @@ impl Life {
             | Conduct::MuteKubelet
             | Conduct::DeadKubelet => &self.shared.healthy,
         };
-        self.shared.reboots.lock().expect("a sound lock").push(agent.name.clone());
-        let boot = format!("11111111-0000-4000-8000-{number:012x}");
-        agent.reboot(boot.parse().expect("a boot id"), report);
+        self.witness(&agent.name);
+        agent.reboot(next_boot(), report);
+        self.set_reasons(&agent.name, conduct == Conduct::KeepsReason);
         match conduct {
             Conduct::MuteKubelet => {}
             Conduct::DeadKubelet => lose_kubelet(&self.shared.cluster, &agent.name),
@@ -374,6 +434,39 @@ impl Life {
             | Conduct::Pretends => say_boot(&self.shared.cluster, agent),
         }
     }
+
+    fn set_reasons(&self, node: &str, are_there: bool) {
+        let mut reasons = self.shared.reasons.lock().expect("a sound lock");
+        let reasons = reasons.entry(node.to_owned()).or_default();
+        reasons.occurrence += u32::from(are_there && !reasons.are_there);
+        reasons.are_there = are_there;
+    }
+
+    /// Notes what is true of a node at the moment in which it boots.
+    fn witness(&self, name: &str) {
+        let cluster = &self.shared.cluster;
+        let node = cluster.get(&format!("/api/v1/nodes/{name}"));
+        let marker = node["metadata"]["annotations"]["palisade.dev/cordoned-by"].as_str();
+        let marker = marker.filter(|_| node["spec"]["unschedulable"] == true);
+        let path = format!("/api/v1/namespaces/default/pods?fieldSelector=spec.nodeName%3D{name}");
+        let pods = cluster.get(&path);
+        let stay = pods["items"].as_array().expect("a list").iter();
+        let stay = stay.filter(|it| it["metadata"]["deletionTimestamp"].is_null());
+        let reasons = self.shared.reasons.lock().expect("a sound lock").get(name).copied();
+        self.shared.reboots.lock().expect("a sound lock").push(Boot {
+            node: name.to_owned(),
+            occurrence: reasons.unwrap_or_default().occurrence,
+            cordoned_by: marker.map(str::to_owned),
+            pods: stay
+                .filter_map(|it| it["metadata"]["name"].as_str().map(str::to_owned))
+                .collect(),
+        });
+    }
+}
+
+fn next_boot() -> BootId {
+    let number = BOOTS.fetch_add(1, Ordering::SeqCst);
+    format!("11111111-0000-4000-8000-{number:012x}").parse().expect("a boot id")
 }
 
 fn now() -> Moment {

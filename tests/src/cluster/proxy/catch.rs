@@ -96,10 +96,10 @@ impl Shared {
 
     /// The request that was asked for is held now.
     pub(super) fn held(&self) {
-        if let Some(trap) = &self.state().trap {
-            if trap.told.send(()).is_err() {
-                eprintln!("a request is held, and nobody waits for it");
-            }
+        if let Some(trap) = &self.state().trap
+            && trap.told.send(()).is_err()
+        {
+            eprintln!("a request is held, and nobody waits for it");
         }
     }
 
