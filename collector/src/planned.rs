@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_plan::drain::Outlook;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::plan::Plan;
 use palisade_plan::policy::Policy;
@@ -49,6 +50,8 @@ pub struct View {
     pub plan: Plan,
     /// The alerts about nodes, those of their requests among them.
     pub alerts: BTreeMap<NodeUid, BTreeSet<Alert>>,
+    /// What draining each node would meet, as far as its pods were read.
+    pub outlooks: BTreeMap<NodeUid, Outlook>,
 }
 
 /// What somebody wants of the coordinator.

@@ -19,6 +19,7 @@ use palisade_report::Moment;
 use palisade_report::NodeUid;
 use serde::Serialize;
 
+use crate::drain::Outlook;
 use crate::fleet::Fleet;
 use crate::fleet::Role;
 use crate::gate::Blocker;
@@ -162,6 +163,16 @@ pub fn plan(fleet: &Fleet, policy: &Policy, now: Moment) -> Plan {
     let order = pass.candidates.iter().map(|candidate| candidate.member.uid.clone()).collect();
     let places = places(pass);
     Plan { at: now, policy: policy.digest, places, order, start, ask, digest }
+}
+
+/// What draining each node that needs a reboot would meet, as far as its pods are in the fleet: beside
+/// the nodes that are drained now, and those that go before it. Nothing is decided by it.
+#[must_use]
+pub fn outlooks(fleet: &Fleet, policy: &Policy, now: Moment) -> BTreeMap<NodeUid, Outlook> {
+    let mut pass = Pass::of(fleet, policy, now);
+    choose(&mut pass);
+    let candidates = pass.candidates.into_iter();
+    candidates.filter_map(|it| Some((it.member.uid.clone(), it.outlook?))).collect()
 }
 
 /// The place of each node.

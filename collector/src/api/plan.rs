@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use palisade_plan::drain::Outlook;
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
 use palisade_plan::plan::Place;
@@ -96,6 +97,33 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     alerts: Option<&'a BTreeSet<Alert>>,
     waits_for: Vec<ShutGate<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<Drain<'a>>,
+}
+
+/// What draining a node would meet.
+#[derive(Serialize)]
+struct Drain<'a> {
+    outlook: &'static str,
+    /// How many batches the pods need to go in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rounds: Option<u32>,
+    /// Budgets that other nodes use up, or what stands against it.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    because: &'a [String],
+}
+
+impl<'a> From<&'a Outlook> for Drain<'a> {
+    fn from(outlook: &'a Outlook) -> Self {
+        let (outlook, rounds, because): (_, _, &[String]) = match outlook {
+            Outlook::Clear => ("clear", None, &[]),
+            Outlook::Serial { rounds, shared } => ("serial", Some(*rounds), shared),
+            Outlook::Blocked(lines) => ("blocked", None, lines),
+            Outlook::Impossible(lines) => ("impossible", None, lines),
+            Outlook::Unknown(lines) => ("unknown", None, lines),
+        };
+        Self { outlook, rounds, because }
+    }
 }
 
 #[derive(Serialize)]
@@ -174,7 +202,8 @@ fn answer(
             let waits_for = blockers.iter().map(ShutGate::from).collect();
             let (position, eta) = (*position, *eta);
             let alerts = view.alerts.get(uid);
-            Line { name, uid, pool, zone, verdict, state, position, eta, alerts, waits_for }
+            let drain = view.outlooks.get(uid).map(Drain::from);
+            Line { name, uid, pool, zone, verdict, state, position, eta, alerts, waits_for, drain }
         })
         .collect();
     let names = |uids: &[NodeUid], at_most| {

@@ -54,7 +54,6 @@ use crate::kube::requests::RequestBook;
 use crate::kube::requests::Requests;
 use crate::kube::workloads::Around;
 use crate::kube::workloads::Workloads;
-use crate::planned;
 use crate::planned::Errand;
 use crate::planned::Planned;
 use crate::snapshot::HOSTNAME;
@@ -159,6 +158,8 @@ pub struct Coordinator {
     pub(super) etcd_nodes: BTreeSet<NodeUid>,
     /// Pods of nodes that a plan asked for, and when they were read.
     pub(super) asked: BTreeMap<NodeUid, (Moment, Arc<[Pod]>)>,
+    /// Pods of the nodes that are next, for people only, and when they were read.
+    pub(super) foreseen: BTreeMap<NodeUid, (Moment, Arc<[Pod]>)>,
     /// What could not be carried out last, to be said once.
     pub(super) complaints: BTreeMap<NodeUid, String>,
     /// The node whose request was stepped last.
@@ -230,6 +231,7 @@ impl Coordinator {
             etcd: Known::Unknown("not asked yet".to_owned()),
             etcd_nodes: BTreeSet::new(),
             asked: BTreeMap::new(),
+            foreseen: BTreeMap::new(),
             complaints: BTreeMap::new(),
             orphans: BTreeMap::new(),
             driven: None,
@@ -353,15 +355,12 @@ impl Coordinator {
             }
         }
         self.tidy(&mut fleet, &policy, epoch).await?;
-        let refused_policy = self.policy.refused().cloned();
-        let alerts = self.alerts(&fleet, &policy, &plan);
-        let view = planned::View { fleet, policy, refused_policy, plan, alerts };
-        self.planned.publish(Arc::new(view));
+        self.show(plan, fleet, policy).await;
         Ok(())
     }
 
     /// All alerts about nodes: of their requests, of nodes that wait without one, of their boots.
-    fn alerts(
+    pub(super) fn alerts(
         &self,
         fleet: &Fleet,
         policy: &Policy,

@@ -21,6 +21,7 @@ mod drain;
 mod errand;
 mod facts;
 mod fleet;
+mod foresee;
 mod hand_over;
 mod objections;
 mod occurrence;

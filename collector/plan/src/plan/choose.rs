@@ -113,11 +113,16 @@ impl<'a> Chosen<'a> {
 }
 
 fn decide<'a>(candidate: &mut Candidate<'a>, pass: &mut Pass<'a>, chosen: &mut Chosen<'a>) {
+    let Some(view) = pass.pools.get(candidate.member.pool) else { return };
+    if let Ok(Some(pods)) = candidate.pods
+        && !pass.is_single()
+    {
+        candidate.outlook = Some(chosen.batch.look(pods, &view.pool.drain));
+    }
     if !candidate.shut.is_empty() {
         return;
     }
-    let Candidate { member, wanted, pods, shut: found, choice, .. } = candidate;
-    let Some(view) = pass.pools.get(member.pool) else { return };
+    let Candidate { member, wanted, pods, shut: found, choice, outlook, .. } = candidate;
     let now = pass.now;
     let purpose = Purpose::Start;
     let case = Case { fleet: pass.fleet, pool: view.pool, member, wanted, purpose, now };
@@ -152,7 +157,7 @@ fn decide<'a>(candidate: &mut Candidate<'a>, pass: &mut Pass<'a>, chosen: &mut C
         return;
     }
 
-    let drain = look_at_drain(member, *pods, pass, &chosen.batch);
+    let drain = look_at_drain(*pods, pass, outlook.as_ref());
     *choice = match drain {
         Drains::Free => Choice::Start,
         Drains::NotRead => Choice::Ask,
@@ -263,23 +268,17 @@ enum Drains {
 }
 
 fn look_at_drain(
-    member: &Member<'_>,
     pods: Result<Option<&[Pod]>, &str>,
     pass: &Pass<'_>,
-    batch: &Batch<'_>,
+    outlook: Option<&Outlook>,
 ) -> Drains {
     if pass.is_single() {
         return Drains::Free;
     }
-    let Some(view) = pass.pools.get(member.pool) else { return Drains::NotRead };
-    let pods = match pods {
-        Ok(Some(pods)) => pods,
-        Ok(None) => return Drains::NotRead,
-        Err(why) => return Drains::Shut(format!("its pods cannot be told: {why}")),
-    };
-    match drain_value(&batch.look(pods, &view.pool.drain)) {
-        Some(value) => Drains::Shut(value),
-        None => Drains::Free,
+    match (pods, outlook) {
+        (Err(why), _) => Drains::Shut(format!("its pods cannot be told: {why}")),
+        (Ok(_), None) => Drains::NotRead,
+        (Ok(_), Some(outlook)) => drain_value(outlook).map_or(Drains::Free, Drains::Shut),
     }
 }
 

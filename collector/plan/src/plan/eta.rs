@@ -12,6 +12,7 @@ use super::choose::Choice;
 use super::pass::Candidate;
 use super::pass::Pass;
 use super::pool::PoolView;
+use crate::drain::Outlook;
 use crate::fleet::Role;
 use crate::gate::Gate;
 use crate::policy::Pool;
@@ -31,6 +32,7 @@ struct Lanes<'a> {
     /// From and until when starts are possible; without end in the last one.
     openings: Vec<(Moment, Option<Moment>)>,
     needed_secs: i64,
+    drain_secs: i64,
 }
 
 /// Gives each candidate its time, in order.
@@ -52,8 +54,9 @@ pub(super) fn foresee(pass: &mut Pass<'_>) {
         let Some(lanes) = lanes.get_mut(candidate.member.pool) else { continue };
         let is_control_plane = candidate.member.role == Role::ControlPlane;
         let from = if is_control_plane { earliest.max(workers_end) } else { earliest };
-        let eta = lanes.take(from);
-        let end = eta.map(|eta| eta.plus(lanes.needed_secs));
+        let needed_secs = lanes.needed_secs(candidate.outlook.as_ref());
+        let eta = lanes.take(from, needed_secs);
+        let end = eta.map(|eta| eta.plus(needed_secs));
         workers_end = end.map_or(workers_end, |end| end.max(workers_end));
         candidate.eta = eta;
     }
@@ -92,15 +95,29 @@ impl<'a> Lanes<'a> {
             Opening::Shut { opens_at: None } => Vec::new(),
             Opening::Shut { opens_at: Some(at) } => vec![opening(view.pool, at)],
         };
-        Self { pool: view.pool, free, openings, needed_secs }
+        let drain_secs = view.takes.drain_secs;
+        Self { pool: view.pool, free, openings, needed_secs, drain_secs }
+    }
+
+    /// Seconds that a node takes. What is usual is a drain in one round; each further one takes as long
+    /// again.
+    fn needed_secs(&self, outlook: Option<&Outlook>) -> i64 {
+        let further = match outlook {
+            Some(Outlook::Serial { rounds, .. }) => i64::from(rounds.saturating_sub(1)),
+            Some(
+                Outlook::Clear | Outlook::Blocked(_) | Outlook::Impossible(_) | Outlook::Unknown(_),
+            )
+            | None => 0,
+        };
+        self.needed_secs.saturating_add(self.drain_secs.saturating_mul(further))
     }
 
     /// The time of the next node, not before `from`.
-    fn take(&mut self, from: Moment) -> Option<Moment> {
+    fn take(&mut self, from: Moment, needed_secs: i64) -> Option<Moment> {
         let Reverse(free) = *self.free.peek()?;
         let eta = self.fit(from.max(free))?;
         self.free.pop();
-        self.free.push(Reverse(eta.plus(self.needed_secs)));
+        self.free.push(Reverse(eta.plus(needed_secs)));
         Some(eta)
     }
 

@@ -19,6 +19,7 @@ use super::pass::silent;
 use super::pool::PoolView;
 use super::pool::shut;
 use crate::drain::Batch;
+use crate::drain::Outlook;
 use crate::fleet::Cordon;
 use crate::fleet::Fleet;
 use crate::fleet::Known;
@@ -255,11 +256,12 @@ impl Words<'_> {
             .at(self.pass.now)
             .look(pods, &self.view.pool.drain);
         match outlook {
-            crate::drain::Outlook::Serial { rounds, .. } => format!("in {rounds} rounds"),
-            crate::drain::Outlook::Clear
-            | crate::drain::Outlook::Blocked(_)
-            | crate::drain::Outlook::Impossible(_)
-            | crate::drain::Outlook::Unknown(_) => "every pod may go".to_owned(),
+            Outlook::Serial { rounds, .. } => format!("in {rounds} rounds"),
+            Outlook::Clear => "every pod may go".to_owned(),
+            // The gate of the start was passed; what a drain waits for is in its request.
+            Outlook::Blocked(lines) | Outlook::Impossible(lines) | Outlook::Unknown(lines) => {
+                format!("under way, and waits: {}", lines.join("; "))
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use super::pool::failed;
 use super::pool::shut;
 use super::wave::Rollouts;
 use crate::drain::Class;
+use crate::drain::Outlook;
 use crate::drain::classify;
 use crate::fleet::Fleet;
 use crate::fleet::Known;
@@ -49,6 +50,8 @@ pub(super) struct Candidate<'a> {
     pub(super) pods: Result<Option<&'a [Pod]>, &'a str>,
     pub(super) shut: Shut,
     pub(super) choice: Choice,
+    /// What its drain would meet beside those that go before it, where its pods are known.
+    pub(super) outlook: Option<Outlook>,
     pub(super) eta: Option<Moment>,
 }
 
@@ -115,6 +118,7 @@ impl<'a> Pass<'a> {
                 pods: pods_of(self.fleet, member),
                 shut: self.own_gates(member, &wanted, view),
                 choice: Choice::Waits,
+                outlook: None,
                 eta: None,
             });
         }

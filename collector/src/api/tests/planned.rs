@@ -13,6 +13,7 @@ use palisade_plan::fleet::Node;
 use palisade_plan::fleet::Past;
 use palisade_plan::fleet::Ready;
 use palisade_plan::fleet::Role;
+use palisade_plan::plan::outlooks;
 use palisade_plan::plan::plan;
 use palisade_plan::policy::Policy;
 use palisade_plan::request::Alert;
@@ -104,9 +105,10 @@ fn planned(policy: &str) -> Planned {
     let policy = Arc::new(Policy::parse(policy).unwrap());
     let plan = plan(&fleet, &policy, NOW);
     let planned = Planned::default();
+    let outlooks = outlooks(&fleet, &policy, NOW);
     let unplanned = BTreeSet::from([Alert::UnplannedReboot]);
     let alerts = fleet.nodes.keys().take(1).map(|uid| (uid.clone(), unplanned.clone())).collect();
-    planned.publish(Arc::new(View { fleet, policy, refused_policy: None, plan, alerts }));
+    planned.publish(Arc::new(View { fleet, policy, refused_policy: None, plan, alerts, outlooks }));
     planned
 }
 
@@ -129,6 +131,7 @@ fn a_plan_names_who_starts_and_what_each_of_the_others_waits_for() {
         nodes.iter().find(|line| line["name"] == name).cloned().unwrap_or_default()
     };
     assert_eq!(line("worker-2")["verdict"], "waits");
+    assert_eq!(line("worker-2")["drain"], serde_json::json!({ "outlook": "clear" }));
     let gates = line("worker-2")["waits_for"].as_array().unwrap().clone();
     assert!(gates.iter().any(|gate| gate["gate"] == "pool-budget"), "{gates:#?}");
     assert_eq!(line("worker-4")["waits_for"][0]["gate"], "need-unknown");

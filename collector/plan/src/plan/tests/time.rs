@@ -5,10 +5,14 @@ use crate::fleet::Past;
 use crate::plan::sample::at;
 use crate::plan::sample::blocker;
 use crate::plan::sample::finished;
+use crate::plan::sample::guard;
+use crate::plan::sample::needed;
 use crate::plan::sample::node;
+use crate::plan::sample::pod;
 use crate::plan::sample::policy;
 use crate::plan::sample::pool;
 use crate::plan::sample::put;
+use crate::plan::sample::run;
 use crate::plan::sample::workers;
 use crate::plan::tests::gates::window;
 use crate::policy::Amount;
@@ -99,6 +103,26 @@ fn the_same_plan_later_has_the_same_digest_and_another_plan_has_another() {
     at(&mut held, "w-000").blockers.push(blocker(Gate::Certificate));
     assert_ne!(first.digest, plan(&held, &policy, NOW).digest);
     let mut other = nodes;
-    at(&mut other, "w-002").agent.need = sample::needed(NOW.plus(-9_999));
+    at(&mut other, "w-002").agent.need = needed(NOW.plus(-9_999));
     assert_ne!(first.digest, plan(&other, &policy, NOW).digest);
+}
+
+#[test]
+fn a_drain_in_rounds_takes_longer_and_a_plan_says_so_before_it_begins() {
+    let mut nodes = workers(3);
+    guard(&mut nodes, &[("shop/web", 1)]);
+    run(&mut nodes, "w-000", vec![pod("a", &["shop/web"]), pod("b", &["shop/web"])]);
+    run(&mut nodes, "w-001", vec![pod("c", &["shop/web"])]);
+    at(&mut nodes, "w-000").agent.need = needed(NOW.plus(-7_200));
+    let met = |policy: &Policy, name: &str| outlooks(&nodes, policy, NOW)[&uid(name)].clone();
+    let together = policy([pool("web", Amount::Count(3))]);
+    assert_eq!(met(&together, "w-000"), Outlook::Serial { rounds: 2, shared: Vec::new() });
+    let shared = vec!["shop/web".to_owned()];
+    assert_eq!(met(&together, "w-001"), Outlook::Serial { rounds: 3, shared }, "beside the first");
+    assert_eq!(met(&together, "w-002"), Outlook::Clear);
+    assert_eq!(started(&nodes, &together), ["w-000", "w-002"]);
+    let singly = policy([pool("web", Amount::Count(1))]);
+    assert_eq!(eta(&nodes, &singly, "w-000"), Some(NOW));
+    let after = NOW.plus(ASSUMED_SECS + 900);
+    assert_eq!(eta(&nodes, &singly, "w-002"), Some(after), "one more round of the drain");
 }
