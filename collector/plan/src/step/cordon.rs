@@ -67,7 +67,7 @@ pub(super) fn cordoning(turn: Turn<'_>, node: &Node) -> Step {
 
 /// Somebody took our cordon away while the node is in our hands.
 pub(super) fn lost(turn: Turn<'_>, node: &Node) -> Step {
-    let by = match &node.cordon {
+    match &node.cordon {
         // It is somebody's now: theirs to take back.
         Cordon::Foreign { by } => {
             return turn.withdraw(vec![claim::foreign(turn, by.as_deref())]);
@@ -75,12 +75,16 @@ pub(super) fn lost(turn: Turn<'_>, node: &Node) -> Step {
         Cordon::Ours { .. } => {
             return claim::orphaned(turn, node).unwrap_or(Step::Wait);
         }
-        Cordon::Schedulable => turn.seen.unschedulable_by.as_deref().unwrap_or("somebody unnamed"),
-    };
+        Cordon::Schedulable => {}
+    }
     if turn.progress().drain.recordons >= MAX_RECORDONS {
+        // A field that is taken away has no owner in `managedFields`, so nobody here can tell.
         return turn.quarantine(
             FaultKind::Uncordoned,
-            format!("uncordoned by {by} after {MAX_RECORDONS} times"),
+            format!(
+                "uncordoned again after {MAX_RECORDONS} times; a node does not tell who uncordons it, \
+                 the audit log of the API server does"
+            ),
         );
     }
     turn.enter(State::Cordoning, |progress| {

@@ -43,6 +43,10 @@ const MAX_TEXT: usize = 1024;
 /// Seconds between two writes that change nothing but the words of the same blockers.
 const REWORD_SECS: i64 = 60;
 
+/// The same in a drain of which none of the words is true any more: what was being evicted is to end and
+/// does not, or has gone and left its volume. Other gates tell the time, which changes always.
+const OUTDATED_SECS: i64 = 5;
+
 /// What a step is made of.
 #[derive(Clone, Copy)]
 pub(super) struct Turn<'a> {
@@ -275,10 +279,15 @@ pub(super) fn merge(old: &[Blocker], new: Vec<Blocker>) -> Vec<Blocker> {
     merged
 }
 
-/// Whether these blockers are worth a write: other gates at once, other words once a minute.
+/// Whether these blockers are worth a write: other gates at once, other words once a minute, or soon
+/// in a drain where all of them are others.
 pub(super) fn is_news(progress: &Progress, merged: &[Blocker], now: Moment) -> bool {
     let gates = |blockers: &[Blocker]| blockers.iter().map(|it| it.gate).collect::<BTreeSet<_>>();
-    let is_due = progress.blockers_at.is_none_or(|at| now.since(at) >= REWORD_SECS);
+    let is_true =
+        |old: &Blocker| merged.iter().any(|new| new.gate == old.gate && new.value == old.value);
+    let is_outdated = progress.state == State::Draining && !progress.blockers.iter().any(is_true);
+    let patience = if is_outdated { OUTDATED_SECS } else { REWORD_SECS };
+    let is_due = progress.blockers_at.is_none_or(|at| now.since(at) >= patience);
     gates(merged) != gates(&progress.blockers) || (is_due && *merged != *progress.blockers)
 }
 
