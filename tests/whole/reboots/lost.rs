@@ -27,6 +27,53 @@ fn until_alert(bench: &Bench, collector: &Collector, node: &str, alert: &str) {
     });
 }
 
+/// A collector takes a node for lost only after it has listened for two minutes itself: this takes as
+/// long.
+#[test]
+fn scenario_27_a_node_that_does_not_return_keeps_its_place_and_is_welcome_late() {
+    let bench = Bench::start(2);
+    let policy = HURRIED.replace(
+        "deadlines: {verify: 10s}",
+        "deadlines: {verify: 10s, rebootWithoutHistory: 20s, rebootLeast: 20s}\n  \
+         failureBudget: {failures: 9, within: 1d}",
+    );
+    let collector = bench.collector("one", &policy);
+    let agents = bench.live(&collector);
+    agents.conduct("node-0", Conduct::Vanishes);
+    agents.need_reboot("node-0");
+    bench.until_state(&collector, "node-0", "Rebooting");
+    let deadline = bench.status("node-0")["deadline"].clone();
+    assert!(deadline.is_string(), "{deadline}");
+    agents.need_reboot("node-1");
+
+    // The deadline is that of the record, whoever reads it.
+    let (collector, server) = bench.restart(collector, &policy);
+    agents.talk_to(server);
+    bench.until_looked(&collector, 2);
+    let status = bench.status("node-0");
+    assert_eq!((&status["state"], &status["deadline"]), (&json!("Rebooting"), &deadline));
+    until_alert(&bench, &collector, "node-0", "NodeNotReturned");
+    bench.until_state(&collector, "node-0", "NotReturned");
+    assert_eq!(bench.told(&collector, "node-0"), ["NotReturned"]);
+    // Its place stays taken, its cordon too, also under yet another collector.
+    let (collector, server) = bench.restart(collector, &policy);
+    agents.talk_to(server);
+    bench.until_looked(&collector, 3);
+    assert_eq!(bench.state("node-0").as_deref(), Some("NotReturned"));
+    assert!(bench.is_unschedulable("node-0"));
+    assert_eq!(agents.grants("node-1"), 0);
+    assert!(!bench.is_unschedulable("node-1"), "the place is not free");
+    assert_eq!(alerts(&bench, "node-0"), ["NodeNotReturned"]);
+
+    // It comes after all: verified and given back as usual, and only then the next one goes.
+    agents.conduct("node-0", Conduct::Reboots);
+    bench.until_rebooted(&collector, &agents, &["node-0", "node-1"]);
+    bench.until_no_requests(&collector);
+    let went = bench.told(&collector, "node-0");
+    assert_eq!(went, ["Booted", "Verifying", "Uncordoning", "Done"]);
+    assert_eq!(agents.grants("node-0"), 1);
+}
+
 #[test]
 fn scenario_28_a_node_that_is_deleted_in_flight_frees_its_place() {
     let bench = Bench::start(4);
