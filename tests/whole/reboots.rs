@@ -20,6 +20,7 @@ mod person;
 mod restarts;
 mod storms;
 mod strangers;
+mod told;
 mod unheard;
 mod windows;
 mod wishes;

@@ -171,6 +171,10 @@ pub struct Coordinator {
     /// Whether what is known of the requests may be wrong.
     pub(super) lost_track: bool,
     pub(super) storm: Storm,
+    /// Transitions of which nobody knows whether they were written, from and to.
+    pub(super) doubtful: BTreeMap<NodeUid, (Request, Request)>,
+    /// Whether it was told where each request is that an earlier term left behind.
+    is_told: bool,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -241,6 +245,8 @@ impl Coordinator {
             storm: Storm::default(),
             clock: TermClock::start(clock, Arc::clone(&boot_clock)),
             boot_clock,
+            doubtful: BTreeMap::new(),
+            is_told: false,
             policy: PolicyFile::at(policy),
             clients,
             fence,
@@ -315,6 +321,13 @@ impl Coordinator {
         let mut fleet = self.fleet().await;
         for boot in self.boots.follow(&fleet, seen_at) {
             self.teller.unplanned(&boot, seen_at).await;
+        }
+        if self.is_fresh {
+            if !self.is_told {
+                self.tell_left_behind(&fleet).await;
+                self.is_told = true;
+            }
+            self.tell_doubtful(&fleet).await;
         }
         for errand in errands {
             self.run_errand(errand, &fleet, epoch).await;

@@ -32,6 +32,7 @@ mod seen;
 mod storm;
 mod tell;
 mod unplanned;
+mod untold;
 
 pub use coordinator::Coordinator;
 pub use coordinator::Ground;

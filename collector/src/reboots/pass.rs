@@ -210,6 +210,8 @@ impl Coordinator {
             Ok(written) => {
                 self.took(&written, fleet);
                 self.complaints.remove(&written.uid);
+                // It was written over, so that the write before it came to nothing.
+                self.doubtful.remove(&written.uid);
                 let now = self.clock.now();
                 let records = self.teller.transition(before, &written, now).await;
                 if let Some(history) = &mut self.history {
@@ -223,6 +225,10 @@ impl Coordinator {
                 Ok(true)
             }
             Err(error) => {
+                if !error.is(409) {
+                    let doubt = (before.clone(), next.clone());
+                    self.doubtful.insert(next.uid.clone(), doubt);
+                }
                 self.complain(next, &error)?;
                 Ok(false)
             }

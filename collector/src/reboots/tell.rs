@@ -26,6 +26,7 @@ use palisade_report::bound::clean;
 use super::coordinator::Coordinator;
 use super::past::Record;
 use super::unplanned::Unplanned;
+use super::untold::word;
 use crate::audit::Happening;
 use crate::audit::Kind;
 use crate::engine::Engine;
@@ -74,12 +75,7 @@ impl Teller {
         }
         let reason = reason(after);
         tracing::info!(node = %after.node, ?from, ?to, why = %reason, "a reboot goes on");
-        let object = format!("rebootrequest {} of node {}", after.uid, after.node);
-        self.note(
-            Happening::own(Kind::Reboot, object, reason)
-                .about(after.node.clone())
-                .changing(format!("{from:?}"), format!("{to:?}")),
-        );
+        self.step(from, after);
         self.event(after, now).await;
         let mut records: Vec<Record> = record(after, now).into_iter().collect();
         records.extend(released(before, after, now));
@@ -87,6 +83,16 @@ impl Teller {
             self.keep(after, record);
         }
         records
+    }
+
+    /// Puts into the audit that a request came from this state to where it is.
+    pub(super) fn step(&self, from: State, after: &Request) {
+        let object = format!("rebootrequest {} of node {}", after.uid, after.node);
+        self.note(
+            Happening::own(Kind::Reboot, object, reason(after))
+                .about(after.node.clone())
+                .changing(word(from), word(after.progress.state)),
+        );
     }
 
     /// Puts a record into the audit.
@@ -105,7 +111,8 @@ impl Teller {
         }
     }
 
-    async fn event(&self, request: &Request, now: Moment) {
+    /// Tells an Event about where a request is. Telling it again does nothing.
+    pub(super) async fn event(&self, request: &Request, now: Moment) {
         let Some(api) = &self.events else { return };
         let Some((reason, type_)) = headline(request.progress.state) else { return };
         self.send(api, &event(request, reason, type_, &self.identity, now)).await;
