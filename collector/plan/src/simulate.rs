@@ -218,7 +218,7 @@ fn simulate_with(
     let faults_end = start.plus(fault_secs);
     world.run_until(faults_end);
     let latest = faults_end.plus(options.rest_secs);
-    while world.now < latest && !is_over(&world) {
+    while world.now < latest && !is_over(&world, faults_end) {
         let next = world.now.plus(LOOK_SECS).min(latest);
         world.run_until(next);
     }
@@ -226,13 +226,14 @@ fn simulate_with(
 }
 
 /// Whether nothing is on its way any more.
-fn is_over(world: &World) -> bool {
+fn is_over(world: &World, faults_end: Moment) -> bool {
     let moves = world.store.requests.values().any(|request| {
         let state = request.progress.state;
         let stays = matches!(state, State::Quarantined | State::NotReturned);
         (state.holds_slot() && !stays) || state.is_terminal() || state == State::Backoff
     });
-    !moves && world.now.since(world.timeline.moved_at) > QUIET_SECS
+    // What the last of the troubles kept from going on has its time from their end.
+    !moves && world.now.since(world.timeline.moved_at.max(faults_end)) > QUIET_SECS
 }
 
 fn end(mut world: World, fleet: &Fleet, start: Moment, options: &Options) -> Outcome {
