@@ -3,8 +3,10 @@
 //! specification.
 
 mod bench;
+mod budgets;
 mod clocks;
 mod control_plane;
+mod cordon;
 mod decide;
 mod drain;
 mod gates;
@@ -12,11 +14,14 @@ mod kills;
 mod leaders;
 mod leases;
 mod ledger;
+mod leftovers;
 mod life;
 mod limits;
 mod lost;
 mod own_node;
 mod person;
+mod placed;
+mod pods;
 mod restarts;
 mod storms;
 mod strangers;

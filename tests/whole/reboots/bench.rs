@@ -302,6 +302,26 @@ impl Bench {
         nodes
     }
 
+    /// Waits until a request of a node is in this state and waits for something that holds these
+    /// words, and returns it.
+    pub(super) fn until_waits(
+        &self,
+        collector: &Collector,
+        node: &str,
+        state: &str,
+        words: &str,
+    ) -> Value {
+        wait::until(&format!("{node} is {state} and waits for {words}"), WITHIN, || {
+            let request = self.request(node).unwrap_or_default();
+            let status = &request["status"];
+            if status["state"] == state && status["blockers"].to_string().contains(words) {
+                Ok(request)
+            } else {
+                Err(self.summary(collector))
+            }
+        })
+    }
+
     /// Waits until a request of a node is in this state.
     pub(super) fn until_state(&self, collector: &Collector, node: &str, state: &str) {
         wait::until(&format!("{node} is {state}"), WITHIN, || {
