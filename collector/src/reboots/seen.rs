@@ -90,7 +90,10 @@ impl Coordinator {
     /// watched, else as it is watched.
     async fn object(&self, request: &Request, fleet: &Fleet) -> Object {
         let watched = fleet.nodes.get(&request.uid);
-        if let Some(node) = watched.filter(|_| !request.progress.state.holds_slot()) {
+        // A cordon that was taken back a moment ago is still watched: undone again, it would count twice.
+        let is_clear = |node: &&Node| !matches!(node.cordon, Cordon::Ours { .. });
+        let holds_slot = request.progress.state.holds_slot();
+        if let Some(node) = watched.filter(|node| !holds_slot && is_clear(node)) {
             return Object { node: Known::Known(Some(node.clone())), upkeep: None };
         }
         let (upkeep, _) = match self.cordons.read(&request.node, &request.uid).await {

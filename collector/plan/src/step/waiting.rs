@@ -25,7 +25,15 @@ pub(super) fn waiting(turn: Turn<'_>, node: &Node) -> Step {
 
 /// Backoff: until its time is over, or a person says so.
 pub(super) fn backoff(turn: Turn<'_>, node: &Node) -> Step {
-    if let Some(step) = traces(turn, node, AfterRollback::Backoff).or_else(|| ended(turn, node)) {
+    // What comes late is part of the roll-back that was counted.
+    let traces = traces(turn, node, AfterRollback::Backoff).map(|step| match step {
+        Step::Persist(mut next) => {
+            next.progress.rollbacks = next.progress.rollbacks.saturating_sub(1);
+            Step::Persist(next)
+        }
+        Step::Do(_) | Step::Wait => step,
+    });
+    if let Some(step) = traces.or_else(|| ended(turn, node)) {
         return step;
     }
     if turn.is_released() {

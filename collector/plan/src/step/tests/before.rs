@@ -401,6 +401,18 @@ fn a_back_off_doubles_and_the_third_is_told() {
 }
 
 #[test]
+fn a_cordon_that_comes_late_is_taken_back_and_counts_as_no_further_failure() {
+    let mut case = Case::at(State::Backoff);
+    let rollbacks = case.request.progress.rollbacks;
+    assert_eq!(rollbacks, 1);
+    case.node().cordon = ours();
+    assert_eq!(case.settled(), State::RollingBack);
+    case.node().cordon = Cordon::Schedulable;
+    assert_eq!(case.settled(), State::Backoff);
+    assert_eq!(case.request.progress.rollbacks, rollbacks);
+}
+
+#[test]
 fn what_cannot_be_undone_keeps_the_place() {
     let mut case = Case::at(State::RollingBack);
     case.stay(1_000_000);
