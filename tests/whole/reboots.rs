@@ -19,6 +19,7 @@ mod life;
 mod limits;
 mod lost;
 mod own_node;
+mod patience;
 mod person;
 mod placed;
 mod pods;
