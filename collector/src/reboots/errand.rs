@@ -85,7 +85,18 @@ impl Coordinator {
             Wanted::Release => {
                 let request = request.ok_or(Declined::NoRequest)?;
                 let state = request.progress.state;
-                if !matches!(state, State::Backoff | State::NotReturned | State::Quarantined) {
+                // Its pool may still wait for the word about a failure that the node has got over. In
+                // between there is nothing that a person could have looked at.
+                let may_fail = matches!(
+                    state,
+                    State::Claimed
+                        | State::Cordoning
+                        | State::Draining
+                        | State::Granted
+                        | State::Rebooting
+                        | State::RollingBack
+                );
+                if may_fail {
                     return Err(Declined::WrongState(state));
                 }
                 let release = json!({ "by": by, "at": now.to_string(), "reason": "by the API" });
