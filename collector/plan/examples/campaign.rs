@@ -27,6 +27,9 @@ use palisade_report::Moment;
 /// When every run begins; the simulator's own fleets know this moment.
 const START: Moment = palisade_plan::simulate::START;
 
+/// Seeds between two lines that say how far it is.
+const PROGRESS_SEEDS: u64 = 500;
+
 /// Lines of broken laws; more of them say no more.
 const MAX_SHOWN: u64 = 200;
 
@@ -114,6 +117,13 @@ fn campaign(seeds: u64, first: u64, nodes: Option<usize>) -> std::io::Result<u64
         drop(sender);
         for (seed, outcome) in outcomes {
             take(&mut out, &mut sum, seed, &outcome)?;
+            if sum.runs.is_multiple_of(PROGRESS_SEEDS) {
+                let (secs, Sum { runs, broken, .. }) = (began.elapsed().as_secs(), &sum);
+                writeln!(
+                    std::io::stderr(),
+                    "{runs} of {seeds} seeds, {secs} s, {broken} laws broken"
+                )?;
+            }
         }
         std::io::Result::Ok(())
     })?;

@@ -32,6 +32,7 @@ pub use record::Readiness;
 pub use record::Record;
 pub use record::What;
 
+pub(crate) use end::is_unended;
 pub(crate) use ledger::Entry;
 pub(crate) use ledger::Ledger;
 

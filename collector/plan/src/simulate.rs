@@ -45,6 +45,7 @@ use crate::fleet::Need;
 use crate::law::Author;
 use crate::law::Breach;
 use crate::law::What;
+use crate::law::is_unended;
 use crate::plan::Plan;
 use crate::plan::Verdict;
 use crate::plan::plan;
@@ -180,6 +181,10 @@ impl Build {
     }
 }
 
+/// For how long what is on its way at the end is followed, in seconds: longer than any way from a claim
+/// to its end, with a drain of an hour and a reboot of half an hour.
+const SETTLE_SECS: i64 = 6 * 3600;
+
 /// Runs a fleet under a policy.
 pub fn simulate(fleet: &Fleet, policy: &Policy, start: Moment, options: &Options) -> Outcome {
     simulate_with(fleet, policy, start, options, Build::SOUND)
@@ -222,7 +227,19 @@ fn simulate_with(
         let next = world.now.plus(LOOK_SECS).min(latest);
         world.run_until(next);
     }
-    end(world, fleet, start, options)
+    let cut = world.now;
+    settle(&mut world, cut);
+    end(world, fleet, start, cut, options)
+}
+
+/// Gives what is on its way at the cut its time: where nodes go one after the other for days, some of them
+/// always is.
+fn settle(world: &mut World, cut: Moment) {
+    let latest = cut.plus(SETTLE_SECS);
+    let is_open = |world: &World| world.store.requests.values().any(|it| is_unended(it, cut));
+    while world.now < latest && is_open(world) {
+        world.run_until(world.now.plus(LOOK_SECS));
+    }
 }
 
 /// Whether nothing is on its way any more.
@@ -236,9 +253,16 @@ fn is_over(world: &World, faults_end: Moment) -> bool {
     !moves && world.now.since(world.timeline.moved_at.max(faults_end)) > QUIET_SECS
 }
 
-fn end(mut world: World, fleet: &Fleet, start: Moment, options: &Options) -> Outcome {
-    let (waiting, unexplained) = last_plan(&mut world);
-    world.record(Author::Cluster, What::Ended { unexplained });
+fn end(mut world: World, fleet: &Fleet, start: Moment, cut: Moment, options: &Options) -> Outcome {
+    let (mut waiting, mut unexplained) = last_plan(&mut world);
+    if !unexplained.is_empty() {
+        // Its turn may have come this very second.
+        world.run_until(world.now.plus(LOOK_SECS));
+        let (later, still) = last_plan(&mut world);
+        unexplained.retain(|uid, _| still.contains_key(uid));
+        waiting = later;
+    }
+    world.record(Author::Cluster, What::Ended { unexplained, cut });
     let mut violated = std::mem::take(&mut world.watch.broken);
     for assertion in &options.assertions {
         let Assertion::FinishWithin(secs) = assertion else { continue };

@@ -1,5 +1,7 @@
 //! Laws on ends, proofs and words to people: 8, 10, 14, 16, 17, 24.
 
+use palisade_report::Moment;
+
 use super::LAG_SECS;
 use super::Ledger;
 use super::Record;
@@ -8,7 +10,9 @@ use super::budget::changed;
 use super::record::What;
 use crate::fleet::Cordon;
 use crate::fleet::Need;
+use crate::request::MAX_HISTORY;
 use crate::request::Proof;
+use crate::request::Request;
 use crate::request::State;
 
 /// How late a state may be before its alert must have been raised, in seconds: a collector may be
@@ -134,12 +138,39 @@ pub(super) fn sixteen(ledger: &Ledger, record: &Record) -> Ruling {
 
 /// Law 17: when faults have ended for long, every request has ended or says what it waits for.
 pub(super) fn seventeen(ledger: &Ledger, record: &Record) -> Ruling {
-    let What::Ended { unexplained } = &record.what else { return Ruling::Mute };
+    let What::Ended { unexplained, cut } = &record.what else { return Ruling::Mute };
     if let Some((uid, says)) = unexplained.iter().next() {
         let name = ledger.node(uid).map(|entry| entry.node.name.to_string()).unwrap_or_default();
         return Ruling::Broken(format!("{name} waits, and the plan only says: {says}"));
     }
-    let open = ledger.requests.values().find(|request| match request.progress.state {
+    match ledger.requests.values().find(|request| is_unended(request, *cut)) {
+        None => Ruling::Kept,
+        Some(request) => Ruling::Broken(format!(
+            "{} is {:?} since {} and never ends",
+            request.node, request.progress.state, request.progress.since
+        )),
+    }
+}
+
+/// Whether a request is on its way, and was already at `cut`. What has come to an end or to a wait since,
+/// and was begun anew, was not.
+pub(crate) fn is_unended(request: &Request, cut: Moment) -> bool {
+    let progress = &request.progress;
+    if !is_under_way(progress.state) {
+        return false;
+    }
+    let way = progress.history.iter().rev().take_while(|entered| is_under_way(entered.state));
+    match way.clone().last() {
+        // Its beginning is forgotten: it goes from state to state and comes to no end.
+        Some(_) if way.count() >= MAX_HISTORY => true,
+        Some(began) => began.at <= cut,
+        None => true,
+    }
+}
+
+/// Whether a state leads to another one by itself, and to an end or a wait in the end.
+const fn is_under_way(state: State) -> bool {
+    match state {
         State::Needed
         | State::Blocked
         | State::Ready
@@ -158,13 +189,6 @@ pub(super) fn seventeen(ledger: &Ledger, record: &Record) -> Ruling {
         | State::Verifying
         | State::Uncordoning
         | State::RollingBack => true,
-    });
-    match open {
-        None => Ruling::Kept,
-        Some(request) => Ruling::Broken(format!(
-            "{} is {:?} since {} and never ends",
-            request.node, request.progress.state, request.progress.since
-        )),
     }
 }
 
@@ -174,4 +198,62 @@ pub(super) fn twenty_four(ledger: &Ledger, record: &Record) -> Ruling {
     let What::Notified { node, alert, .. } = &record.what else { return Ruling::Mute };
     let again = ledger.told.contains(&(node.clone(), *alert));
     Ruling::unless(again, || format!("{node}: {alert:?} was told again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Entered;
+    use crate::simulate::START;
+    use crate::simulate::invent;
+    use crate::step::requested;
+
+    fn request(history: impl IntoIterator<Item = (i64, State)>) -> Request {
+        let (fleet, _) = invent(1, 1);
+        let node = fleet.nodes.values().next().unwrap();
+        let wish = crate::request::Wish {
+            reasons: std::collections::BTreeSet::new(),
+            digest: palisade_report::Digest::of(b""),
+            since: START,
+            requested_by: "planner".to_owned(),
+            must_by: None,
+            approval: None,
+            overriding: None,
+            intent: crate::request::Intent::Reboot,
+            release: None,
+        };
+        let mut request = requested(node.name.clone(), node.uid.clone(), wish, 1, START);
+        let entered = |(secs, state)| Entered { state, at: START.plus(secs) };
+        request.progress.history = history.into_iter().map(entered).collect();
+        request.progress.state = request.progress.history.last().unwrap().state;
+        request
+    }
+
+    #[test]
+    fn what_began_after_the_cut_has_its_time_and_nothing_else_has() {
+        use State::Blocked;
+        use State::Claimed;
+        use State::Draining;
+        use State::Granted;
+        use State::Quarantined;
+        use State::Rebooting;
+        use State::RollingBack;
+        for (history, expected) in [
+            (vec![(-60, Claimed)], true),
+            (vec![(-60, Claimed), (3600, Draining)], true),
+            (vec![(-60, Claimed), (3600, Draining), (7200, RollingBack)], true),
+            (vec![(-60, Claimed), (60, RollingBack), (90, Blocked)], false),
+            (vec![(-60, Claimed), (60, Blocked), (120, Claimed)], false),
+            (vec![(-60, Blocked), (60, Claimed)], false),
+            (vec![(-60, Claimed), (60, Quarantined)], false),
+            (vec![(-60, Quarantined), (-30, RollingBack)], true),
+        ] {
+            assert_eq!(is_unended(&request(history.clone()), START), expected, "{history:?}");
+        }
+        let endless = (1..=40).map(|turn| (turn, if turn % 2 == 0 { Granted } else { Rebooting }));
+        let recent: Vec<_> = endless.collect();
+        assert!(!is_unended(&request(recent.iter().copied().take(10)), START));
+        let kept = recent.iter().copied().skip(40 - MAX_HISTORY);
+        assert!(is_unended(&request(kept), START), "who knows when it began");
+    }
 }

@@ -160,6 +160,8 @@ pub enum What {
     Ended {
         /// Nodes for which the plan names no gate and nothing that happens, and what it says.
         unexplained: BTreeMap<NodeUid, String>,
+        /// From when on nothing more is asked of requests: one that began later may be on its way.
+        cut: Moment,
     },
 }
 

@@ -381,7 +381,7 @@ fn law_10_catches_a_cordon_that_outlives_its_request() {
     log.cordon(0);
     let uid = log.uid(0);
     log.say(Author::Person, What::Removed(uid));
-    log.say(Author::Cluster, What::Ended { unexplained: BTreeMap::new() });
+    log.say(Author::Cluster, What::Ended { unexplained: BTreeMap::new(), cut: log.now });
     log.broke(10);
 }
 
@@ -479,11 +479,11 @@ fn law_17_catches_a_request_that_never_ends_and_a_wait_without_a_reason() {
     let mut log = Log::new();
     log.write(0, State::Draining);
     log.fine();
-    log.say(Author::Cluster, What::Ended { unexplained: BTreeMap::new() });
+    log.say(Author::Cluster, What::Ended { unexplained: BTreeMap::new(), cut: log.now });
     log.broke(17);
     let mut log = Log::new();
     let unexplained = BTreeMap::from([(log.uid(0), String::from("nothing"))]);
-    log.say(Author::Cluster, What::Ended { unexplained });
+    log.say(Author::Cluster, What::Ended { unexplained, cut: log.now });
     log.broke(17);
 }
 

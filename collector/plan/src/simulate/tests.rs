@@ -38,6 +38,19 @@ fn under_all_faults_no_law_is_broken() {
 }
 
 #[test]
+fn a_node_on_its_way_at_the_cut_is_followed_to_its_end() {
+    let (fleet, policy) = invent(1, 60);
+    let mut followed = 0;
+    for rest_secs in (1200..4800).step_by(300) {
+        let options = Options { seed: 1, rest_secs, ..Options::default() };
+        let outcome = simulate(&fleet, &policy, START, &options);
+        assert_eq!(outcome.broken, [], "cut after {rest_secs} s");
+        followed += u32::from(outcome.end > START.plus(rest_secs));
+    }
+    assert!(followed > 6, "{followed} of 12 runs had a node on its way at their cut");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_and_another_one_does_not() {
     let (fleet, policy) = invent(5, 80);
     let told = |seed| {
