@@ -77,7 +77,7 @@ scale: tools components ## Five thousand nodes with simulated agents in a real c
 	PALISADE_NODES=$(or $(PALISADE_NODES),5000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
 	  cargo test --locked --workspace --test whole scale -- --nocapture
 
-kills: tools components ## The collector killed five hundred times while nodes reboot (PALISADE_KILLS=n for others)
+kills: tools components ## The collector killed five hundred times while nodes reboot (PALISADE_KILLS=n for others, PALISADE_KILLS_IN=STATE,... in these only)
 	cargo build --workspace --bins --locked
 	PALISADE_KILLS=$(or $(PALISADE_KILLS),500) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
 	  cargo test --locked --workspace --test whole killed_around -- --nocapture

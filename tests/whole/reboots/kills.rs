@@ -1,5 +1,6 @@
 //! A collector that is killed again and again, at chosen points: right before and right after the API
-//! server executes one of its calls. `make test` kills it sixteen times, `make kills` five hundred.
+//! server executes one of its calls. `make test` kills it sixteen times, `make kills` five hundred;
+//! `PALISADE_KILLS_IN=Rebooting,NotReturned` kills it in these states only, in turn.
 //!
 //! ```text
 //! collector ──call──> proxy ──(before: never sent; after: executed)──> API server
@@ -23,6 +24,7 @@ use palisade_tests::cluster::api::Call;
 use palisade_tests::cluster::installation::COLLECTOR;
 use palisade_tests::cluster::installation::collector_by;
 use palisade_tests::cluster::proxy::Proxy;
+use palisade_tests::cluster::proxy::Side;
 use palisade_tests::directory::Directory;
 use palisade_tests::process::Collector;
 use palisade_tests::wait;
@@ -50,8 +52,8 @@ const MANY: usize = 200;
 const EMPTY_EVERY: usize = 5;
 const DELETE_EVERY: usize = 12;
 
-/// Kills while nodes do not return: each costs two minutes in which a new leader listens.
-const PATIENT_KILLS: usize = 2;
+/// Every so many kills it is said how far this is, and what has rebooted is judged.
+const TELL_EVERY: usize = 25;
 
 /// The states in which, or on whose entry, any long run kills.
 const STATES: [&str; 15] = [
@@ -77,6 +79,14 @@ fn kills() -> usize {
     std::env::var("PALISADE_KILLS").map_or(16, |number| number.parse().expect("PALISADE_KILLS"))
 }
 
+/// The states in which alone it is killed; none: in all.
+fn only_in() -> Vec<&'static str> {
+    let chosen = std::env::var("PALISADE_KILLS_IN").unwrap_or_default();
+    let names = chosen.split(',').filter(|it| !it.is_empty());
+    let known = |name| STATES.into_iter().find(|it| *it == name);
+    names.map(|it| known(it).unwrap_or_else(|| panic!("PALISADE_KILLS_IN={chosen}"))).collect()
+}
+
 /// The collectors, one after the other.
 struct Succession<'a> {
     bench: &'a Bench,
@@ -86,6 +96,7 @@ struct Succession<'a> {
     stores: usize,
     collector: Option<Collector>,
     points: Arc<Mutex<Points>>,
+    began: Instant,
 }
 
 impl<'a> Succession<'a> {
@@ -95,7 +106,8 @@ impl<'a> Succession<'a> {
         let files = Directory::new("kills");
         files.write("policy.yaml", POLICY);
         let points = Arc::default();
-        Self { bench, proxy, kubeconfig, files, stores: 0, collector: None, points }
+        let began = Instant::now();
+        Self { bench, proxy, kubeconfig, files, stores: 0, collector: None, points, began }
     }
 
     /// Starts the next one and waits until it leads.
@@ -145,7 +157,31 @@ impl<'a> Succession<'a> {
         }
         self.kill();
         let (point, side) = self.points().count();
-        println!("killed {side:?} {} in {}", point.call, point.state);
+        let points = self.points();
+        let (number, secs) = (points.total(), self.began.elapsed().as_secs());
+        println!("{number}: killed {side:?} {} in {}", point.call, point.state);
+        if number.is_multiple_of(TELL_EVERY) {
+            println!(
+                "{number} kills in {secs} s, before and after by state: {:?}",
+                points.by_state()
+            );
+        }
+    }
+
+    /// The same, and another one takes over.
+    fn succeed_at(
+        &mut self,
+        wanted: Wanted,
+        let_pass: usize,
+        world: &mut World<'_>,
+        rounds: usize,
+    ) {
+        self.kill_at(wanted, let_pass, || world.go_on(rounds));
+        if self.points().total().is_multiple_of(TELL_EVERY) {
+            nothing_twice_so_far(&world.agents);
+        }
+        let address = self.crown().address;
+        world.talk_to(self.bench.cluster.server(address));
     }
 }
 
@@ -164,20 +200,23 @@ fn scenario_24_a_collector_killed_around_any_call_reboots_nothing_twice_and_lose
     let server = bench.cluster.server(first);
     let agents = Agents::start(&bench.cluster, &bench.nodes, server.clone());
     let mut world = World::new(&bench, agents, server);
-    let began = Instant::now();
-    let is_long = kills >= MANY;
-    for number in 0..kills {
+    let only = only_in();
+    let is_long = kills >= MANY && only.is_empty();
+    for state in only.iter().cycle().take(kills.div_ceil(2)) {
+        kill_around(state, &mut line, &mut world);
+    }
+    for number in 0..if only.is_empty() { kills } else { 0 } {
         // Some soon, some only after a while, so that chains of effects are cut everywhere.
         let let_pass = number * 7 % 11;
-        line.kill_at(Wanted::Any, let_pass, || world.go_on(1 + number / DELETE_EVERY));
         if number % EMPTY_EVERY == EMPTY_EVERY - 1 {
             line.forget();
         }
-        let address = line.crown().address;
-        world.talk_to(bench.cluster.server(address));
+        line.succeed_at(Wanted::Any, let_pass, &mut world, 1 + number / DELETE_EVERY);
     }
     if is_long {
-        never_return(&mut line, &mut world);
+        for state in ["NotReturned", "Booted", "Verifying"] {
+            kill_around(state, &mut line, &mut world);
+        }
     }
     // Nobody is killed any more, and nobody wants anything new.
     wait::until("all requests are over", WITHIN * 2, || {
@@ -186,54 +225,60 @@ fn scenario_24_a_collector_killed_around_any_call_reboots_nothing_twice_and_lose
         if bench.requests().is_empty() { Ok(()) } else { Err(bench.summary(collector)) }
     });
     let points = line.points();
-    let secs = began.elapsed().as_secs();
+    let secs = line.began.elapsed().as_secs();
     println!("{points}\n{} boots, {}, {secs} s", world.agents.boots().len(), world.told());
     nothing_twice(&world.agents);
     nothing_lost(&bench);
+    println!(
+        "{} kills: 0 second reboots, 0 lost uncordons, 0 foreign cordons touched",
+        points.total()
+    );
     if is_long {
         let missing: Vec<_> = STATES.iter().filter(|it| !points.states().contains(it)).collect();
         assert!(missing.is_empty(), "never killed in {missing:?}");
     }
 }
 
-/// Nodes that say that they reboot and are not heard of for long: the collector is killed around the
-/// words that they did not return, and when they are back.
-fn never_return(line: &mut Succession<'_>, world: &mut World<'_>) {
-    let bench = line.bench;
-    for node in ORDINARY {
+/// Kills the collector before and after a request is written into this state. Where that says that a
+/// node did not return, the ordinary ones say that they reboot and are not heard of until then; that
+/// takes two minutes each time, in which a new leader listens.
+fn kill_around(state: &'static str, line: &mut Succession<'_>, world: &mut World<'_>) {
+    let are_away = state == "NotReturned";
+    for node in ORDINARY.into_iter().filter(|_| are_away) {
         world.agents.conduct(node, Conduct::Vanishes);
     }
-    for _ in 0..PATIENT_KILLS {
-        line.kill_at(Wanted::State("NotReturned"), 0, || world.go_on(0));
-        let address = line.crown().address;
-        world.talk_to(bench.cluster.server(address));
+    for _side in [Side::Before, Side::After] {
+        // No further nodes come and go meanwhile.
+        line.succeed_at(Wanted::State(state), 0, world, 0);
     }
-    for node in ORDINARY {
-        world.agents.conduct(node, Conduct::Reboots);
-    }
-    for state in ["Booted", "Booted", "Verifying", "Verifying"] {
-        line.kill_at(Wanted::State(state), 0, || world.go_on(0));
-        let address = line.crown().address;
-        world.talk_to(bench.cluster.server(address));
+    for node in ORDINARY.into_iter().filter(|_| are_away) {
+        world.agents.conduct(node, Conduct::TakesTime);
     }
 }
 
-/// Each node rebooted once for each time that it needed to, under a cordon of ours, emptied.
-fn nothing_twice(agents: &Agents) {
+/// No node rebooted twice for one time that it needed to, nor without a cordon of ours, nor with pods.
+/// How often each did.
+fn nothing_twice_so_far(agents: &Agents) -> BTreeMap<String, u32> {
     let mut seen = BTreeSet::new();
     let mut by_node = BTreeMap::new();
     for boot in agents.boots() {
         assert!(boot.cordoned_by.is_some(), "rebooted without our cordon: {boot:?}");
         assert!(boot.pods.is_empty(), "rebooted with pods: {boot:?}");
         assert!(seen.insert((boot.node.clone(), boot.occurrence)), "rebooted twice: {boot:?}");
-        *by_node.entry(boot.node.clone()).or_insert(0) += 1;
+        *by_node.entry(boot.node).or_insert(0) += 1;
     }
+    assert!(!by_node.contains_key(FOREIGN), "{by_node:?}");
+    by_node
+}
+
+/// Each node rebooted once for each time that it needed to, under a cordon of ours, emptied.
+fn nothing_twice(agents: &Agents) {
+    let by_node = nothing_twice_so_far(agents);
     println!("boots by node: {by_node:?}");
     for node in ORDINARY.into_iter().chain([KEPT, LIAR, STUCK]) {
         let boots = by_node.get(node).copied().unwrap_or(0);
         assert_eq!(boots, agents.occurrences(node), "{node} rebooted once for each reason");
     }
-    assert!(!by_node.contains_key(FOREIGN), "{by_node:?}");
 }
 
 /// Every cordon of ours has ended, every Lease was given back, and those of people are as they were.

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -42,6 +43,9 @@ use super::bench::WITHIN;
 /// Between two rounds of heartbeats.
 const PACE: Duration = Duration::from_millis(400);
 
+/// For how long a node that takes its time is not heard of: several looks of the collector.
+const AWAY_FOR: Duration = Duration::from_secs(3);
+
 /// After which a collector that does not answer is left: one that is stopped never does.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -58,6 +62,8 @@ pub(super) enum Conduct {
     /// It says that it reboots and is not heard any more, until it conducts itself otherwise: then it
     /// has booted.
     Vanishes,
+    /// It reboots like the first, and is not heard of for some seconds.
+    TakesTime,
     /// It is heard as before, but neither uses its grants nor speaks of them.
     Ignores,
     /// It says that it reboots, then that the call failed.
@@ -316,7 +322,7 @@ impl Life {
     fn go_on(&self, mut agents: Vec<Node>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let mut away = BTreeSet::new();
+        let mut away: BTreeMap<String, Instant> = BTreeMap::new();
         while !self.shared.is_over.load(Ordering::SeqCst) {
             for agent in &mut agents {
                 let conduct = self.shared.conduct.lock().expect("a sound lock");
@@ -324,8 +330,9 @@ impl Life {
                 if conduct == Conduct::Gone {
                     continue;
                 }
-                if away.contains(&agent.name) {
-                    if conduct == Conduct::Vanishes {
+                if let Some(since) = away.get(&agent.name) {
+                    let is_short = since.elapsed() < AWAY_FOR;
+                    if conduct == Conduct::Vanishes || (conduct == Conduct::TakesTime && is_short) {
                         continue;
                     }
                     away.remove(&agent.name);
@@ -360,6 +367,7 @@ impl Life {
                     Conduct::Reboots
                     | Conduct::KeepsReason
                     | Conduct::Vanishes
+                    | Conduct::TakesTime
                     | Conduct::Pretends
                     | Conduct::MuteKubelet
                     | Conduct::DeadKubelet => &[GrantWord::Executing],
@@ -374,8 +382,8 @@ impl Life {
                     | Conduct::DeadKubelet => {
                         self.boot(agent, conduct);
                     }
-                    Conduct::Vanishes => {
-                        away.insert(agent.name.clone());
+                    Conduct::Vanishes | Conduct::TakesTime => {
+                        away.insert(agent.name.clone(), Instant::now());
                     }
                     Conduct::Gone | Conduct::Ignores | Conduct::Fails | Conduct::Pretends => {}
                 }
@@ -413,6 +421,7 @@ impl Life {
             Conduct::Reboots
             | Conduct::Gone
             | Conduct::Vanishes
+            | Conduct::TakesTime
             | Conduct::Ignores
             | Conduct::Fails
             | Conduct::Pretends
@@ -429,6 +438,7 @@ impl Life {
             | Conduct::KeepsReason
             | Conduct::Gone
             | Conduct::Vanishes
+            | Conduct::TakesTime
             | Conduct::Ignores
             | Conduct::Fails
             | Conduct::Pretends => say_boot(&self.shared.cluster, agent),

@@ -86,16 +86,20 @@ impl Points {
         self.chosen.values().flatten().sum()
     }
 
+    /// How many were counted in each state, before and after.
+    pub(super) fn by_state(&self) -> BTreeMap<&str, [usize; 2]> {
+        let mut states = BTreeMap::<_, [usize; 2]>::new();
+        for (point, [before, after]) in &self.chosen {
+            let counts = states.entry(point.state.as_str()).or_default();
+            *counts = [counts[0] + before, counts[1] + after];
+        }
+        states
+    }
+
     /// The states in which any was counted.
     pub(super) fn states(&self) -> Vec<&str> {
-        let mut states: Vec<_> = self
-            .chosen
-            .iter()
-            .filter(|(_, counts)| counts.iter().sum::<usize>() > 0)
-            .map(|(point, _)| point.state.as_str())
-            .collect();
-        states.dedup();
-        states
+        let counted = self.by_state().into_iter().filter(|(_, counts)| *counts != [0, 0]);
+        counted.map(|(state, _)| state).collect()
     }
 
     fn choice(&mut self, point: &Point) -> Option<Side> {

@@ -4,7 +4,7 @@
 //! | node | fate |
 //! |---|---|
 //! | `node-0` | cordoned by a person; needs a reboot all the time and gets none |
-//! | `node-1` to `node-3` | reboot whenever they need it; the workload `web` runs there |
+//! | `node-1` to `node-3` | reboot whenever they need it, the last for some seconds; `web` runs there |
 //! | `node-4` | keeps its reason: quarantined, until a person heals and releases it |
 //! | `node-5` | a pod that does not end: rolled back, backs off, until its finalizer goes |
 //! | `node-6` | the same, and a person calls each of its reboots off |
@@ -67,6 +67,8 @@ pools:
 /// The one that a person cordoned.
 pub(super) const FOREIGN: &str = "node-0";
 pub(super) const ORDINARY: [&str; 3] = ["node-1", "node-2", "node-3"];
+/// The last of these, which is away for longer.
+pub(super) const SLOW: &str = "node-3";
 pub(super) const LIAR: &str = "node-4";
 pub(super) const STUCK: &str = "node-5";
 pub(super) const CALLED_OFF: &str = "node-6";
@@ -103,6 +105,7 @@ impl<'a> World<'a> {
             agents.need_reboot(node);
         }
         agents.conduct(LIAR, Conduct::KeepsReason);
+        agents.conduct(SLOW, Conduct::TakesTime);
         lingering_pod(&bench.cluster, CALLED_OFF);
         agents.need_reboot(CALLED_OFF);
         Self {
