@@ -24,6 +24,7 @@ use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Mutex;
 use tokio::sync::MutexGuard;
 use tokio::sync::mpsc;
@@ -36,6 +37,10 @@ const MAX_ERRANDS: usize = 64;
 
 /// How long an errand may take: a few calls to the API server, each bounded itself.
 const ERRAND_WITHIN: Duration = Duration::from_secs(20);
+
+/// Upper bounds of the buckets for the time of a look, in seconds: one that finds nothing to do takes
+/// some milliseconds; each call to the API server adds to it, and after ten seconds a look is cut short.
+const LOOK_BOUNDS_SECS: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
 /// What the coordinator saw and decided in one pass.
 #[derive(Debug)]
@@ -121,6 +126,7 @@ pub struct Planned {
     view: watch::Sender<Option<Arc<View>>>,
     errands: mpsc::Sender<Errand>,
     inbox: Mutex<mpsc::Receiver<Errand>>,
+    looks: Histogram,
 }
 
 impl fmt::Debug for Planned {
@@ -132,7 +138,8 @@ impl fmt::Debug for Planned {
 impl Default for Planned {
     fn default() -> Self {
         let (errands, inbox) = mpsc::channel(MAX_ERRANDS);
-        Self { view: watch::Sender::new(None), errands, inbox: Mutex::new(inbox) }
+        let (view, looks) = (watch::Sender::new(None), Histogram::new(LOOK_BOUNDS_SECS));
+        Self { view, errands, inbox: Mutex::new(inbox), looks }
     }
 }
 
@@ -151,6 +158,17 @@ impl Planned {
     #[must_use]
     pub fn view(&self) -> Option<Arc<View>> {
         self.view.borrow().clone()
+    }
+
+    /// Counts a look of the coordinator that took so long, with all that it asked of the API server.
+    pub fn looked(&self, time: Duration) {
+        self.looks.observe(time.as_secs_f64());
+    }
+
+    /// How long looks took.
+    #[must_use]
+    pub const fn looks(&self) -> &Histogram {
+        &self.looks
     }
 
     /// The errands, for the one coordinator that runs; given back when it ends.

@@ -27,7 +27,7 @@ use crate::figures::OwnCertificates;
 use crate::figures::STATUS_CLASSES;
 use crate::figures::TURNED_AWAY;
 use crate::kube::Standing;
-use crate::planned::View;
+use crate::planned::Planned;
 use crate::snapshot::NodeState;
 use crate::snapshot::Readiness;
 use crate::snapshot::Snapshot;
@@ -52,7 +52,7 @@ pub fn text(
     figures: &Figures,
     open_connections: usize,
     standing: Option<&Standing>,
-    planned: Option<&View>,
+    planned: &Planned,
 ) -> Result<Answer, Refused> {
     let mut registry = Registry::with_prefix(PREFIX);
     if let Some(Fleet { snapshot, .. }) = known {
@@ -62,9 +62,7 @@ pub fn text(
     if let Some(standing) = standing {
         replica(&mut registry, standing);
     }
-    if let Some(planned) = planned {
-        reboots(&mut registry, planned);
-    }
+    reboots(&mut registry, planned);
     if let Some(end) = known.and_then(|known| known.earliest_end) {
         let gauge: Gauge = Gauge::default();
         gauge.set(end.unix());
@@ -80,10 +78,18 @@ pub fn text(
     Ok(Answer::text(Media::OpenMetrics, text))
 }
 
-/// The alerts about nodes; about which ones the API says.
-fn reboots(registry: &mut Registry, planned: &View) {
+/// How long the coordinator looks, and the alerts about nodes; about which ones the API says. None of it
+/// where no reboots are coordinated.
+fn reboots(registry: &mut Registry, planned: &Planned) {
+    let Some(view) = planned.view() else { return };
+    registry.register_with_unit(
+        "reboot_look",
+        "Time of a look at all reboots, calls to the API server included",
+        Unit::Seconds,
+        planned.looks().clone(),
+    );
     let mut raised: BTreeMap<Alert, u64> = BTreeMap::new();
-    for alert in planned.alerts.values().flatten() {
+    for alert in view.alerts.values().flatten() {
         let count = raised.entry(*alert).or_default();
         *count = count.saturating_add(1);
     }

@@ -406,9 +406,7 @@ impl App {
             Err(_) => None,
         };
         let (open, standing) = (self.connections.open(), self.standing());
-        let planned = self.planned.view();
-        let planned = planned.as_deref();
-        metrics::text(fleet.as_ref(), &self.figures, open, standing.as_ref(), planned)
+        metrics::text(fleet.as_ref(), &self.figures, open, standing.as_ref(), &self.planned)
     }
 
     fn watch(&self, after: Option<i64>) -> Result<Answer, Refused> {

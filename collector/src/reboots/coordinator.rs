@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
@@ -278,9 +279,12 @@ impl Coordinator {
         let mut answered = self.offers.answered();
         let mut errands = Vec::new();
         loop {
-            if self.look(std::mem::take(&mut errands)).await.is_err() {
+            let began = Instant::now();
+            if self.look(std::mem::take(&mut errands)).await.is_ok() {
+                planned.looked(began.elapsed());
+            } else {
                 self.offers.withdraw_all();
-                self.planned.withdraw();
+                planned.withdraw();
             }
             tokio::time::sleep(GATHER_FOR).await;
             tokio::select! {
