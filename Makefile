@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench scale kills simulate fuzz golden image tools packages components machine agent-static collector-static clean
+.PHONY: help run test check bench scale kills liars simulate fuzz golden image tools packages components machine agent-static collector-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -81,6 +81,11 @@ kills: tools components ## The collector killed five hundred times while nodes r
 	cargo build --workspace --bins --locked
 	PALISADE_KILLS=$(or $(PALISADE_KILLS),500) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
 	  cargo test --locked --workspace --test whole killed_around -- --nocapture
+
+liars: tools components ## A thousand nodes that all lie about their reboots (PALISADE_LIARS=n for others)
+	cargo build --workspace --bins --locked
+	PALISADE_LIARS=$(or $(PALISADE_LIARS),1000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
+	  cargo test --locked --workspace --test whole a_fleet_that_lies -- --nocapture
 
 simulate: ## Ten thousand fleets under all faults, judged by the laws of reboots (SEEDS=n for others)
 	cargo run --locked --release -p palisade-plan --example campaign -- $(or $(SEEDS),10000)

@@ -18,6 +18,7 @@ mod leftovers;
 mod life;
 mod limits;
 mod lost;
+mod lying;
 mod own_node;
 mod patience;
 mod person;

@@ -72,6 +72,14 @@ impl Bench {
         Self { cluster: Arc::new(cluster), nodes, files: Directory::new("reboots") }
     }
 
+    /// Many nodes without workloads, and nobody but the collector who looks after them.
+    pub(super) fn quiet(count: usize) -> Self {
+        let cluster = ControlPlane::start();
+        cluster.install("base");
+        let nodes = cluster.kwok_with_lease(3600).nodes("node", count);
+        Self { cluster: Arc::new(cluster), nodes, files: Directory::new("reboots") }
+    }
+
     /// Another collector under the same policy, with a store of its own, which reaches the API server
     /// in this way. It stands by, or leads if nobody else does.
     pub(super) fn another(&self, name: &str, kubeconfig: &Path) -> Collector {
