@@ -324,6 +324,10 @@ pub enum Member {
 pub struct Past {
     /// The last proven boot of ours, by node.
     pub reboots: BTreeMap<NodeUid, LastReboot>,
+    /// The same as the node objects say, which whoever may edit them may say too: this shuts gates that
+    /// the rest leaves open, and never the other way round.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotated: BTreeMap<NodeUid, LastReboot>,
     /// Failures, oldest first: quarantines, nodes that did not return, reboot calls that failed.
     pub failures: Vec<Failure>,
     /// When the failures of a pool were forgiven by a person.
@@ -363,6 +367,11 @@ pub struct Failure {
 }
 
 impl Past {
+    /// The last reboots of a node, by all that is known.
+    pub fn last_reboots(&self, node: &NodeUid) -> impl Iterator<Item = &LastReboot> {
+        [&self.reboots, &self.annotated].into_iter().filter_map(|all| all.get(node))
+    }
+
     /// Failures of this request that are not among these. Who wrote the request may have ended before
     /// the word of it, or may never have learned that it was written; and what failed and came back
     /// late has failed nevertheless. What a person has looked at by now needs no word any more.

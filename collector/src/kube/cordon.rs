@@ -24,8 +24,10 @@ use super::client::CallError;
 use super::client::Clients;
 use super::client::call;
 use super::conditions::MANAGER;
+use super::nodes::LastReboot;
 use super::nodes::NodeObject;
 use super::nodes::Upkeep;
+use super::nodes::last_reboot::LAST_REBOOT;
 use super::nodes::upkeep::BEFORE_CORDON;
 use super::nodes::upkeep::CORDONED_BY;
 use super::nodes::upkeep::EXCLUDE;
@@ -134,6 +136,7 @@ impl Cordons {
 
     /// Takes everything of ours away from a node that bears this marker, and lets it take pods again
     /// if it is to and nobody cordoned it after us. A node with another marker or none is left as it is.
+    /// If it rebooted, that is written down in the same patch.
     ///
     /// # Errors
     /// [`CordonError`]; to repeat it changes nothing.
@@ -143,6 +146,7 @@ impl Cordons {
         uid: &NodeUid,
         marker: &str,
         restore: Schedulability,
+        last: Option<&LastReboot>,
     ) -> Result<(), CordonError> {
         let (upkeep, version) = self.current(name, uid).await?;
         if upkeep.marker.as_deref() != Some(marker) {
@@ -151,6 +155,9 @@ impl Cordons {
         let mut annotations = Map::new();
         for key in [CORDONED_BY, BEFORE_CORDON, EXCLUDED] {
             annotations.insert(key.to_owned(), Value::Null);
+        }
+        if let Some(text) = last.and_then(written) {
+            annotations.insert(LAST_REBOOT.to_owned(), text);
         }
         let mut metadata = json!({
             "uid": uid.as_str(),
@@ -196,6 +203,30 @@ impl Cordons {
         self.patch(name, patch).await
     }
 
+    /// Writes down the last reboot of a node that exists and does not say so yet.
+    ///
+    /// # Errors
+    /// [`CordonError`]; to repeat it changes nothing.
+    pub async fn keep_in_mind(
+        &self,
+        name: &NodeName,
+        uid: &NodeUid,
+        last: &LastReboot,
+    ) -> Result<(), CordonError> {
+        let (upkeep, _) = match self.current(name, uid).await {
+            Err(CordonError::Gone) => return Ok(()),
+            current => current?,
+        };
+        if upkeep.last_reboot.known() == Some(&Some(last.clone())) {
+            return Ok(());
+        }
+        let patch = json!({ "metadata": {
+            "uid": uid.as_str(),
+            "annotations": { LAST_REBOOT: written(last) },
+        } });
+        self.patch(name, patch).await
+    }
+
     async fn current(
         &self,
         name: &NodeName,
@@ -216,4 +247,9 @@ impl Cordons {
             Err(error) => Err(CordonError::Call(error)),
         }
     }
+}
+
+/// As the annotation has it; `None` does not happen to these fields.
+fn written(last: &LastReboot) -> Option<Value> {
+    serde_json::to_string(last).ok().map(Value::String)
 }

@@ -44,12 +44,14 @@ use super::directory::PodUid;
 use super::directory::Sighting;
 use crate::snapshot::ClusterNode;
 
+pub mod last_reboot;
 mod object;
 mod roll;
 #[cfg(test)]
 mod tests;
 pub mod upkeep;
 
+pub use last_reboot::LastReboot;
 pub use object::NodeObject;
 pub use object::Worn;
 pub use roll::call_the_roll;
@@ -234,6 +236,12 @@ impl Directory {
     #[must_use]
     pub fn upkeep(&self) -> BTreeMap<NodeName, Arc<Upkeep>> {
         read(&self.upkeep).clone()
+    }
+
+    /// The same of one node.
+    #[must_use]
+    pub fn upkeep_of(&self, name: &NodeName) -> Option<Arc<Upkeep>> {
+        read(&self.upkeep).get(name).cloned()
     }
 
     /// Grows with every change of that.

@@ -64,7 +64,9 @@ impl Coordinator {
                 cordon_outcome(self.cordons.cordon(node, uid, id, *before).await)
             }
             Effect::Uncordon { marker, restore } => {
-                cordon_outcome(self.cordons.uncordon(node, uid, marker, *restore).await)
+                let last = self.reboot_of(request);
+                let last = last.as_ref();
+                cordon_outcome(self.cordons.uncordon(node, uid, marker, *restore, last).await)
             }
             Effect::LeaveLoadBalancers => {
                 cordon_outcome(self.cordons.leave_load_balancers(node, uid, id).await)
@@ -126,6 +128,9 @@ impl Coordinator {
                 self.teller.keep(request, &record);
                 history.add(record);
             }
+        }
+        if let Err(why) = self.keep_in_mind(request).await? {
+            return Ok(Outcome::Failed(why));
         }
         match self.requests.delete(request).await {
             Ok(()) => {

@@ -167,6 +167,8 @@ pub struct Coordinator {
     driven: Option<NodeUid>,
     /// Since when nodes have a cordon whose request is gone.
     pub(super) orphans: BTreeMap<NodeUid, Moment>,
+    /// Nodes whose failures under other collectors are known.
+    pub(super) recalled: BTreeSet<NodeUid>,
     plan_digest: Option<palisade_report::Digest>,
     boots: Boots,
     /// Whether what is known of the requests may be wrong.
@@ -240,6 +242,7 @@ impl Coordinator {
             complaints: BTreeMap::new(),
             orphans: BTreeMap::new(),
             driven: None,
+            recalled: BTreeSet::new(),
             plan_digest: None,
             boots: Boots::default(),
             lost_track: false,
@@ -323,6 +326,7 @@ impl Coordinator {
         }
         let seen_at = self.clock.now();
         let mut fleet = self.fleet().await;
+        self.recall_failures(&mut fleet);
         for boot in self.boots.follow(&fleet, seen_at) {
             self.teller.unplanned(&boot, seen_at).await;
         }
@@ -372,6 +376,7 @@ impl Coordinator {
             }
         }
         self.tidy(&mut fleet, &policy, epoch).await?;
+        self.forget_forgiven(&fleet).await?;
         self.show(plan, fleet, policy).await;
         Ok(())
     }

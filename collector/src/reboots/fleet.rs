@@ -27,10 +27,12 @@ use palisade_report::NodeUid;
 use super::clock::TermClock;
 use super::facts::Facts;
 use super::objections::Against;
+use super::occurrence::Before;
 use super::occurrence::Occurrences;
 use super::past::History;
 use super::tell;
 use crate::kube::nodes::Upkeep;
+use crate::kube::nodes::last_reboot::LAST_REBOOT;
 use crate::snapshot::ClusterNode;
 use crate::snapshot::Snapshot;
 
@@ -95,7 +97,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         can_grant,
     } = materials;
     let rule = RULE.parse().ok();
-    let mut nodes = BTreeMap::new();
+    let (mut nodes, mut annotated) = (BTreeMap::new(), BTreeMap::new());
     for (name, member) in members {
         let request = requests.get(&member.uid);
         let is_in_flight = request.is_some_and(|it| it.progress.state.holds_slot());
@@ -128,16 +130,31 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
             let value = "whether it is cordoned or held is not known yet".to_owned();
             node.blockers.push(shut(Gate::ClusterStale, value, now));
         }
+        let last_reboot = kept.map(|it| &it.last_reboot);
+        match last_reboot {
+            Some(Known::Known(Some(last))) => {
+                annotated.insert(member.uid.clone(), last.for_plans());
+            }
+            Some(Known::Unknown(why)) => {
+                let value = format!(
+                    "whether it has rebooted for these reasons cannot be told: its annotation \
+                     {LAST_REBOOT} cannot be read ({why}); look at the node, then take it away"
+                );
+                node.blockers.push(shut(Gate::AlreadyRebooted, value, now));
+            }
+            Some(Known::Known(None)) | None => {}
+        }
         if let Some(against) = against.get(&pool.name) {
             node.blockers.extend(against.of(name.as_str()).cloned());
         }
         let episode = heard.zip(rule.as_ref()).and_then(|(it, rule)| it.episode(rule, ""));
         let episode = episode.map(|it| it.first_seen_at);
-        occurrences.date(&mut node, request, history, episode, now);
+        let last = last_reboot.and_then(Known::known).map(Option::as_ref);
+        occurrences.date(&mut node, request, &Before { history, last, episode }, now);
         nodes.insert(member.uid.clone(), node);
     }
     occurrences.keep(|uid| nodes.contains_key(uid));
-    let past = past(history, &requests);
+    let past = Past { annotated, ..past(history, &requests) };
     Fleet { nodes, requests, pods, budgets, blockers, etcd, past, own_node, frozen_at: None }
 }
 

@@ -28,6 +28,7 @@ mod occurrence;
 mod pass;
 mod past;
 mod policy;
+mod remember;
 mod seen;
 mod storm;
 mod tell;

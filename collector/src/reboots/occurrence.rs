@@ -13,11 +13,22 @@ use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::past::History;
+use crate::kube::nodes::LastReboot;
+use crate::kube::nodes::last_reboot::Outcome;
 
 /// What was seen of the reasons of each node in this term.
 #[derive(Debug, Default)]
 pub(super) struct Occurrences {
     known: BTreeMap<NodeUid, Occurrence>,
+}
+
+/// What is known of a node from before this term.
+pub(super) struct Before<'b> {
+    pub(super) history: &'b History,
+    /// What its object says of its last reboot; absent as long as that cannot be told.
+    pub(super) last: Option<Option<&'b LastReboot>>,
+    /// Since when a finding says that it needs a reboot.
+    pub(super) episode: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +45,12 @@ impl Occurrences {
         self.known.retain(|uid, _| exists(uid));
     }
 
-    /// Fills in the times of what a node needs. `episode` is since when a finding says so.
+    /// Fills in the times of what a node needs.
     pub(super) fn date(
         &mut self,
         node: &mut Node,
         request: Option<&Request>,
-        history: &History,
-        episode: Option<Moment>,
+        from_before: &Before<'_>,
         now: Moment,
     ) {
         let before = self.known.get(&node.uid).copied();
@@ -58,7 +68,7 @@ impl Occurrences {
                 *since = match before {
                     Some(Occurrence { digest: Some(was), since, .. }) if was == *digest => since,
                     Some(_) => now,
-                    None => first_sight(&node.uid, *digest, request, history, episode, now),
+                    None => first_sight(&node.uid, *digest, request, from_before, now),
                 };
                 Some((*digest, *since))
             }
@@ -69,7 +79,10 @@ impl Occurrences {
         node.agent.stable_since = stable_since;
         let since = digest.map_or(now, |it| it.1);
         let known = Occurrence { digest: digest.map(|it| it.0), since, stable_since };
-        self.known.insert(node.uid.clone(), known);
+        // What its object says of its last reboot would come too late.
+        if from_before.last.is_some() {
+            self.known.insert(node.uid.clone(), known);
+        }
     }
 }
 
@@ -78,16 +91,63 @@ fn first_sight(
     uid: &NodeUid,
     digest: Digest,
     request: Option<&Request>,
-    history: &History,
-    episode: Option<Moment>,
+    before: &Before<'_>,
     now: Moment,
 ) -> Moment {
+    let Before { history, last, episode } = before;
     if let Some(request) = request.filter(|it| it.wish.digest == digest) {
         return request.wish.since;
     }
-    let Some(last) = history.past.reboots.get(uid) else { return episode.unwrap_or(now) };
-    if last.digest == digest && !history.is_ended(uid) {
-        return last.occurrence;
+    let known = match history.past.reboots.get(uid) {
+        None => episode.unwrap_or(now),
+        Some(known) if known.digest == digest && !history.is_ended(uid) => known.occurrence,
+        Some(known) => episode.filter(|since| *since > known.at).unwrap_or(now),
+    };
+    // Another collector may have seen these reasons outlive a reboot.
+    let outlived = last.flatten().filter(|it| it.digest == digest && it.outcome != Outcome::Done);
+    outlived.map_or(known, |last| known.min(last.occurrence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reboots::past::Record;
+
+    const NOW: Moment = Moment::from_unix(1_800_000_000);
+
+    fn last(outcome: Outcome) -> LastReboot {
+        LastReboot {
+            at: NOW.plus(-100),
+            digest: Digest::of(b"reasons"),
+            occurrence: NOW.plus(-500),
+            outcome,
+            failed_at: None,
+            boot: None,
+            grant: None,
+            request: "r-1".to_owned(),
+        }
     }
-    episode.filter(|since| *since > last.at).unwrap_or(now)
+
+    #[test]
+    fn reasons_that_outlived_a_reboot_elsewhere_are_no_new_ones() {
+        let uid: NodeUid = "u-1".parse().unwrap();
+        let since = |history: &History, last: Option<&LastReboot>, digest: &[u8]| {
+            let before = Before { history, last: Some(last), episode: Some(NOW.plus(-50)) };
+            first_sight(&uid, Digest::of(digest), None, &before, NOW)
+        };
+        let nothing = History::default();
+        let (released, done) = (last(Outcome::Released), last(Outcome::Done));
+        assert_eq!(since(&nothing, None, b"reasons"), NOW.plus(-50));
+        assert_eq!(since(&nothing, Some(&released), b"reasons"), NOW.plus(-500));
+        assert_eq!(since(&nothing, Some(&done), b"reasons"), NOW.plus(-50), "they had gone");
+        assert_eq!(since(&nothing, Some(&released), b"others"), NOW.plus(-50));
+        // What the store knows is not undone by a node object that says otherwise.
+        let mut history = History::default();
+        let known =
+            palisade_plan::fleet::LastReboot { occurrence: NOW.plus(-700), ..released.for_plans() };
+        history.add(Record::Booted { node: uid.clone(), last: known });
+        for last in [None, Some(&done), Some(&released)] {
+            assert_eq!(since(&history, last, b"reasons"), NOW.plus(-700));
+        }
+    }
 }

@@ -97,10 +97,15 @@ impl Teller {
 
     /// Puts a record into the audit.
     pub(super) fn keep(&self, request: &Request, record: &Record) {
-        let Ok(text) = serde_json::to_string(record) else { return };
         let object = format!("rebootrequest {} of node {}", request.uid, request.node);
-        let mut happening = Happening::own(Kind::RebootRecord, object, "for later plans")
-            .about(request.node.clone());
+        self.keep_about(&request.node, object, record);
+    }
+
+    /// Puts a record into the audit that no request tells of.
+    pub(super) fn keep_about(&self, node: &NodeName, object: String, record: &Record) {
+        let Ok(text) = serde_json::to_string(record) else { return };
+        let mut happening =
+            Happening::own(Kind::RebootRecord, object, "for later plans").about(node.clone());
         happening.after = Some(text);
         self.note(happening);
     }

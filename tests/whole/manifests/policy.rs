@@ -159,7 +159,10 @@ fn confines_node_writes(cluster: &ControlPlane) {
         NODE,
         &json!({
             "metadata": {
-                "annotations": { "palisade.dev/cordoned-by": null },
+                "annotations": {
+                    "palisade.dev/cordoned-by": null,
+                    "palisade.dev/last-reboot": "{}",
+                },
                 "labels": { "palisade.dev/pending": null },
             },
             "spec": { "unschedulable": null, "taints": foreign },
@@ -168,6 +171,7 @@ fn confines_node_writes(cluster: &ControlPlane) {
     let after = cluster.get(NODE);
     assert_eq!(after["spec"], before["spec"]);
     assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
+    assert_eq!(after["metadata"]["annotations"]["palisade.dev/last-reboot"], "{}");
     // Others are none of this policy's business.
     cluster.kubectl(&["label", "node", "worker-1", "a=d", "--overwrite"]);
 }

@@ -214,7 +214,8 @@ impl Words<'_> {
     }
 
     fn last_reboot(&self) -> String {
-        match self.pass.fleet.past.reboots.get(self.member.uid) {
+        let lasts = self.pass.fleet.past.last_reboots(self.member.uid);
+        match lasts.max_by_key(|last| last.at) {
             Some(last) => format!("the last reboot was at {}", last.at),
             None => "no reboot of ours is known".to_owned(),
         }

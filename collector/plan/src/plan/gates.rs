@@ -9,6 +9,7 @@ use super::pool::shut;
 use crate::fleet::Cordon;
 use crate::fleet::Fleet;
 use crate::fleet::Known;
+use crate::fleet::LastReboot;
 use crate::gate::Blocker;
 use crate::gate::Gate;
 use crate::policy::ForeignCordon;
@@ -105,11 +106,14 @@ fn look_at_hold(case: &Case<'_>, found: &mut Shut) {
 
 fn look_at_past(case: &Case<'_>, found: &mut Shut) {
     let Case { member, wanted, pool, now, .. } = *case;
-    let Some(last) = case.fleet.past.reboots.get(member.uid) else { return };
-    if last.digest == *wanted.digest && wanted.since <= last.at {
+    let lasts = || case.fleet.past.last_reboots(member.uid);
+    let is_for_these =
+        |last: &&LastReboot| last.digest == *wanted.digest && wanted.since <= last.at;
+    if let Some(last) = lasts().filter(is_for_these).max_by_key(|last| last.at) {
         let value = format!("rebooted at {} for the same reasons, which are still there", last.at);
         found.add(shut(Gate::AlreadyRebooted, value, last.at, None), case);
     }
+    let Some(last) = lasts().max_by_key(|last| last.at) else { return };
     let until = last.at.plus(pool.minimum_interval_secs);
     if now < until {
         let value = format!("the last reboot was at {}", last.at);

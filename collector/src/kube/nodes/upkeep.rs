@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::ObjectMeta;
 use palisade_plan::fleet::Cordon;
 use palisade_plan::fleet::Hold;
+use palisade_plan::fleet::Known;
 use palisade_plan::fleet::Ready;
 use palisade_plan::request::Schedulability;
 use palisade_report::BootId;
@@ -16,6 +17,8 @@ use palisade_report::Moment;
 use palisade_report::NodeUid;
 use palisade_report::bound::clean;
 
+use super::last_reboot::LAST_REBOOT;
+use super::last_reboot::LastReboot;
 use crate::kube::conditions::MANAGER;
 
 /// Annotation with the UID of the request that cordoned the node.
@@ -66,6 +69,8 @@ pub struct Upkeep {
     pub boot: Option<BootId>,
     /// Whether the label [`EXCLUDE`] is there, and by whom.
     pub excluded: Excluded,
+    /// [`LAST_REBOOT`].
+    pub last_reboot: Known<Option<LastReboot>>,
 }
 
 /// Whether external load balancers leave a node alone.
@@ -94,10 +99,8 @@ impl Upkeep {
     pub(super) fn of(parts: &Parts<'_>) -> Option<Self> {
         let Parts { metadata, is_unschedulable, taints, ready, boot } = parts;
         let uid: NodeUid = metadata.uid.as_ref()?.parse().ok()?;
-        let annotation = |key: &str| {
-            let found = metadata.annotations.as_ref().and_then(|all| all.get(key));
-            found.map(|value| clean(value.as_bytes(), MAX_WORD))
-        };
+        let raw = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let annotation = |key: &str| raw(key).map(|value| clean(value.as_bytes(), MAX_WORD));
         let has_label = metadata.labels.as_ref().is_some_and(|all| all.contains_key(EXCLUDE));
         let marker = annotation(CORDONED_BY);
         let by = metadata.managed_fields.as_deref().unwrap_or_default();
@@ -133,6 +136,7 @@ impl Upkeep {
                 (true, Some(_)) => Excluded::Ours,
                 (true, None) => Excluded::Foreign,
             },
+            last_reboot: LastReboot::read(raw(LAST_REBOOT).map(String::as_str)),
         })
     }
 }

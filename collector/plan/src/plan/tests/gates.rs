@@ -117,6 +117,23 @@ const SHUT: &[Shuts] = &[
         world.agent().need = needed(NOW.plus(-90_001));
         world.agent().stable_since = Some(NOW.plus(-90_001));
     }),
+    ("same reasons, by the node object", Gate::AlreadyRebooted, |world| {
+        last_reboot(world, 200_000, Digest::of(b"other"));
+        let by_it = rebooted(90_000, reason("linux-image").1);
+        world.fleet.past.annotated.insert(uid("w-000"), by_it);
+        world.agent().need = needed(NOW.plus(-90_001));
+        world.agent().stable_since = Some(NOW.plus(-90_001));
+    }),
+    ("just now, by the node object", Gate::MinimumInterval, |world| {
+        last_reboot(world, 200_000, Digest::of(b"other"));
+        let just_now = rebooted(86_399, Digest::of(b"another"));
+        world.fleet.past.annotated.insert(uid("w-000"), just_now);
+    }),
+    ("just now, and a node object that says otherwise", Gate::MinimumInterval, |world| {
+        last_reboot(world, 86_399, Digest::of(b"other"));
+        let long_ago = rebooted(900_000, Digest::of(b"other"));
+        world.fleet.past.annotated.insert(uid("w-000"), long_ago);
+    }),
     ("just now", Gate::MinimumInterval, |world| last_reboot(world, 86_399, Digest::of(b"other"))),
     ("unstable", Gate::Unstable, |world| world.agent().stable_since = None),
     ("nearly stable", Gate::Unstable, |world| world.agent().stable_since = Some(NOW.plus(-599))),

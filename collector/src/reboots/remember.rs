@@ -1,0 +1,289 @@
+//! What survives a change of the store: the last reboot of each node, and whether it failed, in an
+//! annotation of the node. The store decides; what a node object says on top of it only shuts gates.
+//!
+//! ```text
+//! request ──uncordon, or its end──> annotation ──another collector leads──> gates, failures of a pool
+//! ```
+
+use std::sync::Arc;
+
+use palisade_plan::fleet;
+use palisade_plan::fleet::Failure;
+use palisade_plan::fleet::Fleet;
+use palisade_plan::fleet::Known;
+use palisade_plan::fleet::Past;
+use palisade_plan::request::Request;
+use palisade_plan::request::State;
+use palisade_report::Moment;
+use palisade_report::NodeName;
+use palisade_report::NodeUid;
+
+use super::coordinator::Coordinator;
+use super::past::Record;
+use super::tell;
+use crate::chain::Chain;
+use crate::kube::CallError;
+use crate::kube::cordon::CordonError;
+use crate::kube::fence::NotLeader;
+use crate::kube::nodes::LastReboot;
+use crate::kube::nodes::last_reboot::Outcome;
+
+impl LastReboot {
+    /// As the planner takes it.
+    pub(super) fn for_plans(&self) -> fleet::LastReboot {
+        fleet::LastReboot { at: self.at, digest: self.digest, occurrence: self.occurrence }
+    }
+}
+
+/// What the node is to say of the reboot of a request; `None` if it has not rebooted by it. `before` is
+/// what the node says now.
+pub(super) fn reboot_of(
+    request: &Request,
+    before: Option<&LastReboot>,
+    past: &Past,
+    now: Moment,
+) -> Option<LastReboot> {
+    let fleet::LastReboot { at, digest, occurrence } = tell::rebooted(request)?;
+    let Request { uid, id, progress, .. } = request;
+    let looked_at = request.released_at(now);
+    let failed = request.failed().map(|entered| entered.at);
+    let failed = failed.filter(|at| looked_at.is_none_or(|looked_at| looked_at < *at)).max();
+    // One of an earlier reboot counts as long as nobody has forgiven it.
+    let failed = failed.or_else(|| before?.failed_at);
+    Some(LastReboot {
+        at,
+        digest,
+        // Whoever led before may have had another clock.
+        occurrence: occurrence.min(at),
+        outcome: match progress.state {
+            State::Uncordoning | State::Done => Outcome::Done,
+            State::Needed
+            | State::Blocked
+            | State::Ready
+            | State::Claimed
+            | State::Cordoning
+            | State::Draining
+            | State::Granted
+            | State::Rebooting
+            | State::NotReturned
+            | State::Booted
+            | State::Verifying
+            | State::Quarantined
+            | State::RollingBack
+            | State::Backoff
+            | State::NodeGone
+            | State::Cancelled => Outcome::Released,
+        },
+        failed_at: failed.filter(|at| !is_forgiven(past, uid, *at)),
+        boot: progress.boot.as_ref().map(|boot| boot.boot.clone()),
+        grant: progress.grant.as_ref().filter(|it| !it.is_presumed()).map(|it| it.id),
+        request: id.clone(),
+    })
+}
+
+/// Whether a person has let the pool go since a node failed then, by the history.
+fn is_forgiven(past: &Past, node: &NodeUid, entered: Moment) -> bool {
+    let found = past.failures.iter().find(|it| it.node == *node && it.entered == Some(entered));
+    found.is_some_and(|failure| {
+        past.released.get(&failure.pool).is_some_and(|released| *released >= failure.at)
+    })
+}
+
+/// The failure that a node object tells and the history does not. It counts for the pool that the node
+/// is in now, so that a node which lies speaks for no other one, and not from later than now, so that
+/// whoever releases the pool has released it.
+fn untold(
+    last: &LastReboot,
+    node: &NodeUid,
+    pool: &str,
+    past: &Past,
+    now: Moment,
+) -> Option<Failure> {
+    let failed_at = last.failed_at?;
+    let is_told = past.failures.iter().filter(|it| it.node == *node).any(|it| match it.entered {
+        Some(entered) => entered == failed_at,
+        None => it.at >= failed_at,
+    });
+    (!is_told).then(|| Failure {
+        at: failed_at.min(now),
+        pool: pool.to_owned(),
+        node: node.clone(),
+        what: "the node object says so".to_owned(),
+        entered: Some(failed_at),
+    })
+}
+
+impl Coordinator {
+    /// What the node object says of its last reboot; `None` if it says nothing, or nothing readable.
+    fn annotated(&self, name: &NodeName, uid: &NodeUid) -> Option<LastReboot> {
+        let kept = self.directory.upkeep_of(name).filter(|kept| kept.uid == *uid)?;
+        kept.last_reboot.known()?.clone()
+    }
+
+    /// What the node of a request is to say of its reboot, if it had one.
+    pub(super) fn reboot_of(&self, request: &Request) -> Option<LastReboot> {
+        let before = self.annotated(&request.node, &request.uid);
+        let past = &self.history.as_ref()?.past;
+        reboot_of(request, before.as_ref(), past, self.clock.now())
+    }
+
+    /// Has the node of a request say that it rebooted, before the request goes; it may have been
+    /// uncordoned by somebody else.
+    ///
+    /// # Errors
+    /// In words, if the node says it not yet; [`NotLeader`].
+    pub(super) async fn keep_in_mind(
+        &self,
+        request: &Request,
+    ) -> Result<Result<(), String>, NotLeader> {
+        let Some(last) = self.reboot_of(request) else { return Ok(Ok(())) };
+        if self.annotated(&request.node, &request.uid).as_ref() == Some(&last) {
+            return Ok(Ok(()));
+        }
+        match self.cordons.keep_in_mind(&request.node, &request.uid, &last).await {
+            Ok(()) => Ok(Ok(())),
+            Err(CordonError::Call(CallError::NotLeader)) => Err(NotLeader),
+            Err(error) => Ok(Err(Chain(&error).to_string())),
+        }
+    }
+
+    /// Takes failures into the history that only the node objects tell of: another collector saw them.
+    /// Each node is asked once in a term; what happens in the term itself is known.
+    pub(super) fn recall_failures(&mut self, fleet: &mut Fleet) {
+        let now = self.clock.now();
+        let policy = Arc::clone(self.policy.policy());
+        self.recalled.retain(|uid| fleet.nodes.contains_key(uid));
+        for (uid, node) in &fleet.nodes {
+            if self.recalled.contains(uid) {
+                continue;
+            }
+            let kept = self.directory.upkeep_of(&node.name).filter(|kept| kept.uid == *uid);
+            let Some(Known::Known(last)) = kept.as_ref().map(|it| &it.last_reboot) else {
+                continue;
+            };
+            let Some(history) = &mut self.history else { return };
+            self.recalled.insert(uid.clone());
+            let pool = &policy.pool_of(&node.labels).name;
+            let failure = last.as_ref().and_then(|it| untold(it, uid, pool, &history.past, now));
+            if let Some(failure) = failure {
+                tracing::info!(node = %node.name, %pool, "another collector saw it fail");
+                let record = Record::Failed(failure);
+                self.teller.keep_about(&node.name, format!("node {}", node.name), &record);
+                history.add(record);
+                fleet.past.failures.clone_from(&history.past.failures);
+            }
+        }
+    }
+
+    /// Takes failures that are forgiven out of a node object: a collector with another store does not
+    /// know that. One at a time, as nothing waits for it.
+    pub(super) async fn forget_forgiven(&self, fleet: &Fleet) -> Result<(), NotLeader> {
+        let Some(history) = self.history.as_ref().filter(|_| self.is_fresh) else { return Ok(()) };
+        let forgiven = fleet.nodes.iter().find_map(|(uid, node)| {
+            let last = self.annotated(&node.name, uid)?;
+            let is_over = !fleet.requests.contains_key(uid);
+            (is_over && is_forgiven(&history.past, uid, last.failed_at?)).then_some((
+                uid,
+                node,
+                LastReboot { failed_at: None, ..last },
+            ))
+        });
+        let Some((uid, node, last)) = forgiven else { return Ok(()) };
+        match self.cordons.keep_in_mind(&node.name, uid, &last).await {
+            Ok(()) => Ok(()),
+            Err(CordonError::Call(CallError::NotLeader)) => Err(NotLeader),
+            Err(error) => {
+                // It is tried again at the next look, and shuts what a person has opened until then
+                // only where another collector leads meanwhile.
+                tracing::debug!(node = %node.name, cause = %Chain(&error), "not forgotten yet");
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_plan::request::BootRecord;
+    use palisade_plan::request::Entered;
+    use palisade_plan::request::Release;
+    use palisade_plan::step;
+
+    use super::*;
+    use crate::reboots::errand;
+    use crate::reboots::past::History;
+
+    const NOW: Moment = Moment::from_unix(1_800_000_000);
+
+    /// Rebooted, came back late, and is about to be uncordoned.
+    fn late() -> Request {
+        let wish = errand::asked(None, None, "anna", NOW);
+        let (node, uid) = ("worker-1".parse().unwrap(), "u-1".parse().unwrap());
+        let mut request = step::requested(node, uid, wish, 1, NOW);
+        request.id = "r-1".to_owned();
+        let progress = &mut request.progress;
+        progress.placement.pool = "workers".to_owned();
+        progress.boot = Some(BootRecord {
+            boot: "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap(),
+            kernel: None,
+            seen_at: NOW.plus(100),
+        });
+        progress.history = vec![
+            Entered { state: State::NotReturned, at: NOW.plus(90) },
+            Entered { state: State::Uncordoning, at: NOW.plus(120) },
+        ];
+        (progress.state, progress.since) = (State::Uncordoning, NOW.plus(120));
+        request
+    }
+
+    #[test]
+    fn who_has_not_rebooted_says_nothing_and_who_came_back_late_says_that_it_failed() {
+        let past = Past::default();
+        let mut request = late();
+        let last = reboot_of(&request, None, &past, NOW.plus(130)).unwrap();
+        assert_eq!((last.at, last.outcome), (NOW.plus(100), Outcome::Done));
+        assert_eq!(last.failed_at, Some(NOW.plus(90)));
+        request.progress.state = State::RollingBack;
+        let (by, reason) = ("anna".to_owned(), "seen".to_owned());
+        request.wish.release = Some(Release { by, reason, at: NOW.plus(125) });
+        let released = reboot_of(&request, None, &past, NOW.plus(130)).unwrap();
+        assert_eq!((released.outcome, released.failed_at), (Outcome::Released, None));
+        // A failure of an earlier reboot that nobody has looked at is not written over.
+        let before = LastReboot { failed_at: Some(NOW.plus(-5)), ..released };
+        let kept = reboot_of(&request, Some(&before), &past, NOW.plus(130)).unwrap();
+        assert_eq!(kept.failed_at, before.failed_at);
+        (request.progress.boot, request.progress.grant) = (None, None);
+        assert_eq!(reboot_of(&request, Some(&before), &past, NOW), None);
+    }
+
+    #[test]
+    fn a_store_that_is_empty_learns_a_failure_once_and_the_word_of_the_pool_ends_it() {
+        let request = late();
+        let node = &request.uid;
+        let mut history = History::default();
+        let last = reboot_of(&request, None, &history.past, NOW.plus(130)).unwrap();
+        let failure = untold(&last, node, "workers", &history.past, NOW.plus(900)).unwrap();
+        assert_eq!((failure.at, &*failure.pool), (NOW.plus(90), "workers"));
+        history.add(Record::Failed(failure));
+        assert_eq!(untold(&last, node, "workers", &history.past, NOW.plus(901)), None);
+        assert!(!is_forgiven(&history.past, node, NOW.plus(90)));
+        history.add(Record::Released { pool: "workers".to_owned(), at: NOW.plus(902) });
+        assert!(is_forgiven(&history.past, node, NOW.plus(90)));
+        assert_eq!(untold(&last, node, "workers", &history.past, NOW.plus(903)), None);
+        let again = reboot_of(&request, Some(&last), &history.past, NOW.plus(904)).unwrap();
+        assert_eq!(again.failed_at, None, "taken out with the next patch");
+        // The collector that saw it itself knows it already.
+        let mut own = History::default();
+        own.untold(&request, NOW).into_iter().for_each(|record| own.add(record));
+        assert_eq!(untold(&last, node, "workers", &own.past, NOW.plus(900)), None);
+    }
+
+    #[test]
+    fn a_failure_of_the_future_is_over_when_its_pool_is_released() {
+        let last = reboot_of(&late(), None, &Past::default(), NOW.plus(130)).unwrap();
+        let last = LastReboot { failed_at: Some(NOW.plus(1_000_000_000)), ..last };
+        let node = late().uid;
+        let failure = untold(&last, &node, "workers", &Past::default(), NOW).unwrap();
+        assert_eq!(failure.at, NOW);
+    }
+}
