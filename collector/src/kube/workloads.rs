@@ -108,6 +108,8 @@ pub struct Running {
     pub pod: String,
     /// The node of that.
     pub node: String,
+    /// The UID of the pod and how often it was started anew: no two processes have the same.
+    pub run: String,
 }
 
 /// Reads workloads.

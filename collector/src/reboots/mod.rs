@@ -29,6 +29,8 @@ mod pass;
 mod past;
 mod policy;
 mod remember;
+#[cfg(test)]
+mod sample;
 mod seen;
 mod storm;
 mod tell;

@@ -65,7 +65,9 @@ pub(super) fn running(pod: Pod) -> Option<Running> {
     let runs = status.phase.as_deref() == Some("Running") && has_started && !containers.is_empty();
     let stays = pod.metadata.deletion_timestamp.is_none();
     (runs && stays).then_some(())?;
-    Some(Running { pod: pod.metadata.name?, node: pod.spec?.node_name? })
+    let restarts: i64 = containers.iter().map(|it| i64::from(it.restart_count)).sum();
+    let run = format!("{} {restarts}", pod.metadata.uid?);
+    Some(Running { pod: pod.metadata.name?, node: pod.spec?.node_name?, run })
 }
 
 /// A budget; `None` if it selects nothing, which in policy/v1 is one without a selector.
@@ -241,25 +243,32 @@ mod tests {
     #[test]
     fn a_collector_runs_when_it_has_started_and_is_to_stay() {
         let pod = json!({
-            "metadata": { "name": "c-1" },
+            "metadata": { "name": "c-1", "uid": "u-1" },
             "spec": { "nodeName": "worker-1" },
             "status": { "phase": "Running", "containerStatuses": [{ "name": "collector",
                 "image": "", "imageID": "", "ready": false, "restartCount": 0, "started": true }] },
         });
         let runs = |pod: &serde_json::Value| running(serde_json::from_value(pod.clone()).unwrap());
-        let expected = Running { pod: "c-1".to_owned(), node: "worker-1".to_owned() };
+        let word = str::to_owned;
+        let expected = Running { pod: word("c-1"), node: word("worker-1"), run: word("u-1 0") };
         assert_eq!(runs(&pod), Some(expected));
         for (path, value) in [
             ("/status/phase", json!("Pending")),
             ("/status/containerStatuses/0/started", json!(false)),
             ("/status/containerStatuses", json!([])),
             ("/spec/nodeName", json!(null)),
-            ("/metadata", json!({ "name": "c-1", "deletionTimestamp": "2026-01-01T00:00:00Z" })),
+            ("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z")),
         ] {
             let mut other = pod.clone();
-            *other.pointer_mut(path).unwrap() = value;
+            match path.strip_prefix("/metadata/") {
+                Some(field) => other["metadata"][field] = value,
+                None => *other.pointer_mut(path).unwrap() = value,
+            }
             assert_eq!(runs(&other), None, "{path}");
         }
+        let mut anew = pod.clone();
+        anew["status"]["containerStatuses"][0]["restartCount"] = 3.into();
+        assert_eq!(runs(&anew).unwrap().run, "u-1 3");
     }
 
     fn around() -> Around {
