@@ -5,8 +5,10 @@
 //! ```
 //!
 //! Without NODES most fleets have 200 nodes, every hundredth 1,000 and every thousandth 5,000. Prints a
-//! line for each broken law, and in the end what was run; with
-//! `--show` the timeline of FIRST alone. Exit code 1 if a law was broken.
+//! line for each broken law, and in the end what was run and what was done to it: each kind of fault,
+//! each transition and each call with the collectors that died before and after it. With `--show` the
+//! timeline of FIRST alone. Exit code 1 if a law was broken, or if a campaign that is long enough for it
+//! never tried one of these.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,11 +19,15 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use palisade_plan::law::LAWS;
+use palisade_plan::simulate::Fault;
+use palisade_plan::simulate::Kills;
 use palisade_plan::simulate::Options;
 use palisade_plan::simulate::Outcome;
 use palisade_plan::simulate::Profile;
+use palisade_plan::simulate::Tally;
 use palisade_plan::simulate::invent;
 use palisade_plan::simulate::simulate;
+use palisade_plan::simulate::words;
 use palisade_report::Moment;
 
 /// When every run begins; the simulator's own fleets know this moment.
@@ -33,6 +39,9 @@ const PROGRESS_SEEDS: u64 = 500;
 /// Lines of broken laws; more of them say no more.
 const MAX_SHOWN: u64 = 200;
 
+/// Seeds from which on whatever can go wrong is to have gone wrong, also what is seldom.
+const THOROUGH_SEEDS: u64 = 5_000;
+
 /// What was run.
 #[derive(Default)]
 struct Sum {
@@ -43,6 +52,7 @@ struct Sum {
     broken: u64,
     kept: BTreeMap<u8, u64>,
     of_law: BTreeMap<u8, u64>,
+    tally: Tally,
 }
 
 fn size(seed: u64) -> usize {
@@ -132,13 +142,46 @@ fn campaign(seeds: u64, first: u64, nodes: Option<usize>) -> std::io::Result<u64
         let broken = sum.of_law.get(&law.number).copied().unwrap_or(0);
         writeln!(out, "law {:2} kept {kept:9} broken {broken:4}  {}", law.number, law.title)?;
     }
+    told(&mut out, &sum.tally)?;
+    let mut failed = sum.broken;
+    if seeds >= THOROUGH_SEEDS {
+        for what in sum.tally.missing() {
+            failed = failed.saturating_add(1);
+            writeln!(out, "never tried: {what}")?;
+        }
+    }
     let secs = began.elapsed().as_secs_f64();
-    let Sum { runs, nodes, events, reboots, broken, .. } = sum;
+    let Sum { runs, nodes, events, reboots, broken, tally, .. } = &sum;
+    let faults: u64 = tally.faults.values().sum();
+    let kills = tally.times(Fault::DiedBefore).saturating_add(tally.times(Fault::DiedAfter));
+    let (transitions, leaders) = (tally.transitions(), tally.times(Fault::LeaderChanged));
+    writeln!(
+        out,
+        "{transitions} transitions, {kills} kills of collectors, {leaders} leader changes, {faults} faults"
+    )?;
     writeln!(
         out,
         "{runs} seeds, {nodes} nodes, {events} events, {reboots} reboots: {broken} laws broken, {secs:.1} s"
     )?;
-    Ok(broken)
+    Ok(failed)
+}
+
+/// What was done to the runs.
+fn told(out: &mut impl std::io::Write, tally: &Tally) -> std::io::Result<()> {
+    for fault in Fault::ALL {
+        writeln!(out, "fault {:9}  {}", tally.times(*fault), fault.words())?;
+    }
+    for (state, times) in &tally.forced {
+        writeln!(out, "record taken away {times:9} in {state:?}")?;
+    }
+    for (step, Kills { done, before, after }) in &tally.steps {
+        let what = words(*step);
+        writeln!(out, "transition {done:9} killed before {before:6} after {after:6}  {what}")?;
+    }
+    for (what, Kills { done, before, after }) in &tally.calls {
+        writeln!(out, "call       {done:9} killed before {before:6} after {after:6}  {what}")?;
+    }
+    Ok(())
 }
 
 fn take(
@@ -155,6 +198,7 @@ fn take(
         let kept = sum.kept.entry(*law).or_default();
         *kept = kept.saturating_add(*times);
     }
+    sum.tally.add(&outcome.tally);
     for breach in &outcome.broken {
         sum.broken = sum.broken.saturating_add(1);
         let times = sum.of_law.entry(breach.law).or_default();

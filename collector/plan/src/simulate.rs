@@ -31,6 +31,11 @@ pub use fault::Profile;
 pub use invent::invent;
 pub use snapshot::Snapshot;
 pub use snapshot::SnapshotError;
+pub use tally::Fault;
+pub use tally::Kills;
+pub use tally::Move;
+pub use tally::Tally;
+pub use tally::words;
 
 use self::assertion::Watch;
 use self::chance::Chance;
@@ -68,6 +73,7 @@ mod nature;
 mod people;
 mod snapshot;
 mod store;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -122,6 +128,8 @@ pub struct Outcome {
     pub events: u64,
     /// Reboots that a grant led to.
     pub reboots: u64,
+    /// What was done to it.
+    pub tally: Tally,
     /// How often each law was kept where it could have been broken.
     pub kept: BTreeMap<u8, u64>,
     /// Laws that were broken, oldest first.
@@ -284,6 +292,7 @@ fn end(mut world: World, fleet: &Fleet, start: Moment, cut: Moment, options: &Op
         nodes: fleet.nodes.len(),
         events: world.events,
         reboots: world.timeline.reboots,
+        tally: world.tally(),
         kept: world.laws.kept().clone(),
         broken: world.laws.broken().to_vec(),
         violated,

@@ -18,6 +18,9 @@ use palisade_report::NodeUid;
 use super::Flaw;
 use super::fault::Luck;
 use super::store::Refusal;
+use super::tally::Fault;
+use super::tally::Kills;
+use super::tally::Tally;
 use super::view::View;
 use super::world::World;
 use crate::drain::Returns;
@@ -25,6 +28,7 @@ use crate::law::Author;
 use crate::law::Handed;
 use crate::law::What;
 use crate::request::GrantRecord;
+use crate::request::State;
 
 mod drive;
 mod effect;
@@ -46,6 +50,9 @@ const MARGIN_SECS: i64 = 10;
 /// How old a view may be to be acted upon, in seconds.
 const FRESH_SECS: i64 = 30;
 
+/// Seconds for which the marker of a request that is gone is left alone, as in the shell.
+const ORPHAN_SECS: i64 = 30;
+
 /// A collector process.
 #[derive(Debug)]
 pub(super) struct Collector {
@@ -59,6 +66,8 @@ pub(super) struct Collector {
     offers: BTreeMap<NodeUid, Offer>,
     drains: BTreeMap<NodeUid, Returns>,
     begun: BTreeSet<NodeUid>,
+    /// Nodes that bear the marker of a request that is gone, and since when that is seen.
+    orphans: BTreeMap<NodeUid, Moment>,
     /// Nodes whose pods a plan asked for, and when.
     asked: BTreeMap<NodeUid, Moment>,
     next_turn: Moment,
@@ -93,9 +102,24 @@ enum Failed {
 
 /// Whether a call changes something, which only the leader may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
+    /// It does not.
     Read,
-    Write,
+    /// It does, and what it does in words.
+    Write(&'static str),
+    /// It writes a request into another state, or makes it in one.
+    Step(Option<State>, State),
+}
+
+impl Call {
+    /// Where it is counted who died around it.
+    fn kills(self, tally: &mut Tally) -> Option<&mut Kills> {
+        match self {
+            Self::Read => None,
+            Self::Write(what) => Some(tally.calls.entry(what).or_default()),
+            Self::Step(from, to) => Some(tally.steps.entry((from, to)).or_default()),
+        }
+    }
 }
 
 impl Collector {
@@ -111,6 +135,7 @@ impl Collector {
             offers: BTreeMap::new(),
             drains: BTreeMap::new(),
             begun: BTreeSet::new(),
+            orphans: BTreeMap::new(),
             asked: BTreeMap::new(),
             next_turn: now,
             sleeps: false,
@@ -174,6 +199,9 @@ impl Collector {
             return Ok(BUSY_SECS);
         }
         let blind = world.faults.is_blind(self.id, world.now) || !self.reads(world)?;
+        if blind {
+            world.faults.tally.count(Fault::BlindTurn);
+        }
         let changed = self.view.sync(world, blind, self.offset);
         self.plan_and_claim(world, changed)?;
         let busy = self.drive_all(world)?;
@@ -214,6 +242,9 @@ impl Collector {
                 .max();
             self.epoch = transitions.max(highest.unwrap_or(0).saturating_add(1));
             self.offset = world.faults.clock_offset(id);
+            if self.offset != 0 {
+                world.faults.tally.count(Fault::LedByWrongClock);
+            }
             self.leading_since = self.clock(world.now);
             self.offers.clear();
             self.view = View::new();
@@ -233,7 +264,7 @@ impl Collector {
         call: Call,
         act: impl FnOnce(&mut World, Author) -> Result<T, Refusal>,
     ) -> Called<T> {
-        let mut luck = world.faults.luck(&mut world.chance, world.now);
+        let mut luck = world.faults.luck(&mut world.chance, call, world.now);
         if let Luck::Pauses(secs) = luck {
             luck = Luck::Answered;
             if world.depth == 0 {
@@ -244,21 +275,28 @@ impl Collector {
             }
         }
         let leads = self.lease_until.is_some_and(|until| world.now.plus(MARGIN_SECS) < until);
-        if call == Call::Write && !leads && !world.build.has(Flaw::ActsForever) {
+        if call != Call::Read && !leads && !world.build.has(Flaw::ActsForever) {
             return Ok(Err(Failed::Unanswered));
         }
         let author = self.author(world.now);
-        let after = |result: Result<T, Refusal>| result.map_err(Failed::Refused);
-        match luck {
-            Luck::DiesBefore => Err(Died),
-            Luck::Refused => Ok(Err(Failed::Unanswered)),
-            Luck::Answered | Luck::Pauses(_) => Ok(after(act(world, author))),
-            Luck::DiesAfter => {
-                let _done = act(world, author);
-                Err(Died)
+        let result = match luck {
+            Luck::DiesBefore | Luck::Refused => None,
+            Luck::Answered | Luck::Pauses(_) | Luck::DiesAfter | Luck::Unanswered => {
+                Some(act(world, author))
             }
-            Luck::Unanswered => {
-                let _done = act(world, author);
+        };
+        if let Some(kills) = call.kills(&mut world.faults.tally) {
+            let done = u64::from(matches!(result, Some(Ok(_))));
+            kills.done = kills.done.saturating_add(done);
+            kills.before = kills.before.saturating_add(u64::from(luck == Luck::DiesBefore));
+            if luck == Luck::DiesAfter {
+                kills.after = kills.after.saturating_add(done);
+            }
+        }
+        match (luck, result) {
+            (Luck::DiesBefore | Luck::DiesAfter, _) => Err(Died),
+            (Luck::Answered | Luck::Pauses(_), Some(result)) => Ok(result.map_err(Failed::Refused)),
+            (Luck::Refused | Luck::Unanswered | Luck::Answered | Luck::Pauses(_), _) => {
                 Ok(Err(Failed::Unanswered))
             }
         }

@@ -9,9 +9,13 @@ use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::chance::Chance;
+use super::collector::Call;
 use super::machine::Lie;
+use super::tally::Fault;
+use super::tally::Tally;
 use super::world::Event;
 use super::world::World;
+use crate::request::State;
 
 /// How much goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +41,14 @@ pub(super) struct Faults {
     gaps: BTreeMap<usize, Moment>,
     /// By how much the clock of a collector's machine is wrong, in seconds.
     offsets: BTreeMap<usize, i64>,
+    /// What really went wrong.
+    pub(super) tally: Tally,
 }
+
+/// Of 10,000 transitions of a reboot that goes well, how many a collector dies before, and as many
+/// after; and of those that are seldom. So a campaign meets all of them.
+const STEP_KILLS: u64 = 10;
+const SELDOM_KILLS: u64 = 2_000;
 
 /// What becomes of a call to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +102,8 @@ pub(super) enum Trouble {
     Cancel,
     /// A person deletes a request.
     DeleteRequest,
+    /// A person deletes a request and takes its finalizer away.
+    ForceDelete,
     /// Another tool takes the shared Lease of a node for so long, if it is free.
     Lease(i64),
     /// A person releases what waits for one.
@@ -121,11 +134,25 @@ impl Faults {
             storm_until: None,
             gaps: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            tally: Tally::default(),
         }
     }
 
     /// What becomes of the next call.
-    pub(super) fn luck(&self, chance: &mut Chance, now: Moment) -> Luck {
+    pub(super) fn luck(&mut self, chance: &mut Chance, call: Call, now: Moment) -> Luck {
+        let luck = self.draw(chance, call, now);
+        match luck {
+            Luck::Answered => {}
+            Luck::DiesBefore => self.tally.count(Fault::DiedBefore),
+            Luck::DiesAfter => self.tally.count(Fault::DiedAfter),
+            Luck::Pauses(_) => self.tally.count(Fault::Paused),
+            Luck::Refused => self.tally.count(Fault::Refused),
+            Luck::Unanswered => self.tally.count(Fault::Unanswered),
+        }
+        luck
+    }
+
+    fn draw(&self, chance: &mut Chance, call: Call, now: Moment) -> Luck {
         if self.outage_until.is_some_and(|until| now < until) {
             return Luck::Refused;
         }
@@ -136,6 +163,16 @@ impl Faults {
         let refused = if storm { 4_000 } else { 40 };
         // A turn makes some hundred calls while much goes on: a process lives for some of them.
         let all = self.profile == Profile::All;
+        if let Call::Step(from, to) = call
+            && all
+        {
+            let kills = if is_seldom(from, to) { SELDOM_KILLS } else { STEP_KILLS };
+            match chance.below(10_000) {
+                draw if draw < kills => return Luck::DiesBefore,
+                draw if draw < 2 * kills => return Luck::DiesAfter,
+                _ => {}
+            }
+        }
         match chance.below(10_000) {
             0 | 1 => Luck::DiesBefore,
             2 | 3 => Luck::DiesAfter,
@@ -147,28 +184,43 @@ impl Faults {
         }
     }
 
-    fn hits(&self, chance: &mut Chance, per_thousand: u64) -> bool {
-        self.active && chance.in_thousand(per_thousand)
+    fn hits(&mut self, chance: &mut Chance, per_thousand: u64, fault: Fault) -> bool {
+        let hits = self.active && chance.in_thousand(per_thousand);
+        if hits {
+            self.tally.count(fault);
+        }
+        hits
     }
 
-    /// Whether a message is lost.
-    pub(super) fn loses(&self, chance: &mut Chance) -> bool {
-        self.hits(chance, 50)
+    /// Whether a heartbeat is lost.
+    pub(super) fn loses_heartbeat(&mut self, chance: &mut Chance) -> bool {
+        self.hits(chance, 50, Fault::HeartbeatLost)
     }
 
-    /// Whether a message arrives twice.
-    pub(super) fn repeats(&self, chance: &mut Chance) -> bool {
-        self.hits(chance, 50)
+    /// When copies of a grant arrive, in seconds from now: of one that is lost none does.
+    pub(super) fn grants(&mut self, chance: &mut Chance) -> Vec<i64> {
+        self.copies(chance, [Fault::GrantLost, Fault::GrantTwice, Fault::GrantLate])
     }
 
-    /// By how many seconds a message is late.
-    pub(super) fn delay(&self, chance: &mut Chance) -> i64 {
-        if self.hits(chance, 50) { chance.secs(1, 100) } else { 0 }
+    /// The same of what a node says of a grant.
+    pub(super) fn answers(&mut self, chance: &mut Chance) -> Vec<i64> {
+        self.copies(chance, [Fault::AnswerLost, Fault::AnswerTwice, Fault::AnswerLate])
+    }
+
+    fn copies(&mut self, chance: &mut Chance, [lost, twice, late]: [Fault; 3]) -> Vec<i64> {
+        if self.hits(chance, 50, lost) {
+            return Vec::new();
+        }
+        let copies = 1 + i64::from(self.hits(chance, 50, twice));
+        let mut delay = |copy: i64| {
+            if self.hits(chance, 50, late) { chance.secs(1, 100) } else { copy }
+        };
+        (0..copies).map(&mut delay).collect()
     }
 
     /// Whether a volume is never detached.
-    pub(super) fn keeps_volume(&self, chance: &mut Chance) -> bool {
-        self.hits(chance, 10)
+    pub(super) fn keeps_volume(&mut self, chance: &mut Chance) -> bool {
+        self.hits(chance, 10, Fault::VolumeStays)
     }
 
     /// By how much a collector's clock is wrong.
@@ -239,6 +291,8 @@ const ALL: &[Kind] = &[
     |_| Trouble::HoldFile,
     |_| Trouble::Cancel,
     |_| Trouble::DeleteRequest,
+    |_| Trouble::ForceDelete,
+    |_| Trouble::ForceDelete,
     |_| Trouble::Release,
     |chance| Trouble::Lease(chance.secs(60, 3600)),
     |_| Trouble::Ask,
@@ -247,6 +301,23 @@ const ALL: &[Kind] = &[
     |chance| Trouble::NotReady(chance.secs(60, 1800)),
     |_| Trouble::Boot,
 ];
+
+/// Whether a transition is none of those that every reboot makes which goes well.
+const fn is_seldom(from: Option<State>, to: State) -> bool {
+    !matches!(
+        (from, to),
+        (None | Some(State::Needed | State::Blocked), State::Claimed)
+            | (Some(State::Needed), State::Blocked)
+            | (Some(State::Claimed), State::Cordoning)
+            | (Some(State::Cordoning), State::Draining)
+            | (Some(State::Draining), State::Granted)
+            | (Some(State::Granted), State::Rebooting)
+            | (Some(State::Rebooting), State::Booted)
+            | (Some(State::Booted), State::Verifying)
+            | (Some(State::Verifying), State::Uncordoning)
+            | (Some(State::Uncordoning), State::Done)
+    )
+}
 
 fn which(chance: &mut Chance) -> usize {
     usize::from(chance.in_thousand(500))
@@ -257,18 +328,27 @@ impl World {
     pub(super) fn trouble(&mut self, trouble: Trouble) {
         self.timeline.say(self.now, &format!("trouble: {trouble:?}"));
         match trouble {
-            Trouble::Outage(secs) => self.faults.outage_until = Some(self.now.plus(secs)),
-            Trouble::Storm(secs) => self.faults.storm_until = Some(self.now.plus(secs)),
+            Trouble::Outage(secs) => {
+                self.faults.tally.count(Fault::Outage);
+                self.faults.outage_until = Some(self.now.plus(secs));
+            }
+            Trouble::Storm(secs) => {
+                self.faults.tally.count(Fault::Storm);
+                self.faults.storm_until = Some(self.now.plus(secs));
+            }
             Trouble::Gap(id, secs) => {
+                self.faults.tally.count(Fault::Gap);
                 self.faults.gaps.insert(id, self.now.plus(secs));
             }
             Trouble::Clock(id, secs) => {
+                self.faults.tally.count(Fault::ClockStepped);
                 self.faults.offsets.insert(id, secs);
             }
             Trouble::Restart(id) => {
                 self.restart(id, 300);
             }
             Trouble::Silence(percent, secs) => {
+                self.faults.tally.count(Fault::AgentsSilent);
                 for uid in self.uids() {
                     if self.chance.below(100) < percent {
                         self.silence(&uid);
@@ -299,6 +379,7 @@ impl World {
             | Trouble::HoldFile
             | Trouble::Cancel
             | Trouble::DeleteRequest
+            | Trouble::ForceDelete
             | Trouble::Lease(_)
             | Trouble::Release
             | Trouble::Ask
@@ -316,6 +397,9 @@ impl World {
         if let Some(place) = self.collectors.get_mut(id)
             && place.take().is_some()
         {
+            if self.faults.active {
+                self.faults.tally.count(Fault::Restarted);
+            }
             let secs = self.chance.secs(1, within_secs);
             self.after(secs, Event::Start(id));
         }

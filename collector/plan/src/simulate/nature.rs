@@ -8,6 +8,7 @@ use palisade_report::grant::GrantId;
 use super::machine::Fate;
 use super::machine::Life;
 use super::machine::Power;
+use super::tally::Fault;
 use super::workload::comes_back;
 use super::world::Event;
 use super::world::Said;
@@ -25,6 +26,9 @@ use crate::seen::GrantAnswer;
 /// Seconds until the cluster finds a silent kubelet not ready.
 const GRACE_SECS: i64 = 40;
 
+/// A machine that is away for longer is expected no more.
+const LATE_SECS: i64 = 1800;
+
 /// Seconds that a machine takes from its answer to silence, at most.
 const SHUTDOWN_SECS: i64 = 90;
 
@@ -34,6 +38,11 @@ impl World {
         let now = self.now;
         let Some(machine) = self.machines.get_mut(uid) else { return };
         if machine.power == Power::Down || machine.agent == Life::Stopped {
+            return;
+        }
+        if self.faults.loses_heartbeat(&mut self.chance) {
+            let next = machine.next_heartbeat(now);
+            self.at(next, Event::Heartbeat(uid.clone()));
             return;
         }
         machine.speaks_since.get_or_insert(now);
@@ -76,7 +85,7 @@ impl World {
     }
 
     /// What a node says of a grant arrives.
-    fn answer(&mut self, uid: &NodeUid, id: GrantId, answer: Answer) {
+    pub(super) fn answer(&mut self, uid: &NodeUid, id: GrantId, answer: Answer) {
         let answers = self.kept.answers.entry(uid.clone()).or_default();
         answers.push(GrantAnswer { id, answer: answer.clone(), at: self.now });
         self.record(Author::Node, What::Answered(uid.clone(), id, answer));
@@ -95,16 +104,11 @@ impl World {
             let Some(grant) = collector.offer(uid, now) else { continue };
             offered = true;
             let author = collector.author(now);
-            if self.faults.loses(&mut self.chance) {
-                continue;
-            }
-            let copies = 1 + u8::from(self.faults.repeats(&mut self.chance));
-            for copy in 0..copies {
-                let late = self.faults.delay(&mut self.chance);
-                if late == 0 && copy == 0 {
+            for late in self.faults.grants(&mut self.chance) {
+                if late == 0 {
                     self.hand(author, uid, &grant);
                 } else {
-                    self.after(late.max(1), Event::Deliver(uid.clone(), Box::new(grant.clone())));
+                    self.after(late, Event::Deliver(uid.clone(), Box::new(grant.clone())));
                 }
             }
         }
@@ -132,8 +136,11 @@ impl World {
                 self.record(Author::Node, accepted);
                 let mut answer = answer;
                 match fate {
-                    Fate::CallFails => {}
-                    Fate::CallSaysSo => answer = Answer::Failed(String::from("no such call")),
+                    Fate::CallFails => self.faults.tally.count(Fault::CallFails),
+                    Fate::CallSaysSo => {
+                        self.faults.tally.count(Fault::CallSaysSo);
+                        answer = Answer::Failed(String::from("no such call"));
+                    }
                     Fate::Back(_)
                     | Fate::Never
                     | Fate::SameKernel(_)
@@ -144,14 +151,19 @@ impl World {
                         self.after(secs, Event::Down(uid.clone(), Some(grant.id)));
                     }
                 }
-                if !self.faults.loses(&mut self.chance) {
-                    self.answer(uid, grant.id, answer);
-                }
+                self.send(uid, grant.id, &answer);
             }
-            Answer::Refused(_) | Answer::Failed(_) => {
-                if !self.faults.loses(&mut self.chance) {
-                    self.answer(uid, grant.id, answer);
-                }
+            Answer::Refused(_) | Answer::Failed(_) => self.send(uid, grant.id, &answer),
+        }
+    }
+
+    /// A node says something of a grant, which may be lost or late on its way, or arrive twice.
+    fn send(&mut self, uid: &NodeUid, id: GrantId, answer: &Answer) {
+        for late in self.faults.answers(&mut self.chance) {
+            if late == 0 {
+                self.answer(uid, id, answer.clone());
+            } else {
+                self.after(late, Event::Answer(uid.clone(), id, answer.clone()));
             }
         }
     }
@@ -173,6 +185,16 @@ impl World {
             Fate::Never if grant.is_some() => None,
             Fate::Never | Fate::CallFails | Fate::CallSaysSo => Some(120),
         };
+        let fault = match machine.fate {
+            Fate::Never if grant.is_some() => Some(Fault::NeverReturns),
+            Fate::Back(secs) if secs > LATE_SECS => Some(Fault::ReturnsLate),
+            Fate::SameKernel(_) => Some(Fault::SameKernel),
+            Fate::ReasonStays(_) => Some(Fault::ReasonStays),
+            Fate::NoKubelet(_) => Some(Fault::NoKubelet),
+            Fate::Flaps(_) => Some(Fault::Flaps),
+            Fate::Back(_) | Fate::Never | Fate::CallFails | Fate::CallSaysSo => None,
+        };
+        fault.into_iter().for_each(|fault| self.faults.tally.count(fault));
         self.kept.spoke_last(uid, last);
         self.timeline.say(self.now, &format!("{uid} goes down"));
         self.after(GRACE_SECS, Event::Notice(uid.clone(), Readiness::NotReady));

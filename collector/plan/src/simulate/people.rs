@@ -2,17 +2,20 @@
 //! and pull machines out of their racks.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use palisade_report::BootId;
 use palisade_report::NodeUid;
 
 use super::fault::Trouble;
+use super::machine::Lie;
 use super::machine::Life;
 use super::machine::Power;
 use super::machine::digest;
 use super::store::Holder;
 use super::store::Object;
+use super::tally::Fault;
 use super::world::Event;
 use super::world::World;
 use crate::fleet::Cordon;
@@ -29,7 +32,6 @@ use crate::request::Intent;
 use crate::request::Reason;
 use crate::request::Release;
 use crate::request::Request;
-use crate::request::State;
 use crate::request::Wish;
 use crate::step::requested;
 
@@ -42,20 +44,33 @@ impl World {
             Trouble::Lie(lie) => {
                 if let Some(machine) = self.machines.get_mut(&uid) {
                     machine.lie = lie;
+                    let fault = match lie {
+                        Lie::AlwaysNeeded => Some(Fault::LieNeeded),
+                        Lie::NeverNeeded => Some(Fault::LieNotNeeded),
+                        Lie::Unsure => Some(Fault::LieUnsure),
+                        Lie::FalseBoot => Some(Fault::LieBoot),
+                        Lie::None => None,
+                    };
+                    fault.into_iter().for_each(|fault| self.faults.tally.count(fault));
                     let next = machine.next_heartbeat(self.now);
                     self.at(next, Event::Heartbeat(uid));
                 }
             }
-            Trouble::Delete => self.delete_node(&uid),
+            Trouble::Delete => {
+                self.faults.tally.count(Fault::Deleted);
+                self.delete_node(&uid);
+            }
             Trouble::Recreate => self.recreate(&uid),
             Trouble::Cordon => self.cordon_by_hand(&uid),
             Trouble::Uncordon => self.uncordon_by_hand(&uid),
             Trouble::Hold(secs) => {
+                self.faults.tally.count(Fault::Held);
                 let until = Some(self.now.plus(secs));
                 self.hold(&uid, Some(Hold { reason: String::from("hands off"), until }));
             }
             Trouble::HoldFile => {
                 if let Some(machine) = self.machines.get_mut(&uid) {
+                    self.faults.tally.count(Fault::HoldFile);
                     machine.hold_file = match machine.hold_file {
                         Some(_) => None,
                         None => Some(String::from("debugging")),
@@ -65,21 +80,34 @@ impl World {
                 }
             }
             Trouble::Cancel => {
-                self.change_request(&uid, |request| request.wish.intent = Intent::Cancel);
+                self.change_request(&uid, Fault::Cancelled, |request| {
+                    request.wish.intent = Intent::Cancel;
+                });
             }
-            Trouble::DeleteRequest => self.delete_request(&uid),
+            Trouble::DeleteRequest => {
+                self.change_request(&uid, Fault::RequestDeleted, |request| {
+                    request.wish.intent = Intent::Cancel;
+                });
+            }
+            Trouble::ForceDelete => self.force_delete(&uid),
             Trouble::Lease(secs) => {
                 let until = self.now.plus(secs);
-                self.store.leases.entry(uid).or_insert(Holder::Other(until));
+                if let Entry::Vacant(free) = self.store.leases.entry(uid) {
+                    free.insert(Holder::Other(until));
+                    self.faults.tally.count(Fault::LeaseTaken);
+                }
             }
             Trouble::Release => {
                 let at = self.now;
                 let release = Release { by: String::from("ops"), reason: String::from("seen"), at };
-                self.change_request(&uid, |request| request.wish.release = Some(release));
+                self.change_request(&uid, Fault::Released, |request| {
+                    request.wish.release = Some(release);
+                });
                 self.forgive(&uid);
             }
             Trouble::Ask => self.ask(&uid),
             Trouble::Spent(secs) => {
+                self.faults.tally.count(Fault::BudgetSpent);
                 let count = u64::try_from(self.work.apps.len()).unwrap_or(0);
                 let at = usize::try_from(self.chance.below(count)).unwrap_or(0);
                 self.work.spend(at);
@@ -90,12 +118,16 @@ impl World {
             Trouble::Rules => self.change_rules(),
             Trouble::NotReady(secs) => {
                 if let Some(machine) = self.machines.get_mut(&uid) {
+                    self.faults.tally.count(Fault::NotReady);
                     machine.kubelet = Life::Stopped;
                     self.after(40, Event::Notice(uid.clone(), Readiness::NotReady));
                     self.after(secs, Event::Kubelet(uid));
                 }
             }
-            Trouble::Boot => self.go_down(&uid, None),
+            Trouble::Boot => {
+                self.faults.tally.count(Fault::BootsByItself);
+                self.go_down(&uid, None);
+            }
             Trouble::Outage(_)
             | Trouble::Storm(_)
             | Trouble::Gap(..)
@@ -121,6 +153,7 @@ impl World {
         else {
             return;
         };
+        self.faults.tally.count(Fault::Recreated);
         self.delete_node(uid);
         let Ok(fresh) = format!("{uid}-again").parse::<NodeUid>() else { return };
         let boot = BootId::from_bytes(&self.chance.bytes());
@@ -152,6 +185,7 @@ impl World {
         if !self.store.nodes.get(uid).is_some_and(free) {
             return;
         }
+        self.faults.tally.count(Fault::Cordoned);
         self.store.touch(uid, |object| {
             // With a marker that was left there, it looks like ours but for its author.
             object.cordon = match object.marker.clone() {
@@ -168,6 +202,7 @@ impl World {
     fn uncordon_by_hand(&mut self, uid: &NodeUid) {
         let set = |cordon: &Cordon| *cordon != Cordon::Schedulable;
         if self.store.nodes.get(uid).is_some_and(|object| set(&object.cordon)) {
+            self.faults.tally.count(Fault::Uncordoned);
             self.store.touch(uid, |object| {
                 object.cordon = Cordon::Schedulable;
                 object.cordoned_by = None;
@@ -181,24 +216,25 @@ impl World {
         self.record(Author::Person, What::Held(uid.clone(), hold));
     }
 
-    fn change_request(&mut self, uid: &NodeUid, change: impl FnOnce(&mut Request)) {
+    fn change_request(&mut self, uid: &NodeUid, fault: Fault, change: impl FnOnce(&mut Request)) {
         let Some(mut request) = self.store.requests.get(uid).cloned() else { return };
         change(&mut request);
         if let Ok(stored) = self.store.replace(request) {
+            self.faults.tally.count(fault);
             self.record(Author::Person, What::Wrote(Box::new(stored)));
         }
     }
 
-    /// `kubectl delete`: the finalizer keeps the record, and the collector takes it for a cancellation.
-    /// Now and then somebody takes the finalizer away, too; while a grant may be in use that would be
-    /// a reboot that nobody knows of, and is out of reach of everybody.
-    fn delete_request(&mut self, uid: &NodeUid) {
-        let granted = self.store.requests.get(uid).is_some_and(|request| {
-            matches!(request.progress.state, State::Granted | State::Rebooting | State::NotReturned)
-        });
-        if granted || self.chance.in_thousand(700) {
-            self.change_request(uid, |request| request.wish.intent = Intent::Cancel);
-        } else if self.store.delete(uid).is_ok() {
+    /// `kubectl delete`, and the finalizer taken away by hand: the record is gone, whatever it stood for,
+    /// a grant in use too. Without the second, the finalizer keeps the record and the collector takes it
+    /// for a cancellation.
+    fn force_delete(&mut self, uid: &NodeUid) {
+        let Some(state) = self.store.requests.get(uid).map(|it| it.progress.state) else { return };
+        if self.store.delete(uid).is_ok() {
+            let tally = &mut self.faults.tally;
+            tally.count(Fault::RequestForced);
+            let times = tally.forced.entry(state).or_default();
+            *times = times.saturating_add(1);
             self.record(Author::Person, What::Removed(uid.clone()));
         }
     }
@@ -249,6 +285,7 @@ impl World {
         let request = requested(name, uid.clone(), wish, 0, self.now);
         let id = self.request_id();
         if let Ok(stored) = self.store.create(request, id) {
+            self.faults.tally.count(Fault::Asked);
             self.record(Author::Person, What::Wrote(Box::new(stored)));
         }
     }
@@ -278,6 +315,7 @@ impl World {
                     Amount::Count(u32::try_from(self.chance.secs(0, 8)).unwrap_or(1));
             }
         }
+        self.faults.tally.count(Fault::PolicyChanged);
         self.policy = Arc::new(Policy::of(cluster, pools));
         self.record(Author::Person, What::Ruled(Arc::clone(&self.policy)));
     }

@@ -38,6 +38,28 @@ fn under_all_faults_no_law_is_broken() {
 }
 
 #[test]
+fn what_is_done_to_a_run_is_counted_and_nothing_else_is() {
+    let calm = run(1, 60, Profile::None);
+    let harmless = [Fault::LeaderChanged, Fault::LearnedDeadline];
+    let faults = calm.tally.faults.iter().filter(|(fault, _)| !harmless.contains(fault));
+    assert_eq!(faults.collect::<Vec<_>>(), []);
+    assert!(calm.tally.steps.values().all(|kills| kills.before + kills.after == 0));
+    assert!(calm.tally.transitions() >= calm.reboots * 8, "{:?}", calm.tally);
+    assert!(calm.tally.times(Fault::LearnedDeadline) > 0, "{:?}", calm.tally);
+
+    let mut tally = Tally::default();
+    for seed in 2..6 {
+        tally.add(&run(seed, 120, Profile::All).tally);
+    }
+    let died = tally.times(Fault::DiedBefore) + tally.times(Fault::DiedAfter);
+    let around: u64 = tally.steps.values().map(|kills| kills.before + kills.after).sum();
+    assert!(around > 0 && around < died, "{around} of {died}");
+    // The whole list is for a campaign; most of it happens to every few fleets.
+    let tried = Fault::ALL.iter().filter(|fault| tally.times(**fault) > 0).count();
+    assert!(tried > 40, "{tried} of {} kinds", Fault::ALL.len());
+}
+
+#[test]
 fn a_node_on_its_way_at_the_cut_is_followed_to_its_end() {
     let (fleet, policy) = invent(1, 60);
     let mut followed = 0;

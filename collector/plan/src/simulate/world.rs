@@ -20,6 +20,8 @@ use super::fault::Faults;
 use super::fault::Trouble;
 use super::machine::Machine;
 use super::store::Store;
+use super::tally::Fault;
+use super::tally::Tally;
 use super::timeline::Timeline;
 use super::workload::Workload;
 use crate::fleet::Need;
@@ -32,6 +34,7 @@ use crate::law::Readiness;
 use crate::law::Record;
 use crate::law::What;
 use crate::policy::Policy;
+use crate::request::Answer;
 use crate::seen::GrantAnswer;
 
 /// Everything there is.
@@ -125,6 +128,8 @@ pub(super) enum Event {
     Heartbeat(NodeUid),
     /// A grant reaches a node, on time or late.
     Deliver(NodeUid, Box<Handed>),
+    /// What a node says of a grant arrives, late.
+    Answer(NodeUid, GrantId, Answer),
     /// A machine goes down.
     Down(NodeUid, Option<GrantId>),
     /// A machine comes up.
@@ -218,6 +223,7 @@ impl World {
             Event::Start(id) => self.start(id),
             Event::Heartbeat(uid) => self.heartbeat(&uid),
             Event::Deliver(uid, grant) => self.deliver(&uid, &grant),
+            Event::Answer(uid, id, answer) => self.answer(&uid, id, answer),
             Event::Down(uid, grant) => self.go_down(&uid, grant),
             Event::Up(uid, grant) => self.come_up(&uid, grant),
             Event::Kubelet(uid) => self.kubelet_runs(&uid),
@@ -263,6 +269,13 @@ impl World {
             *place = Some(Collector::new(id, offset, self.now));
         }
         self.after(0, Event::Turn(id));
+    }
+
+    /// What was done to it, with leaders that followed another.
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = self.faults.tally.clone();
+        tally.faults.insert(Fault::LeaderChanged, self.store.transitions);
+        tally
     }
 
     /// Ids that exist, in order.

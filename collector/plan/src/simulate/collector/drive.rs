@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 use palisade_report::grant::GrantId;
 
@@ -20,6 +21,7 @@ use crate::fleet::Pod;
 use crate::law::What;
 use crate::plan::count;
 use crate::plan::grant_gates;
+use crate::plan::usual;
 use crate::policy::Policy;
 use crate::policy::Pool;
 use crate::request::Answer;
@@ -31,9 +33,9 @@ use crate::seen::GrantAnswer;
 use crate::seen::Kubelet;
 use crate::seen::LeaseSeen;
 use crate::seen::Seen;
-use crate::seen::Usual;
 use crate::simulate::Flaw;
 use crate::simulate::store::Holder;
+use crate::simulate::tally::Fault;
 use crate::simulate::view;
 use crate::step::Effect;
 use crate::step::Step;
@@ -86,6 +88,7 @@ impl Collector {
     fn drive(&mut self, world: &mut World, uid: &NodeUid) -> Result<(), Died> {
         for _ in 0..MAX_STEPS {
             let Some(request) = self.view.fleet.requests.get(uid).cloned() else { return Ok(()) };
+            let state = request.progress.state;
             let policy = Arc::clone(&world.policy);
             let pool = self.pool(&policy, &request);
             let seen = self.look(world, &policy, pool, &request)?;
@@ -96,6 +99,11 @@ impl Collector {
                     return Ok(());
                 }
                 Step::Persist(next) => {
+                    let begins =
+                        state != State::Rebooting && next.progress.state == State::Rebooting;
+                    if begins && seen.usual.reboot_p99.is_some() {
+                        world.faults.tally.count(Fault::LearnedDeadline);
+                    }
                     // The answer may be lost, and the offer would outlive the state that it is for.
                     if next.progress.state != State::Granted {
                         self.offers.remove(uid);
@@ -191,7 +199,7 @@ impl Collector {
             unschedulable_by: object.and_then(|object| object.cordoned_by.clone()),
             marked_before: object.and_then(|object| object.before),
             shutdown_grace_secs: SHUTDOWN_SECS,
-            usual: Usual::default(),
+            usual: usual(&self.view.fleet.past, &pool.name),
             fresh: self.is_fresh(world) && self.lease_until.is_some(),
             epoch: self.epoch,
             leading_since: self.leading_since,
@@ -253,7 +261,12 @@ impl Collector {
     /// Writes a request over the version that it was read at; who must hear of it does.
     pub(super) fn write(&self, world: &mut World, next: Request) -> Called<Request> {
         let before = world.store.requests.get(&next.uid).map(|old| old.progress.alerts.clone());
-        let written = self.call(world, Call::Write, |world, author| {
+        let was = world.store.requests.get(&next.uid).map(|old| old.progress.state);
+        let call = match next.progress.state {
+            state if was == Some(state) => Call::Write("write record"),
+            state => Call::Step(was, state),
+        };
+        let written = self.call(world, call, |world, author| {
             let stored = world.store.replace(next)?;
             world.record(author, What::Wrote(Box::new(stored.clone())));
             Ok(stored)
@@ -335,7 +348,14 @@ impl Collector {
             let (at, node) = (progress.since, uid.clone());
             let done = past.done.entry(pool.clone()).or_default();
             if !done.iter().any(|it| it.node == *uid && it.at == at) {
-                done.push(Finished { node, at, drain_secs: 60, reboot_secs: 120 });
+                let secs = |from: Option<Moment>, to: Option<Moment>| {
+                    let secs = from.zip(to).map_or(0, |(from, to)| to.since(from));
+                    u32::try_from(secs).unwrap_or(0)
+                };
+                let granted = progress.grant.as_ref().map(|it| it.at);
+                let booted = progress.boot.as_ref().map(|it| it.seen_at);
+                let drain_secs = secs(progress.drain.began, progress.drain.ended);
+                done.push(Finished { node, at, drain_secs, reboot_secs: secs(granted, booted) });
                 changed = true;
             }
         }

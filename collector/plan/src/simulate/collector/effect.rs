@@ -44,7 +44,7 @@ impl Collector {
             .map(|object| object.version);
         match effect {
             Effect::TakeLease => {
-                let taken = self.call(world, Call::Write, |world, author| {
+                let taken = self.call(world, Call::Write("take Lease"), |world, author| {
                     match world.store.leases.get(&uid) {
                         Some(Holder::Us) => return Ok(()),
                         Some(Holder::Other(until)) if *until > world.now => {
@@ -59,7 +59,7 @@ impl Collector {
                 Ok(taken.is_ok())
             }
             Effect::ReleaseLease => {
-                let given = self.call(world, Call::Write, |world, author| {
+                let given = self.call(world, Call::Write("give Lease back"), |world, author| {
                     if world.store.leases.get(&uid) == Some(&Holder::Us) {
                         world.store.leases.remove(&uid);
                         world.record(author, What::LeaseReleased(uid));
@@ -73,7 +73,7 @@ impl Collector {
                     true => request.node.to_string(),
                     false => request.id.clone(),
                 };
-                let set = self.call(world, Call::Write, |world, author| {
+                let set = self.call(world, Call::Write("cordon"), |world, author| {
                     let version = version.ok_or(Refusal::NotFound)?;
                     let cordon = Cordon::Ours { request: marker.clone() };
                     world.store.patch(&uid, version, |object| {
@@ -88,7 +88,7 @@ impl Collector {
                 Ok(set.is_ok())
             }
             Effect::Uncordon { marker, restore } => {
-                let set = self.call(world, Call::Write, |world, author| {
+                let set = self.call(world, Call::Write("uncordon"), |world, author| {
                     let version = version.ok_or(Refusal::NotFound)?;
                     let object = world.store.nodes.get(&uid).ok_or(Refusal::NotFound)?;
                     if object.marker.as_ref() != Some(&marker) {
@@ -137,7 +137,7 @@ impl Collector {
             Effect::Delete => {
                 self.audit(world, request);
                 let id = request.id.clone();
-                let deleted = self.call(world, Call::Write, |world, author| {
+                let deleted = self.call(world, Call::Write("delete record"), |world, author| {
                     let stored = world.store.requests.get(&uid).ok_or(Refusal::NotFound)?;
                     if stored.id != id {
                         return Err(Refusal::Conflict);
@@ -173,7 +173,7 @@ impl Collector {
             Draining { pods: &pods, budgets: &budgets, in_flight: &in_flight, returns, round };
         for eviction in next_evictions(&draining, &pool.drain, now) {
             let pod = eviction.uid;
-            let evicted = self.call(world, Call::Write, |world, author| {
+            let evicted = self.call(world, Call::Write("evict"), |world, author| {
                 let (now, mut chance) = (world.now, world.chance.split());
                 let evicted = world.work.evict(uid, &pod, now, &mut chance);
                 if let Evicted::Going(secs) = evicted {

@@ -1,5 +1,7 @@
 //! Planning and claiming: what the real shell does between two looks at the cluster.
 
+use std::collections::BTreeMap;
+
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
@@ -8,10 +10,9 @@ use super::Called;
 use super::Collector;
 use super::Died;
 use super::Failed;
+use super::ORPHAN_SECS;
 use super::World;
-use crate::fleet::Cordon;
 use crate::fleet::Need;
-use crate::fleet::Node;
 use crate::law::What;
 use crate::law::planning;
 use crate::plan::Plan;
@@ -23,8 +24,10 @@ use crate::request::Reason;
 use crate::request::Request;
 use crate::request::Wish;
 use crate::simulate::machine::digest;
+use crate::step::REQUESTED;
 use crate::step::claim;
 use crate::step::judged;
+use crate::step::rebuilt;
 use crate::step::refreshed;
 use crate::step::requested;
 
@@ -71,23 +74,41 @@ impl Collector {
         self.tell(world, &found, &policy, now)
     }
 
-    /// A node that bears our marker and has no request: somebody took the record away. A new one undoes
-    /// what is left.
+    /// A node that bears our marker and has no request: somebody took the record away. A new one, called
+    /// off from the beginning, undoes what is left, or verifies what the other still brings about.
     fn adopt(&mut self, world: &mut World, policy: &Policy, now: Moment) -> Result<(), Died> {
         let fleet = &self.view.fleet;
-        let orphans: Vec<Node> = fleet
+        let marked = |uid: &NodeUid| {
+            let object = world.store.nodes.get(uid)?;
+            Some((object.marker.clone()?, object.before))
+        };
+        let found: BTreeMap<NodeUid, _> = fleet
             .nodes
-            .values()
-            .filter(|node| matches!(node.cordon, Cordon::Ours { .. }))
-            .filter(|node| !fleet.requests.contains_key(&node.uid))
-            .cloned()
+            .keys()
+            .filter(|uid| !fleet.requests.contains_key(*uid))
+            .filter_map(|uid| Some((uid.clone(), marked(uid)?)))
             .collect();
-        for node in orphans {
+        self.orphans.retain(|uid, _| found.contains_key(uid));
+        for (uid, (marker, before)) in found {
+            let since = *self.orphans.entry(uid.clone()).or_insert(world.now);
+            let Some(node) = self.view.fleet.nodes.get(&uid).cloned() else { continue };
+            if world.now.since(since) < ORPHAN_SECS {
+                continue;
+            }
             let pool = policy.pool_of(&node.labels);
-            let found = wish(&node.agent.need, pool).unwrap_or_else(|| found(now));
-            let request = requested(node.name.clone(), node.uid.clone(), found, self.epoch, now);
-            if self.create(world, request)?.is_err() {
-                break;
+            let next = rebuilt(&node, &marker, before, wish_of(now), pool, self.epoch, now);
+            // As long as the node has not said in which boot it is, nobody knows what it may be doing.
+            let Some(next) = next else { continue };
+            // A record is made without its progress, which is written then.
+            let (name, wish) = (node.name.clone(), next.wish.clone());
+            let made = requested(name, uid.clone(), wish, self.epoch, now);
+            let Ok(made) = self.create(world, made)? else { break };
+            let next = Request { progress: next.progress, ..made };
+            match self.write(world, next)? {
+                Ok(stored) => {
+                    self.view.fleet.requests.insert(uid, stored);
+                }
+                Err(_) => self.reread(world, &uid)?,
             }
         }
         Ok(())
@@ -147,7 +168,8 @@ impl Collector {
 
     fn create(&mut self, world: &mut World, request: Request) -> Called<Request> {
         let id = world.request_id();
-        let created = self.call(world, Call::Write, |world, author| {
+        let call = Call::Step(None, request.progress.state);
+        let created = self.call(world, call, |world, author| {
             let stored = world.store.create(request, id)?;
             world.record(author, What::Wrote(Box::new(stored.clone())));
             Ok(stored)
@@ -205,12 +227,12 @@ fn wish(need: &Need, pool: &Pool) -> Option<Wish> {
     })
 }
 
-/// The wish that stands for a cordon whose request is gone.
-fn found(now: Moment) -> Wish {
+/// The wish that stands for a marker whose request is gone.
+fn wish_of(now: Moment) -> Wish {
     let reasons = std::collections::BTreeSet::from([Reason {
-        source: String::from("cordon"),
-        kind: String::from("cordon"),
-        subject: String::from("a request that is gone"),
+        source: String::from(REQUESTED),
+        kind: String::from("manual"),
+        subject: String::from("a cordon whose request was taken away is undone"),
         target: String::new(),
     }]);
     Wish {

@@ -115,9 +115,9 @@ fn who_starts_in_silence_is_caught() {
         found
     };
     let build = Build { planner, decide: blindly, ..Build::SOUND };
-    // Two in five agents of this seed fall silent for twenty minutes.
-    let broken = broken_under_faults(build, 10, 60);
-    assert!(broken.contains(&22), "{broken:?}");
+    // Not in every fleet do so many agents fall silent for so long.
+    let is_caught = |seed| broken_under_faults(build, seed, 60).contains(&22);
+    assert!((10..40).any(is_caught), "in none of thirty fleets");
 }
 
 #[test]
