@@ -5,12 +5,13 @@
 //! ever deleted here.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Preconditions;
 use kube::Api;
 use kube::Client;
-use kube::api::DeleteParams;
-use kube::api::EvictParams;
 use kube::api::PostParams;
-use kube::api::Preconditions;
 use palisade_plan::drain::Eviction;
 use palisade_plan::drain::Reply;
 use palisade_plan::drain::Status;
@@ -61,23 +62,30 @@ impl Evictions {
             return Ok(Reply::Answered(Status { code: 404, ..Status::default() }));
         };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let grace = eviction.grace_secs.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX));
-        let parameters = EvictParams {
-            delete_options: Some(DeleteParams {
-                grace_period_seconds: grace,
-                preconditions: Some(Preconditions {
-                    uid: Some(eviction.uid.clone()),
-                    resource_version: None,
-                }),
-                dry_run: run == Run::Dry,
-                ..DeleteParams::default()
-            }),
-            post_options: PostParams { dry_run: run == Run::Dry, ..PostParams::default() },
-        };
-        match tokio::time::timeout(CALL_TIMEOUT, api.evict(name, &parameters)).await {
+        let parameters = PostParams { dry_run: run == Run::Dry, ..PostParams::default() };
+        let body = body(name, eviction, run);
+        let call = api.create_subresource("eviction", name, &parameters, &body);
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(answer) => reply(answer),
             Err(_) => Ok(Reply::Silence),
         }
+    }
+}
+
+/// An eviction of this pod of this UID and of no namesake. Written here and not by [`Api::evict`], which
+/// names the options of the deletion in a way that the API server does not know, and so loses them.
+fn body(name: &str, eviction: &Eviction, run: Run) -> v1::Eviction {
+    v1::Eviction {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        delete_options: Some(DeleteOptions {
+            grace_period_seconds: eviction.grace_secs,
+            preconditions: Some(Preconditions {
+                uid: Some(eviction.uid.clone()),
+                resource_version: None,
+            }),
+            dry_run: (run == Run::Dry).then(|| vec!["All".to_owned()]),
+            ..DeleteOptions::default()
+        }),
     }
 }
 
@@ -119,6 +127,19 @@ mod tests {
     fn said(body: &serde_json::Value) -> Answer {
         let status: kube::core::Status = serde_json::from_value(body.clone()).unwrap();
         interpret(&reply(Err(kube::Error::Api(Box::new(status)))).unwrap())
+    }
+
+    #[test]
+    fn an_eviction_is_of_one_uid_with_the_grace_that_was_asked_for() {
+        let eviction =
+            Eviction { pod: "default/db-0".to_owned(), uid: "u-1".to_owned(), grace_secs: Some(7) };
+        let real = serde_json::json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "db-0" },
+            "deleteOptions": { "gracePeriodSeconds": 7, "preconditions": { "uid": "u-1" } },
+        });
+        let sent = |run| serde_json::to_value(body("db-0", &eviction, run)).unwrap();
+        assert_eq!(sent(Run::Real), real);
+        assert_eq!(sent(Run::Dry)["deleteOptions"]["dryRun"], serde_json::json!(["All"]));
     }
 
     #[test]

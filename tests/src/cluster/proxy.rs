@@ -31,6 +31,7 @@ mod serve;
 
 pub use self::catch::Arrived;
 pub use self::catch::Caught;
+pub use self::catch::Held;
 pub use self::catch::Side;
 use self::catch::Trap;
 

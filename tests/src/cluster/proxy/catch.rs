@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::Proxy;
 use super::Shared;
 
@@ -35,7 +37,7 @@ type Wanted = Box<dyn FnMut(&Arrived<'_>) -> Option<Side> + Send>;
 /// What waits for a request.
 pub(super) struct Trap {
     wanted: Wanted,
-    told: mpsc::Sender<()>,
+    told: mpsc::Sender<Held>,
     /// Whether a request is held, or is executed in order to be.
     is_shut: bool,
 }
@@ -49,7 +51,20 @@ impl fmt::Debug for Trap {
 /// Tells when a request is held.
 #[derive(Debug)]
 pub struct Caught {
-    told: mpsc::Receiver<()>,
+    told: mpsc::Receiver<Held>,
+}
+
+/// A request that is held. Once it is dropped, the request never goes on.
+#[derive(Debug)]
+pub struct Held(oneshot::Sender<()>);
+
+impl Held {
+    /// Lets a request go on that the API server has not heard of. Nothing if its client went away.
+    pub fn let_go(self) {
+        if self.0.send(()).is_err() {
+            eprintln!("whoever made the request that was held has gone");
+        }
+    }
 }
 
 impl Caught {
@@ -59,9 +74,18 @@ impl Caught {
     /// If another trap was set meanwhile.
     #[must_use]
     pub fn within(&self, within: Duration) -> bool {
+        self.held(within).is_some()
+    }
+
+    /// The same, for whoever lets it go on.
+    ///
+    /// # Panics
+    /// If another trap was set meanwhile.
+    #[must_use]
+    pub fn held(&self, within: Duration) -> Option<Held> {
         match self.told.recv_timeout(within) {
-            Ok(()) => true,
-            Err(mpsc::RecvTimeoutError::Timeout) => false,
+            Ok(held) => Some(held),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => panic!("another trap was set"),
         }
     }
@@ -69,7 +93,7 @@ impl Caught {
 
 impl Proxy {
     /// Shows each request to `wanted` in the order of arrival, watches included, until it wants one: that
-    /// one gets no answer until its client goes away. Then all requests pass. One that is to be held
+    /// one gets no answer until its client goes away or it is let go. Then all requests pass. One that is to be held
     /// after it was executed, and is refused, is answered, and the next one is shown again.
     ///
     /// A trap that was set before is gone.
@@ -94,13 +118,15 @@ impl Shared {
         Some(side)
     }
 
-    /// The request that was asked for is held now.
-    pub(super) fn held(&self) {
+    /// The request that was asked for is held now, until this says that it may go on; if ever.
+    pub(super) fn held(&self) -> oneshot::Receiver<()> {
+        let (go_on, may_go_on) = oneshot::channel();
         if let Some(trap) = &self.state().trap
-            && trap.told.send(()).is_err()
+            && trap.told.send(Held(go_on)).is_err()
         {
             eprintln!("a request is held, and nobody waits for it");
         }
+        may_go_on
     }
 
     /// The request that was asked for was refused.

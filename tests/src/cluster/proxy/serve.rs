@@ -174,8 +174,7 @@ async fn answer(
         query: parts.uri.query().unwrap_or_default(),
         body: &body,
     });
-    if side == Some(Side::Before) {
-        server.shared.held();
+    if side == Some(Side::Before) && server.shared.held().await.is_err() {
         match std::future::pending::<Infallible>().await {}
     }
     let answered = forward(server, upstream, parts, body).await;
@@ -183,7 +182,7 @@ async fn answer(
         match answered {
             Ok(answered) if answered.status().is_success() => {
                 answered.into_body().collect().await.map_err(io::Error::other)?;
-                server.shared.held();
+                let _never = server.shared.held();
                 match std::future::pending::<Infallible>().await {}
             }
             Ok(_) | Err(_) => server.shared.escaped(),
