@@ -149,19 +149,18 @@ impl Collector {
         Self { process, address }
     }
 
-    /// The same with these further variables in its environment.
+    /// The same by a program that is given the command as its last arguments and becomes the
+    /// collector, under the same process id.
     #[must_use]
-    pub fn start_in(environment: &[(&str, &str)], state: &Path, more: &[&str]) -> Self {
-        let variables: Vec<_> =
-            environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let program = binary("PALISADE_COLLECTOR", "palisade-collector");
+    pub fn start_by(program: &[&str], state: &Path, more: &[&str]) -> Self {
+        let collector = binary("PALISADE_COLLECTOR", "palisade-collector");
         let state = state.to_str().expect("a UTF-8 path");
-        let mut arguments: Vec<_> = variables.iter().map(String::as_str).collect();
-        arguments.push(program.to_str().expect("a UTF-8 path"));
-        arguments.extend_from_slice(&["--listen", "127.0.0.1:0", "--state-dir", state]);
-        arguments.extend_from_slice(more);
-        // It becomes the collector, under the same process id.
-        let mut process = Process::start(Path::new("env"), &arguments);
+        let mut words = program.to_vec();
+        words.push(collector.to_str().expect("a UTF-8 path"));
+        words.extend_from_slice(&["--listen", "127.0.0.1:0", "--state-dir", state]);
+        words.extend_from_slice(more);
+        let (program, arguments) = words.split_first().expect("the collector at least");
+        let mut process = Process::start(Path::new(program), arguments);
         let address = process
             .wait_for_log("the collector listens", |line| line["address"].as_str()?.parse().ok());
         Self { process, address }

@@ -109,16 +109,16 @@ impl Bench {
         self.collector_with(name, policy, &kubeconfig, &[])
     }
 
-    /// The same by any way to the API server, with these further variables in its environment.
+    /// The same by any way to the API server, started by this program.
     pub(super) fn collector_with(
         &self,
         name: &str,
         policy: &str,
         kubeconfig: &Path,
-        environment: &[(&str, &str)],
+        program: &[&str],
     ) -> Collector {
         let state = self.files.path().join("state");
-        let collector = self.start_collector(name, policy, kubeconfig, environment, &state);
+        let collector = self.start_collector(name, policy, kubeconfig, program, &state);
         self.until_leading(&collector);
         collector
     }
@@ -135,7 +135,7 @@ impl Bench {
         name: &str,
         policy: &str,
         kubeconfig: &Path,
-        environment: &[(&str, &str)],
+        program: &[&str],
         state: &Path,
     ) -> Collector {
         self.say_policy(policy);
@@ -145,7 +145,7 @@ impl Bench {
         let own = ["--kubernetes", "--kubeconfig", kubeconfig, "--identity", name];
         let more = ["--serving-name", "127.0.0.1", "--lease-seconds", "6", "--interval", "60"];
         let arguments = [&own[..], &more, &["--reboot-policy", file]].concat();
-        Collector::start_in(environment, state, &arguments)
+        Collector::start_by(program, state, &arguments)
     }
 
     /// Waits until this collector leads and may sign grants.

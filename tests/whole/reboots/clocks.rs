@@ -27,8 +27,8 @@ impl Wall {
         let directory = Directory::new("wall");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/stepped.c");
         let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-Os", "-o"]);
-        let output = compiler.arg(directory.path().join("stepped.so")).arg(source).output();
+        compiler.args(["-Os", "-o"]).arg(directory.path().join("stepped")).arg(source);
+        let output = compiler.output();
         let output = output.expect("run the compiler");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let wall = Self(directory);
@@ -46,9 +46,9 @@ impl Wall {
     /// A collector that goes by this clock.
     fn collector(&self, bench: &Bench, policy: &str) -> Collector {
         let path = |name: &str| self.0.path().join(name).to_str().expect("UTF-8").to_owned();
-        let (library, ahead) = (path("stepped.so"), path("ahead"));
-        let environment = [("LD_PRELOAD", library.as_str()), ("STEPPED_BY", &ahead)];
-        bench.collector_with("one", policy, &bench.cluster.collector_kubeconfig(), &environment)
+        let (stepped, ahead) = (path("stepped"), path("ahead"));
+        let kubeconfig = bench.cluster.collector_kubeconfig();
+        bench.collector_with("one", policy, &kubeconfig, &[&stepped, &ahead])
     }
 }
 
