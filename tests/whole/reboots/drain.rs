@@ -81,12 +81,9 @@ fn scenario_15_a_pod_that_fails_the_dry_run_keeps_its_node_whole_and_others_go_f
     let agents = bench.live(&collector);
     // First in order, by the age of its reason.
     agents.need_reboot(&with_pod[0]);
-    wait::until("it waits for its pod", WITHIN, || {
-        let requests = bench.requests();
-        let log = collector.process.log();
-        let tried = log.iter().any(|it| it.contains("the owner moves these"));
-        if tried && requests.is_empty() { Ok(()) } else { Err(bench.summary(&collector)) }
-    });
+    let viewer = bench.person("viewer", &collector);
+    viewer.until_shut(&with_pod[0], "drain", "the owner moves these");
+    assert_eq!(bench.requests().len(), 0);
     agents.need_reboot(free[0]);
     bench.until_rebooted(&collector, &agents, &free);
     bench.until_no_requests(&collector);
