@@ -67,7 +67,7 @@ fn scenario_38_a_budget_that_is_raised_and_lowered_stops_nobody_and_starts_nobod
 }
 
 #[test]
-fn scenario_44_a_dry_run_changes_nothing_and_a_cancelled_request_restores_its_node() {
+fn scenario_44_dry_runs_change_nothing_cordons_may_be_all_and_who_cancels_has_the_node_back() {
     let bench = Bench::start(2);
     let plan = patient(1).replace("mode: auto", "mode: plan");
     let collector = bench.collector("one", &plan);
@@ -83,11 +83,16 @@ fn scenario_44_a_dry_run_changes_nothing_and_a_cancelled_request_restores_its_no
     assert_eq!(seen["order"], json!([free]), "{seen:#}");
     assert_eq!(bench.touched(), <[String; 0]>::default(), "nothing is touched");
 
-    // The same facts under a policy that acts.
-    operator.edits(&bench, &patient(1));
+    // The same facts under a policy that acts, and only cordons: whoever runs there stays.
+    let stays = bench.place("stays", &free, &json!({ "metadata": { "annotations": null } }));
+    operator.edits(&bench, &format!("{}  drain: {{cordonOnly: true}}\n", patient(1)));
     bench.until_rebooted(&collector, &agents, &[&free]);
     bench.until_no_requests(&collector);
     assert!(!bench.touched().is_empty());
+    assert_eq!(bench.ledger().entered("Draining").get(&*free), Some(&1), "cordoned first");
+    assert_eq!(bench.evictions().len(), 0);
+    assert_eq!(bench.pod(&stays)["metadata"]["deletionTimestamp"], Value::Null);
+    operator.edits(&bench, &patient(1));
 
     // A drain that does not end is called off: the node is as it was, and stays so.
     bench.pin("web");

@@ -48,7 +48,8 @@ pub fn classify(pod: &Pod, policy: &DrainPolicy) -> Class {
     if is_part(pod, AGENT) {
         return Class::Left(Leaving::Agent);
     }
-    if selected(pod, &policy.skip) {
+    let is_waited_for = selected(pod, &policy.protected) || pod.wish.as_deref() == Some(WISH_WAIT);
+    if selected(pod, &policy.skip) || policy.cordon_only && !is_waited_for {
         return Class::Left(Leaving::Skipped);
     }
     let managed = match &pod.owner {

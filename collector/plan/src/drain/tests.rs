@@ -149,6 +149,18 @@ fn each_kind_of_pod_has_its_class() {
             Class::Left(Leaving::Skipped),
         ),
         (
+            "any where only the cordon is wanted",
+            db(),
+            DrainPolicy { cordon_only: true, ..usual.clone() },
+            Class::Left(Leaving::Skipped),
+        ),
+        (
+            "a protected one where only the cordon is wanted",
+            Pod { owner: owner("Job", yes()), ..db() },
+            DrainPolicy { cordon_only: true, protected: app("db"), ..usual.clone() },
+            Class::Awaited(Awaiting::Protected),
+        ),
+        (
             "with a word that nobody knows",
             Pod { wish: Some("evcit".to_owned()), ..pod("a", &[]) },
             usual,

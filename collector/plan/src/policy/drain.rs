@@ -8,6 +8,9 @@ use crate::policy::Selector;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainPolicy {
+    /// Whether pods are left where they are until the shutdown ends them, but for those that are waited
+    /// for.
+    pub cordon_only: bool,
     /// Pods without a controller: nothing brings them back.
     pub unmanaged: Unmanaged,
     /// Pods with an emptyDir: what is in it is lost.
@@ -44,6 +47,7 @@ pub struct DrainPolicy {
 impl Default for DrainPolicy {
     fn default() -> Self {
         Self {
+            cordon_only: false,
             unmanaged: Unmanaged::Block,
             empty_dir: EmptyDir::Evict,
             protected: Vec::new(),

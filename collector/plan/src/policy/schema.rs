@@ -220,6 +220,7 @@ fn section(name: &str) -> Value {
                 &[
                     ("unmanaged", words(&["block", "evict"])),
                     ("emptyDir", words(&["block", "evict"])),
+                    ("cordonOnly", flag),
                     ("protected", selectors.clone()),
                     ("skip", selectors.clone()),
                     ("daemonSets", selectors),

@@ -10,6 +10,7 @@ use crate::policy::language::check::shown;
 use crate::policy::language::selection::narrow_selector;
 use crate::policy::language::value::Nothing;
 use crate::policy::language::value::duration;
+use crate::policy::language::value::flag;
 use crate::policy::language::value::list;
 use crate::policy::language::value::number;
 use crate::policy::language::value::word;
@@ -40,6 +41,7 @@ pub(super) fn drain(tree: &Tree, problems: &mut Problems) -> Option<DrainPolicy>
     let mut section = Section::open(tree, "the drain", problems)?;
     let mut policy = DrainPolicy::default();
     let DrainPolicy {
+        cordon_only,
         unmanaged,
         empty_dir,
         protected,
@@ -56,6 +58,7 @@ pub(super) fn drain(tree: &Tree, problems: &mut Problems) -> Option<DrainPolicy>
         no_room,
         parallel,
     } = &mut policy;
+    section.set("cordonOnly", cordon_only, flag);
     section.set("unmanaged", unmanaged, word(UNMANAGED));
     section.set("emptyDir", empty_dir, word(EMPTY_DIR));
     section.set("protected", protected, list(MAX_SELECTORS, narrow_selector));
