@@ -82,9 +82,28 @@ pub enum Wanted {
     },
 }
 
+/// One wish.
+#[derive(Debug)]
+pub enum Errand {
+    /// About one node.
+    Node(NodeErrand),
+    /// That the failures of one pool are forgiven.
+    Pool(PoolErrand),
+}
+
+/// One wish about one pool: that it goes on after what failed in it.
+#[derive(Debug)]
+pub struct PoolErrand {
+    /// Its name.
+    pub pool: String,
+    /// Where the names of the nodes go whose failures counted until then, or their UIDs if they are
+    /// gone; none, if none did.
+    pub reply: oneshot::Sender<Result<BTreeSet<String>, Declined>>,
+}
+
 /// One wish about one node.
 #[derive(Debug)]
-pub struct Errand {
+pub struct NodeErrand {
     /// Which node.
     pub node: NodeName,
     /// What.
@@ -107,6 +126,9 @@ pub enum Declined {
     /// No node of that name exists.
     #[error("no node of that name exists in the cluster")]
     NoNode,
+    /// No pool of that name is in the policy.
+    #[error("there is no pool of that name; the policy has {0}")]
+    NoPool(String),
     /// Nothing is asked of this node.
     #[error("there is no reboot request for this node")]
     NoRequest,
@@ -181,11 +203,27 @@ impl Planned {
     /// # Errors
     /// [`Declined`].
     pub async fn ask(&self, node: NodeName, wanted: Wanted, by: String) -> Result<State, Declined> {
+        let (reply, outcome) = oneshot::channel();
+        self.send(Errand::Node(NodeErrand { node, wanted, by, reply }), outcome).await
+    }
+
+    /// Has the coordinator forgive the failures of a pool. Returns the nodes that they were of.
+    ///
+    /// # Errors
+    /// [`Declined`].
+    pub async fn release_pool(&self, pool: String) -> Result<BTreeSet<String>, Declined> {
+        let (reply, outcome) = oneshot::channel();
+        self.send(Errand::Pool(PoolErrand { pool, reply }), outcome).await
+    }
+
+    async fn send<T>(
+        &self,
+        errand: Errand,
+        outcome: oneshot::Receiver<Result<T, Declined>>,
+    ) -> Result<T, Declined> {
         if self.view().is_none() {
             return Err(Declined::NotCoordinating);
         }
-        let (reply, outcome) = oneshot::channel();
-        let errand = Errand { node, wanted, by, reply };
         self.errands.try_send(errand).map_err(|_| Declined::Busy)?;
         match tokio::time::timeout(ERRAND_WITHIN, outcome).await {
             Ok(Ok(outcome)) => outcome,

@@ -45,6 +45,16 @@ pub enum PolicyFileError {
     Say(#[source] io::Error),
 }
 
+impl PolicyFileError {
+    /// Whether there is no such file.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::Read { path: _, source } => source.kind() == io::ErrorKind::NotFound,
+            Self::Import { .. } | Self::Say(_) => false,
+        }
+    }
+}
+
 /// Says whether the file at `path` is a policy, with what is worth knowing of it at `now`; if it is
 /// none, every problem with its line, and ends with 1.
 ///

@@ -35,6 +35,7 @@ pub use self::gates::AGENT_SILENT_SECS;
 pub use self::learned::usual;
 pub use self::pass::is_frozen;
 pub use self::pass::is_single;
+pub use self::pool::failures_of;
 
 use self::census::Census;
 use self::choose::Choice;

@@ -281,6 +281,17 @@ impl App {
                 loaded.engine.audit(happening.about(node))?;
                 Ok(answer)
             }
+            Call::ReleasePool(pool) => {
+                let loaded = self.loaded()?;
+                let object = format!("pool {}", palisade_report::bound::clean_text(&pool));
+                let (answer, about) = reboots::release_pool(&self.planned, pool).await?;
+                loaded.engine.audit(Happening {
+                    actor: audit::actor(caller, None),
+                    source: Some(from),
+                    ..Happening::own(audit::Kind::Reboot, object, about)
+                })?;
+                Ok(answer)
+            }
             Call::Explain { node, prose } => {
                 let (planned, now) = (Arc::clone(&self.planned), self.loaded()?.clock.now());
                 apart(move || explain::of(&planned, &node, prose, now)).await

@@ -46,9 +46,10 @@ pub(super) fn declined(declined: &Declined) -> Refused {
     match declined {
         Declined::Busy => Refused::new(Kind::Busy, message).retry_after(1),
         Declined::Failed(_) => Refused::new(Kind::Unavailable, message).retry_after(5),
-        Declined::NoNode | Declined::NoRequest | Declined::NotCoordinating => {
-            Refused::new(Kind::NotFound, message)
-        }
+        Declined::NoNode
+        | Declined::NoPool(_)
+        | Declined::NoRequest
+        | Declined::NotCoordinating => Refused::new(Kind::NotFound, message),
         Declined::OtherReasons | Declined::WrongState(_) => Refused::new(Kind::Conflict, message),
     }
 }

@@ -1,5 +1,7 @@
 //! Requests for reboots: those that exist, and what people want of them.
 
+use std::collections::BTreeSet;
+
 use palisade_plan::gate::Blocker;
 use palisade_plan::request::Progress;
 use palisade_plan::request::Reason;
@@ -20,6 +22,9 @@ use crate::planned::Wanted;
 
 /// How long an approval holds if nothing is said: a person who approves in the morning means this day.
 const APPROVED_FOR_SECS: i64 = 24 * 60 * 60;
+
+/// Nodes whose failures the audit names when their pool is released.
+const MAX_TOLD: usize = 10;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -115,4 +120,28 @@ pub async fn ask(
     let state = planned.ask(node.clone(), wanted, by).await;
     let state = state.map_err(|it| super::plan::declined(&it))?;
     Ok(Answer::json(&Body { node: &node, state: format!("{state:?}") }))
+}
+
+/// Has the coordinator forgive the failures of a pool, and tells of which nodes they were. With what the
+/// audit is to say of that.
+///
+/// # Errors
+/// [`Refused`] with the reason of the coordinator.
+pub async fn release_pool(planned: &Planned, pool: String) -> Result<(Answer, String), Refused> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        pool: &'a str,
+        released: &'a BTreeSet<String>,
+    }
+    let released = planned.release_pool(pool.clone()).await;
+    let released = released.map_err(|it| super::plan::declined(&it))?;
+    let some: Vec<_> = released.iter().take(MAX_TOLD).map(String::as_str).collect();
+    let about = match released.len() {
+        0 => "a person released the pool, in which nothing counted".to_owned(),
+        count => format!(
+            "a person released the pool after failures of {count} nodes: {}",
+            some.join(", ")
+        ),
+    };
+    Ok((Answer::json(&Body { pool: &pool, released: &released }), about))
 }

@@ -137,6 +137,7 @@ impl Cluster {
             RouteName::Approve
             | RouteName::CancelReboot
             | RouteName::Release
+            | RouteName::ReleasePool
             | RouteName::RequestReboot
             | RouteName::Retire => Answers::Fresh,
             RouteName::Audit

@@ -98,6 +98,8 @@ pub enum Call {
     Ready,
     /// Requests for reboots.
     Reboots,
+    /// That a pool goes on after what failed in it.
+    ReleasePool(String),
     /// Forget a node.
     Retire(NodeName),
     /// What is expected of nodes.
@@ -351,6 +353,7 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
         RouteName::Ready => Call::Ready,
         RouteName::Reboots => Call::Reboots,
         RouteName::Release => Call::Errand { node: node()?, errand: Errand::Release },
+        RouteName::ReleasePool => Call::ReleasePool(parameter),
         RouteName::RequestReboot => {
             let (node, errand) = reboots::request(body)?;
             Call::Errand { node, errand }

@@ -47,6 +47,8 @@ pub enum RouteName {
     Reboots,
     /// Let go of a node that did not come back well.
     Release,
+    /// Let a pool go on after failures.
+    ReleasePool,
     /// Ask for a reboot.
     RequestReboot,
     /// Forget a node.
@@ -104,7 +106,7 @@ const fn route(
 }
 
 /// Every address that is served.
-pub const ROUTES: [Route; 27] = {
+pub const ROUTES: [Route; 28] = {
     use Audience as A;
     use RouteName as N;
     [
@@ -143,6 +145,13 @@ pub const ROUTES: [Route; 27] = {
             "/v1/reboots/{node}/release",
             A::Operators,
             "let go of a node that did not come back well",
+        ),
+        route(
+            N::ReleasePool,
+            "POST",
+            "/v1/pools/{pool}/release",
+            A::Operators,
+            "let a pool go on after reboots that failed",
         ),
         route(N::CancelReboot, "DELETE", "/v1/reboots/{node}", A::Operators, "end a request"),
         route(N::Certificates, "GET", "/v1/certificates", A::Viewers, "certificates by their end"),

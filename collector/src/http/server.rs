@@ -316,6 +316,7 @@ async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphoreP
         | RouteName::CancelReboot
         | RouteName::Reboots
         | RouteName::Release
+        | RouteName::ReleasePool
         | RouteName::RequestReboot
         | RouteName::GrantAnswer
         | RouteName::Heartbeat
@@ -364,6 +365,7 @@ fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
         | RouteName::Metrics
         | RouteName::Ready
         | RouteName::Release
+        | RouteName::ReleasePool
         | RouteName::RequestReboot
         | RouteName::Retire
         | RouteName::Sections
@@ -475,6 +477,7 @@ async fn make_call(
         | RouteName::Ready
         | RouteName::Reboots
         | RouteName::Release
+        | RouteName::ReleasePool
         | RouteName::Retire
         | RouteName::Rules
         | RouteName::Summary

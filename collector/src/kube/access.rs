@@ -12,6 +12,7 @@
 //! | `GET /v1/plan`, `POST /v1/plan`, `GET /v1/reboots` | list | `rebootrequests` | |
 //! | `POST /v1/reboots` | create | `rebootrequests` | |
 //! | `POST /v1/reboots/{node}/approve`, `POST /v1/reboots/{node}/release` | approve | `rebootrequests` | |
+//! | `POST /v1/pools/{pool}/release` | approve | `rebootrequests` | |
 //! | `DELETE /v1/reboots/{node}` | update | `rebootrequests` | |
 //! | `GET /v1/certificates` | list | `certificates` | |
 //! | `GET /v1/facts/{path}` | list | `facts` | |
@@ -57,7 +58,9 @@ pub enum Permission {
 pub const fn permission(route: RouteName) -> Option<Permission> {
     use Permission as P;
     Some(match route {
-        RouteName::Approve | RouteName::Release => P::All("approve", "rebootrequests"),
+        RouteName::Approve | RouteName::Release | RouteName::ReleasePool => {
+            P::All("approve", "rebootrequests")
+        }
         RouteName::Audit => P::All("list", "audit"),
         RouteName::CancelReboot => P::All("update", "rebootrequests"),
         RouteName::Certificates => P::All("list", "certificates"),

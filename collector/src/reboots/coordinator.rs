@@ -77,6 +77,10 @@ const ASKED_SECS: i64 = 15;
 /// begins. One call to the API server may take that long by itself.
 const OLD_SECS: i64 = 10;
 
+/// Seconds after which somebody hears of a cordon whose request is gone and which is not undone, as no
+/// agent says in which boot its node is; that of the state in which a node is uncordoned.
+const ORPHANED_SECS: i64 = 300;
+
 /// What a coordinator stands on.
 pub struct Ground {
     /// The ways to the API server.
@@ -338,7 +342,7 @@ impl Coordinator {
             self.tell_doubtful(&fleet).await;
         }
         for errand in errands {
-            self.run_errand(errand, &fleet, epoch).await;
+            self.run_errand(errand, &mut fleet, epoch).await;
         }
         let policy = Arc::clone(self.policy.policy());
         if let Some(before) = edited {
@@ -394,6 +398,11 @@ impl Coordinator {
         }
         for uid in self.boots.unplanned() {
             alerts.entry(uid.clone()).or_default().insert(Alert::UnplannedReboot);
+        }
+        let now = self.clock.now();
+        let orphans = self.orphans.iter().filter(|(_, since)| now.since(**since) >= ORPHANED_SECS);
+        for (uid, _) in orphans {
+            alerts.entry(uid.clone()).or_default().insert(Alert::UncordonFailed);
         }
         let raised = fleet.requests.iter().filter(|(_, it)| !it.progress.alerts.is_empty());
         for (uid, request) in raised {
@@ -482,6 +491,10 @@ impl Coordinator {
         if let Some(secs) = self.clock.is_off_by() {
             let value = format!("the wall clock was stepped by {secs} s");
             blockers.push(shut(Gate::ClusterStale, value, now));
+        }
+        if let Some(since) = self.policy.gone_since() {
+            let value = "its file is gone: nothing starts until there is one again".to_owned();
+            blockers.push(shut(Gate::Policy, value, since));
         }
         if !self.is_fresh {
             let value = "nodes, requests or budgets are not followed at the moment".to_owned();

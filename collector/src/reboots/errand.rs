@@ -1,9 +1,13 @@
 //! What people want of the coordinator through the API: written into the request, as `kubectl` would,
 //! so that there is one place where wishes are kept. What becomes of them is decided by the steps.
+//! What is wanted of a pool has no request: it goes into the audit, like what failed there.
+
+use std::collections::BTreeSet;
 
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Need;
 use palisade_plan::fleet::Node;
+use palisade_plan::plan::failures_of;
 use palisade_plan::request::Intent;
 use palisade_plan::request::Reason;
 use palisade_plan::request::Request;
@@ -19,21 +23,66 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::coordinator::Coordinator;
+use super::past::Record;
 use crate::chain::Chain;
 use crate::planned::Declined;
 use crate::planned::Errand;
+use crate::planned::NodeErrand;
+use crate::planned::PoolErrand;
 use crate::planned::Wanted;
 
 impl Coordinator {
     /// Does what somebody wants, and answers.
-    pub(super) async fn run_errand(&self, errand: Errand, fleet: &Fleet, epoch: u64) {
-        let Errand { node, wanted, by, reply } = errand;
+    pub(super) async fn run_errand(&mut self, errand: Errand, fleet: &mut Fleet, epoch: u64) {
+        let errand = match errand {
+            Errand::Node(errand) => errand,
+            Errand::Pool(PoolErrand { pool, reply }) => {
+                drop(reply.send(self.release_pool(&pool, fleet)));
+                return;
+            }
+        };
+        let NodeErrand { node, wanted, by, reply } = errand;
         let outcome = match fleet.nodes.values().find(|it| it.name == node) {
             Some(node) => self.do_wanted(node, wanted, &clean_text(&by), fleet, epoch).await,
             None => Err(Declined::NoNode),
         };
         // Whoever asked may have gone; what was done stays done.
         drop(reply.send(outcome));
+    }
+
+    /// Forgives what has failed in a pool until now, whether its nodes were released or not: those keep
+    /// their places until they are. To repeat it changes nothing.
+    fn release_pool(
+        &mut self,
+        pool: &str,
+        fleet: &mut Fleet,
+    ) -> Result<BTreeSet<String>, Declined> {
+        let policy = self.policy.policy();
+        if policy.pool(pool).is_none() {
+            let known = policy.pools.iter().chain([&policy.unmatched]);
+            let known: Vec<_> = known.map(|pool| pool.name.as_str()).collect();
+            return Err(Declined::NoPool(known.join(", ")));
+        }
+        let now = self.clock.now();
+        let Some(history) = &mut self.history else { return Err(Declined::NotCoordinating) };
+        let failures = failures_of(pool, fleet, now);
+        // One that comes after another release may be stamped a moment later than now.
+        let Some(last) = failures.iter().map(|failure| failure.at).max() else {
+            return Ok(BTreeSet::new());
+        };
+        let record = Record::Released { pool: pool.to_owned(), at: last.max(now) };
+        if !self.teller.keep_about(None, format!("pool {pool}"), &record) {
+            let words = "it cannot be put into the audit at the moment, and would be forgotten";
+            return Err(Declined::Failed(words.to_owned()));
+        }
+        tracing::info!(%pool, failures = failures.len(), "a person released a pool");
+        history.add(record);
+        fleet.past.released.clone_from(&history.past.released);
+        let name = |uid| fleet.nodes.get(uid).map(|node| node.name.to_string());
+        Ok(failures
+            .iter()
+            .map(|it| name(&it.node).unwrap_or_else(|| it.node.to_string()))
+            .collect())
     }
 
     async fn do_wanted(

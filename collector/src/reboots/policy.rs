@@ -23,12 +23,14 @@ pub(super) struct PolicyFile {
     text: Option<String>,
     held: PolicyInForce,
     refused: Option<String>,
+    /// Since when the file of a policy that was read is no more.
+    gone_since: Option<Moment>,
 }
 
 impl PolicyFile {
     /// The policy at `path`, not read yet.
     pub(super) fn at(path: PathBuf) -> Self {
-        Self { path, text: None, held: PolicyInForce::default(), refused: None }
+        Self { path, text: None, held: PolicyInForce::default(), refused: None, gone_since: None }
     }
 
     /// The policy in force.
@@ -41,6 +43,12 @@ impl PolicyFile {
         self.refused.as_ref()
     }
 
+    /// Since when there is no file any more. Whoever took it away wants its reboots to stop; what is under
+    /// way goes by what it said.
+    pub(super) const fn gone_since(&self) -> Option<Moment> {
+        self.gone_since
+    }
+
     /// Reads the file again. The policy that somebody's edit has just replaced; `None` if there was
     /// none, or if nothing has changed.
     pub(super) async fn reload(&mut self, now: Moment) -> Option<Arc<Policy>> {
@@ -48,6 +56,9 @@ impl PolicyFile {
         match tokio::task::spawn_blocking(move || policy_file::read_regular(&path)).await {
             Ok(Ok(text)) => self.take(text, now),
             Ok(Err(error)) => {
+                if error.is_missing() && self.held.source() != Source::Default {
+                    self.gone_since.get_or_insert(now);
+                }
                 self.refuse(Chain(&error).to_string());
                 None
             }
@@ -57,6 +68,7 @@ impl PolicyFile {
     }
 
     fn take(&mut self, text: String, now: Moment) -> Option<Arc<Policy>> {
+        self.gone_since = None;
         if self.text.as_ref() == Some(&text) {
             // It may have been unreadable in between.
             self.tell_refusal();
@@ -113,6 +125,28 @@ mod tests {
         assert_eq!(file.refused(), None);
         let before = file.take(good.replace('3', "4"), now).map(|it| it.digest);
         assert_eq!(before, Some(digest), "an edit tells what it replaced");
+    }
+
+    #[test]
+    fn a_policy_that_is_taken_away_is_gone_until_it_is_there_again() {
+        let at = Moment::from_unix;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let path = std::env::temp_dir().join(format!("palisade-{}-gone.yaml", std::process::id()));
+        let mut file = PolicyFile::at(path.clone());
+        let mut gone_at = |now: i64| {
+            runtime.block_on(file.reload(at(now)));
+            (file.gone_since(), file.policy().cluster.max_unavailable)
+        };
+        assert_eq!(gone_at(1).0, None, "there was none");
+        let text = format!("{HEAD}cluster:\n  maxUnavailable: 3\n");
+        std::fs::write(&path, &text).unwrap();
+        let three = gone_at(2).1;
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(gone_at(3), (Some(at(3)), three));
+        assert_eq!(gone_at(4), (Some(at(3)), three));
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(gone_at(5), (None, three), "the same text is a policy again");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

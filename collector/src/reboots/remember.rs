@@ -168,7 +168,7 @@ impl Coordinator {
             if let Some(failure) = failure {
                 tracing::info!(node = %node.name, %pool, "another collector saw it fail");
                 let record = Record::Failed(failure);
-                self.teller.keep_about(&node.name, format!("node {}", node.name), &record);
+                self.teller.keep_about(Some(&node.name), format!("node {}", node.name), &record);
                 history.add(record);
                 fleet.past.failures.clone_from(&history.past.failures);
             }

@@ -98,21 +98,30 @@ impl Teller {
     /// Puts a record into the audit.
     pub(super) fn keep(&self, request: &Request, record: &Record) {
         let object = format!("rebootrequest {} of node {}", request.uid, request.node);
-        self.keep_about(&request.node, object, record);
+        self.keep_about(Some(&request.node), object, record);
     }
 
-    /// Puts a record into the audit that no request tells of.
-    pub(super) fn keep_about(&self, node: &NodeName, object: String, record: &Record) {
-        let Ok(text) = serde_json::to_string(record) else { return };
-        let mut happening =
-            Happening::own(Kind::RebootRecord, object, "for later plans").about(node.clone());
+    /// Puts a record into the audit that no request tells of; whether it is there.
+    pub(super) fn keep_about(
+        &self,
+        node: Option<&NodeName>,
+        object: String,
+        record: &Record,
+    ) -> bool {
+        let Ok(text) = serde_json::to_string(record) else { return false };
+        let mut happening = Happening::own(Kind::RebootRecord, object, "for later plans");
+        happening.node = node.cloned();
         happening.after = Some(text);
-        self.note(happening);
+        self.note(happening)
     }
 
-    fn note(&self, happening: Happening) {
-        if let Err(refusal) = self.engine.audit(happening) {
-            tracing::warn!(cause = %refusal, "a step of a reboot is not in the audit");
+    fn note(&self, happening: Happening) -> bool {
+        match self.engine.audit(happening) {
+            Ok(()) => true,
+            Err(refusal) => {
+                tracing::warn!(cause = %refusal, "a step of a reboot is not in the audit");
+                false
+            }
         }
     }
 

@@ -162,6 +162,11 @@ impl Bench {
         std::fs::rename(path("policy.next"), path("policy.yaml")).expect("replace the policy");
     }
 
+    /// There is no policy any more.
+    pub(super) fn lose_policy(&self) {
+        std::fs::remove_file(self.files.path().join("policy.yaml")).expect("remove the policy");
+    }
+
     /// A new key signs nothing until real nodes could have got its public half, some minutes later.
     /// Simulated ones verify nothing: the moment is put back.
     pub(super) fn settle_key(&self) {

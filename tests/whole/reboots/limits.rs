@@ -10,6 +10,7 @@ use super::bench::Bench;
 use super::bench::WITHIN;
 use super::bench::patient;
 use super::life::Conduct;
+use super::person::Person;
 
 #[test]
 fn scenario_38_a_budget_that_is_raised_and_lowered_stops_nobody_and_starts_nobody() {
@@ -140,6 +141,8 @@ fn scenario_45_pauses_and_freezes_hold_and_a_release_lets_a_quarantined_node_and
     let frozen = policy.replace("mode: auto", &format!("mode: auto\n  {freeze}"));
     viewer.edits(&bench, &frozen);
     viewer.until_shut("node-0", "freeze", "a sale");
+    bench.lose_policy();
+    viewer.until_shut("node-0", "policy", "is gone");
     viewer.until_looked();
     assert_eq!(bench.touched(), <[String; 0]>::default(), "nothing is touched");
 
@@ -150,10 +153,31 @@ fn scenario_45_pauses_and_freezes_hold_and_a_release_lets_a_quarantined_node_and
     let (collector, server) = bench.restart(collector, &policy);
     let [viewer, approver] = [viewer, approver].map(|it| it.at(server.clone()));
     agents.talk_to(server);
-    viewer.until_shut("node-1", "failure-budget", "");
+    viewer.until_shut("node-1", "failure-budget", "POST /v1/pools/all/release");
     viewer.until_looked();
     assert_eq!(bench.state("node-0").as_deref(), Some("Quarantined"), "a restart forgives nothing");
     assert!(bench.is_unschedulable("node-0"));
+
+    // The pool may go on without the node, which keeps its place.
+    let release = |who: &Person, pool: &str| {
+        let answer = who.says(Method::POST, &format!("/v1/pools/{pool}/release"), &Value::Null);
+        (answer.status.as_u16(), answer.json())
+    };
+    assert_eq!(release(&viewer, "all").0, 403);
+    let (status, unknown) = release(&approver, "web");
+    assert_eq!(status, 404);
+    assert!(unknown.to_string().contains("all, default"), "{unknown}");
+    let answer = json!({ "pool": "all", "released": ["node-0"] });
+    assert_eq!(release(&approver, "all"), (200, answer));
+    viewer.until_open("node-1", "failure-budget");
+    assert_eq!(release(&approver, "all"), (200, json!({ "pool": "all", "released": [] })));
+    viewer.until_shut("node-1", "pool-budget", "");
+    let (collector, server) = bench.restart(collector, &policy);
+    let [viewer, approver] = [viewer, approver].map(|it| it.at(server.clone()));
+    agents.talk_to(server);
+    viewer.until_shut("node-1", "pool-budget", "");
+    viewer.until_open("node-1", "failure-budget");
+    assert_eq!(bench.state("node-0").as_deref(), Some("Quarantined"));
 
     let path = "/v1/reboots/node-0/release";
     let released = approver.says(Method::POST, path, &Value::Null);

@@ -52,7 +52,8 @@ impl<'a> PoolView<'a> {
         let pool = count.pool;
         let takes = Takes::of(pool, &fleet.past);
         let opening = pool.windows.opening(now);
-        let failures = failures(pool, fleet, failed, now);
+        let failures: Vec<Moment> =
+            unforgiven(&pool.name, fleet, failed, now).into_iter().map(|it| it.at).collect();
         let mut view = Self {
             pool,
             name: Arc::from(pool.name.as_str()),
@@ -83,10 +84,12 @@ impl<'a> PoolView<'a> {
         let budget = self.pool.failure_budget;
         if let Some(at) = reached_at(failures, budget.failures, budget.within_secs) {
             let value = format!(
-                "{} within {} s, {} halt the pool until a person releases it",
+                "{} within {} s, {} halt the pool: look at the nodes, release those that wait for it \
+                 (POST /v1/reboots/NODE/release), then the pool (POST /v1/pools/{}/release)",
                 failures.len(),
                 budget.within_secs,
-                budget.failures.max(1)
+                budget.failures.max(1),
+                self.pool.name
             );
             self.shut.push(shut(Gate::FailureBudget, value, at, None));
         }
@@ -165,11 +168,17 @@ fn remaining(pool: &Pool, policy: &Policy, opening: Opening, now: Moment) -> Opt
     begins.chain(window).min().map(|end| end.since(now))
 }
 
-/// Moments of failures of a pool that no person has forgiven, oldest first. Those that requests tell of
-/// count even if the audit does not.
-fn failures(pool: &Pool, fleet: &Fleet, failed: &[&Request], now: Moment) -> Vec<Moment> {
+/// Failures of the pool of this name that no person has forgiven, oldest first: those by which its
+/// failure budget goes.
+#[must_use]
+pub fn failures_of(pool: &str, fleet: &Fleet, now: Moment) -> Vec<Failure> {
+    unforgiven(pool, fleet, &failed(fleet), now)
+}
+
+/// Those that requests tell of count even if the audit does not.
+fn unforgiven(pool: &str, fleet: &Fleet, failed: &[&Request], now: Moment) -> Vec<Failure> {
     let past = &fleet.past;
-    let released = past.released.get(&pool.name).copied();
+    let released = past.released.get(pool).copied();
     // Whoever releases what failed has looked at it.
     let looked_at = |failure: &Failure| {
         let request = fleet.requests.get(&failure.node);
@@ -177,14 +186,14 @@ fn failures(pool: &Pool, fleet: &Fleet, failed: &[&Request], now: Moment) -> Vec
         looked_at.is_some_and(|looked_at| looked_at >= failure.at)
     };
     let counts = |failure: &Failure| {
-        failure.pool == pool.name
+        failure.pool == pool
             && released.is_none_or(|released| failure.at > released)
             && !looked_at(failure)
     };
-    let told = past.failures.iter().filter(|failure| counts(failure)).map(|failure| failure.at);
+    let told = past.failures.iter().filter(|failure| counts(failure)).cloned();
     let untold = failed.iter().flat_map(|request| past.untold(request, now)).filter(counts);
-    let mut failures: Vec<Moment> = told.chain(untold.map(|failure| failure.at)).collect();
-    failures.sort_unstable();
+    let mut failures: Vec<Failure> = told.chain(untold).collect();
+    failures.sort_by(|one, other| (one.at, &one.node).cmp(&(other.at, &other.node)));
     failures
 }
 
