@@ -58,18 +58,21 @@ impl TermClock {
     }
 
     /// Follows a wall clock that has stayed elsewhere; to be called while no permission may be in use.
-    pub(super) fn follow_wall(&mut self) {
+    /// Whether it does: what was dated before is not comparable with what follows.
+    pub(super) fn follow_wall(&mut self) -> bool {
         let (now, wall) = (self.now(), self.wall.now());
         if wall.since(now).abs() <= STEP_SECS {
             self.elsewhere_since = None;
-            return;
+            return false;
         }
         let since = *self.elsewhere_since.get_or_insert(now);
-        if now.since(since) >= BELIEVED_AFTER_SECS {
-            tracing::warn!(from = %now, to = %wall, "reboots go by another wall clock from now on");
-            (self.began_at, self.began_ms) = (wall, self.boot.boot_ms());
-            self.elsewhere_since = None;
+        if now.since(since) < BELIEVED_AFTER_SECS {
+            return false;
         }
+        tracing::warn!(from = %now, to = %wall, "reboots go by another wall clock from now on");
+        (self.began_at, self.began_ms) = (wall, self.boot.boot_ms());
+        self.elsewhere_since = None;
+        true
     }
 }
 

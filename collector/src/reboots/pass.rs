@@ -281,7 +281,7 @@ impl Coordinator {
         self.offers.keep(|uid| fleet.requests.contains_key(uid));
         let now = self.clock.now();
         if fleet.requests.values().all(|it| goes_by_no_clock(it, now)) {
-            self.clock.follow_wall();
+            self.follow_wall();
         }
         let now = self.clock.now();
         let upkeep = self.directory.upkeep();
@@ -303,6 +303,18 @@ impl Coordinator {
             }
         }
         Ok(())
+    }
+
+    /// Follows a wall clock that has stayed elsewhere. What is believed for a while is asked anew: its
+    /// moments may lie hours ahead, and it would be believed for as long.
+    fn follow_wall(&mut self) {
+        if self.clock.follow_wall() {
+            self.around_at = None;
+            self.refused.clear();
+            self.asked.clear();
+            self.foreseen.clear();
+            self.orphans.clear();
+        }
     }
 
     /// Makes a request anew for a marker whose request is gone, so that what that one did is undone, or

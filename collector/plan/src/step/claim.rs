@@ -279,8 +279,9 @@ pub(super) fn claimed(turn: Turn<'_>, node: &Node) -> Step {
         Some(Count::Within) => {}
     }
     if !turn.seen.gates.is_empty() {
-        if turn.is_early(node) {
-            return unconfirmed(turn, Step::Wait);
+        // Late, what is shut is named, and not what the claim does not wait for.
+        if turn.is_early(node) && !turn.is_late() {
+            return Step::Wait;
         }
         return turn.withdraw(turn.seen.gates.clone());
     }

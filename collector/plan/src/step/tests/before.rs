@@ -64,6 +64,18 @@ fn a_leader_that_has_just_begun_keeps_the_claims_of_nodes_that_it_has_not_heard(
 }
 
 #[test]
+fn a_claim_that_is_late_under_another_leader_names_what_is_shut() {
+    let mut case = Case::at(State::Claimed);
+    case.seen.leading_since = case.now;
+    case.node().agent.heard_at = None;
+    case.seen.gates = vec![blocker(Gate::DeadMan), blocker(Gate::Window)];
+    case.request.progress.deadline = Some(case.now);
+    assert_eq!(case.settled(), State::Needed);
+    assert_eq!(case.gates(), [Gate::DeadMan, Gate::Window]);
+    assert_eq!(case.request.progress.rollbacks, 0, "nothing failed");
+}
+
+#[test]
 fn a_claim_takes_the_lease_and_gives_way_to_another_holder() {
     let mut case = Case::at(State::Claimed);
     assert_eq!(case.settle(), [Effect::TakeLease]);
