@@ -34,6 +34,7 @@ use super::objections::Wanted;
 use super::occurrence::Occurrences;
 use super::past::History;
 use super::policy::PolicyFile;
+use super::rest::Rest;
 use super::storm::Storm;
 use super::tell::Teller;
 use super::unplanned::Boots;
@@ -144,6 +145,8 @@ pub struct Coordinator {
     pub(super) occurrences: Occurrences,
     pub(super) history: Option<History>,
     pub(super) works: BTreeMap<NodeUid, Work>,
+    /// Requests for which there was nothing to do.
+    pub(super) rests: BTreeMap<NodeUid, Rest>,
     /// Nodes whose pods were tried before a claim and may not go, since when, and why.
     pub(super) refused: BTreeMap<NodeUid, (Moment, Vec<Blocker>)>,
     pub(super) around: Option<Around>,
@@ -231,6 +234,7 @@ impl Coordinator {
             occurrences: Occurrences::default(),
             history: None,
             works: BTreeMap::new(),
+            rests: BTreeMap::new(),
             refused: BTreeMap::new(),
             around: None,
             is_fresh: false,

@@ -29,6 +29,7 @@ mod pass;
 mod past;
 mod policy;
 mod remember;
+mod rest;
 #[cfg(test)]
 mod sample;
 mod seen;

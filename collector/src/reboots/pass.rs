@@ -24,6 +24,7 @@ use palisade_report::NodeUid;
 use super::carry_out::Outcome;
 use super::coordinator::Coordinator;
 use super::errand::wish_of;
+use super::seen::Read;
 use crate::chain::Chain;
 use crate::kube::CallError;
 use crate::kube::NotLeader;
@@ -146,11 +147,17 @@ impl Coordinator {
         policy: &Policy,
         epoch: u64,
     ) -> Result<(), NotLeader> {
-        for _ in 0..MAX_STEPS {
+        let mut read = Read::default();
+        for number in 0..MAX_STEPS {
             let Some(request) = fleet.requests.get(uid).cloned() else { return Ok(()) };
             let pool = pool_of(&request, fleet, policy);
-            let seen = self.see(&request, fleet, pool, epoch).await?;
-            match step::step(&request, &seen, pool, self.clock.now()) {
+            if number == 0 && self.may_rest(&request, fleet, pool, epoch) {
+                return Ok(());
+            }
+            let seen = self.see(&request, fleet, pool, epoch, &mut read).await?;
+            // Nobody rests on what could not be read.
+            let may_rest = seen.node.known().is_some();
+            let outcome = match step::step(&request, &seen, pool, self.clock.now()) {
                 Step::Persist(next) => {
                     // The answer may be lost, and the offer would outlive the state that it is for.
                     if next.progress.state != State::Granted {
@@ -159,31 +166,39 @@ impl Coordinator {
                     if !self.write(&request, &next, fleet).await? {
                         return Ok(());
                     }
+                    // What a permission stands on is read again before it is handed out.
+                    if next.progress.state == State::Granted {
+                        read = Read::default();
+                    }
+                    Outcome::Done
                 }
                 Step::Do(effects) => {
                     let mut effects = effects;
+                    read = Read::default();
                     if plan::is_single(fleet, policy) {
                         // Its pods have nowhere to go, the collector's own included.
                         effects.retain(|effect| *effect != Effect::Drain);
                     }
-                    if !self.carry_out_all(&effects, &request, pool, epoch).await? {
-                        return Ok(());
-                    }
+                    self.carry_out_all(&effects, &request, pool, epoch).await?
                 }
-                Step::Wait => return Ok(()),
+                Step::Wait => Outcome::UnderWay,
+            };
+            if outcome != Outcome::Done {
+                self.rest(&request, may_rest && outcome == Outcome::UnderWay);
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Whether the next step may be taken at once.
+    /// [`Outcome::Done`]: the next step may be taken at once.
     async fn carry_out_all(
         &mut self,
         effects: &[Effect],
         request: &Request,
         pool: &Pool,
         epoch: u64,
-    ) -> Result<bool, NotLeader> {
+    ) -> Result<Outcome, NotLeader> {
         let mut goes_on = false;
         for effect in effects {
             match self.carry_out(effect, request, pool, epoch).await? {
@@ -192,11 +207,11 @@ impl Coordinator {
                 Outcome::UnderWay => {}
                 Outcome::Failed(why) => {
                     self.say(request, &why);
-                    return Ok(false);
+                    return Ok(Outcome::Failed(why));
                 }
             }
         }
-        Ok(goes_on)
+        Ok(if goes_on { Outcome::Done } else { Outcome::UnderWay })
     }
 
     /// Writes the next record of a request; whether it is written.
@@ -277,6 +292,7 @@ impl Coordinator {
             })
         };
         self.works.retain(|uid, _| draining(uid));
+        self.rests.retain(|uid, _| fleet.requests.contains_key(uid));
         self.complaints.retain(|uid, _| fleet.requests.contains_key(uid));
         self.offers.keep(|uid| fleet.requests.contains_key(uid));
         let now = self.clock.now();

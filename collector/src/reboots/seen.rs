@@ -5,6 +5,7 @@ use palisade_plan::fleet::Cordon;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
 use palisade_plan::fleet::Node;
+use palisade_plan::fleet::Pod;
 use palisade_plan::gate::Blocker;
 use palisade_plan::plan;
 use palisade_plan::policy::Policy;
@@ -29,42 +30,78 @@ use crate::kube::fence::NotLeader;
 use crate::kube::nodes::Upkeep;
 
 /// What was read of a node object just now.
-struct Object {
-    node: Known<Option<Node>>,
-    upkeep: Option<Upkeep>,
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    pub(super) node: Known<Option<Node>>,
+    pub(super) upkeep: Option<Upkeep>,
+}
+
+/// What the steps of one request at one look have read, as long as nothing was done to the node.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    object: Option<Object>,
+    lease: Option<Known<LeaseSeen>>,
+    pods: Option<Vec<Pod>>,
 }
 
 impl Coordinator {
-    /// What is seen of the node of `request`.
+    /// What is seen of the node of `request`. What an earlier step of the same look read, and nothing was
+    /// done since, is not read again.
     pub(super) async fn see(
         &mut self,
         request: &Request,
         fleet: &Fleet,
         pool: &Pool,
         epoch: u64,
+        read: &mut Read,
     ) -> Result<Seen, NotLeader> {
         let now = self.clock.now();
         let policy = std::sync::Arc::clone(self.policy.policy());
         let state = request.progress.state;
-        let Object { node, upkeep } = self.object(request, fleet).await;
+        let object = match read.object.take().filter(|_| state.holds_slot()) {
+            Some(object) => object,
+            None => self.object(request, fleet).await,
+        };
         let reads_drain = matches!(state, State::Draining | State::Granted);
         let drain = if reads_drain && plan::is_single(fleet, &policy) {
             // There is nowhere to go, and an eviction would end the collector itself.
             Known::Known(DrainSeen::default())
         } else if reads_drain {
-            self.what_is_left(request, pool, now).await?
+            self.what_is_left(request, pool, now, &mut read.pods).await?
         } else {
             Known::Unknown("not read in this state".to_owned())
         };
+        let lease = match read.lease.take().filter(|_| state.holds_slot()) {
+            Some(lease) => lease,
+            None => self.lease(request, now).await,
+        };
+        read.lease = Some(lease.clone()).filter(|_| state.holds_slot());
+        let seen = self.seen(request, fleet, pool, epoch, (&object, drain, lease));
+        read.object = Some(object).filter(|_| state.holds_slot());
+        Ok(seen)
+    }
+
+    /// The same out of what was read.
+    pub(super) fn seen(
+        &self,
+        request: &Request,
+        fleet: &Fleet,
+        pool: &Pool,
+        epoch: u64,
+        (object, drain, lease): (&Object, Known<DrainSeen>, Known<LeaseSeen>),
+    ) -> Seen {
+        let now = self.clock.now();
+        let policy = self.policy.policy();
+        let Object { node, upkeep } = object;
         let ours = upkeep.as_ref().filter(|it| matches!(it.cordon, Cordon::Ours { .. }));
-        Ok(Seen {
-            node,
+        Seen {
+            node: node.clone(),
             drain,
-            lease: self.lease(request, now).await,
+            lease,
             answers: self.answers(&request.uid),
-            count: self.count(request, fleet, &policy),
-            gates: gates(request, fleet, &policy, now),
-            kubelet: match &upkeep {
+            count: self.count(request, fleet, policy),
+            gates: gates(request, fleet, policy, now),
+            kubelet: match upkeep {
                 Some(upkeep) => Known::Known(Kubelet::Speaks(upkeep.boot.clone())),
                 None => Known::Unknown("the node object was not read".to_owned()),
             },
@@ -77,7 +114,7 @@ impl Coordinator {
             epoch,
             leading_since: self.clock.began_at(),
             next_grant: random_id(),
-        })
+        }
     }
 
     fn shutdown_grace_secs(&self, request: &Request) -> u32 {
@@ -123,16 +160,21 @@ impl Coordinator {
         request: &Request,
         pool: &Pool,
         now: Moment,
+        read: &mut Option<Vec<Pod>>,
     ) -> Result<Known<DrainSeen>, NotLeader> {
         let unknown = |why: &dyn std::error::Error| Ok(Known::Unknown(Chain(why).to_string()));
         let Some(around) = &self.around else {
             let why = "budgets and DaemonSets could not be listed";
             return Ok(Known::Unknown(why.to_owned()));
         };
-        let pods = match self.workloads.pods_of(&request.node, around).await {
-            Ok(pods) => pods,
-            Err(error) => return unknown(&error),
+        let pods = match read.take() {
+            Some(pods) => pods,
+            None => match self.workloads.pods_of(&request.node, around).await {
+                Ok(pods) => pods,
+                Err(error) => return unknown(&error),
+            },
         };
+        *read = Some(pods.clone());
         let budgets = self.budgets();
         let work = self.works.entry(request.uid.clone()).or_default();
         let mut seen = work.look(pods, &budgets, &pool.drain, now);
