@@ -4,6 +4,7 @@
 
 mod bench;
 mod budgets;
+mod calls;
 mod clocks;
 mod control_plane;
 mod cordon;
