@@ -75,6 +75,10 @@ pub struct DrainSeen {
     /// The disruption budget or pod that stops it altogether, in words: an eviction that the API
     /// server refused for good, or a dry run that failed.
     pub stuck: Vec<String>,
+    /// Why it came to nothing, for certain, where somebody else empties the node and says so: it is not
+    /// waited for any longer. Without it a drain fails by its deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// The Lease of a node.

@@ -64,6 +64,9 @@ pub(super) fn draining(turn: Turn<'_>, node: &Node) -> Step {
             return turn.waiting_for(vec![blocker], turn.hold([]));
         }
     };
+    if let Some(why) = &seen.failed {
+        return failed(turn, node, why.clone());
+    }
     match turn.progress().drain.began {
         None => dry_run(turn, node, seen),
         Some(_) if seen.left.is_empty() && seen.stuck.is_empty() => empty(turn, node, seen),

@@ -191,6 +191,16 @@ fn one_pod_that_cannot_go_keeps_all_of_them() {
 }
 
 #[test]
+fn a_drain_that_failed_for_certain_is_rolled_back_before_its_deadline() {
+    let mut case = Case::at(State::Draining);
+    let failed = Some("hook before: exit code 1".to_owned());
+    case.seen.drain = Known::Known(DrainSeen { failed, ..left("hook before: exit code 1") });
+    case.settle();
+    assert_eq!((case.state(), case.failure()), (State::RollingBack, Some(FaultKind::DrainFailed)));
+    assert_eq!(case.request.progress.failure.clone().unwrap().message, "hook before: exit code 1");
+}
+
+#[test]
 fn a_shut_gate_stops_evictions_and_the_window_ends_the_drain() {
     for gate in [Gate::Hold, Gate::Paused, Gate::Freeze, Gate::DeadMan, Gate::Alert] {
         let mut case = Case::at(State::Draining);
