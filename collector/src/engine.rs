@@ -57,6 +57,7 @@ mod heartbeat;
 mod judging;
 mod message;
 mod quiet;
+mod reboots;
 mod shelf;
 mod slot;
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub use self::core::StartError;
 pub use cluster::ClusterNews;
 pub use judging::Judge;
 pub use message::*;
+pub use reboots::Kept;
 
 use self::core::Core;
 use self::core::Now;
@@ -114,6 +116,11 @@ enum Event {
         reply: oneshot::Sender<Result<HeartbeatReply, Refusal>>,
     },
     Grant(Arc<OfferBook>),
+    Keep {
+        kept: Box<Kept>,
+        told: Vec<Happening>,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     Lead(u64),
     Rules(Arc<dyn Judge>),
     Retire {
@@ -275,6 +282,16 @@ impl Engine {
     /// [`Refusal::Busy`] or [`Refusal::Stopped`]: it is not kept.
     pub fn lead(&self, epoch: u64) -> Result<(), Refusal> {
         self.send(Event::Lead(epoch))
+    }
+
+    /// Keeps something of the coordinator without a cluster, and what the audit says of it. The answer
+    /// means that both are durable.
+    ///
+    /// # Errors
+    /// [`Refusal`]: neither is.
+    pub async fn keep(&self, kept: Kept, told: Vec<Happening>) -> Result<(), Refusal> {
+        let kept = Box::new(kept);
+        self.ask(|reply| Event::Keep { kept, told, reply }).await
     }
 
     /// Takes in what changed in the cluster. Waits for room in the queue: news that is dropped would
@@ -469,6 +486,10 @@ impl Owner {
                 self.core.answer(outcome, |result| Reply::Retire(reply, result));
             }
             Event::Grant(offers) => self.core.grant_from(offers),
+            Event::Keep { kept, told, reply } => {
+                let outcome = self.core.keep(*kept, told, now);
+                self.core.answer(outcome, |result| Reply::Kept(reply, result));
+            }
             Event::Lead(epoch) => self.core.lead(epoch),
             Event::Rules(judge) => self.core.judge_by(judge, now),
             Event::Stop => return Going::Out,

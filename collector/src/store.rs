@@ -21,6 +21,7 @@ mod audit;
 mod load;
 mod pack;
 mod reader;
+mod reboots;
 mod row;
 mod schema;
 mod write;
@@ -38,6 +39,7 @@ pub use reader::HistoryEntry;
 pub use reader::Page;
 pub use reader::ReadError;
 pub use reader::Reader;
+pub use reboots::RebootRow;
 pub use write::CommitError;
 
 pub(crate) use audit::AuditRow;

@@ -105,6 +105,7 @@ pub(crate) enum Outcome<T> {
 pub(crate) enum Reply {
     Answered(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
     Heartbeat(oneshot::Sender<Result<HeartbeatReply, Refusal>>, Result<HeartbeatReply, Refusal>),
+    Kept(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
     Retire(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
     Upload(oneshot::Sender<Result<UploadReply, Refusal>>, Result<UploadReply, Refusal>),
 }
@@ -122,6 +123,7 @@ impl Reply {
         match self {
             Self::Answered(to, result) => give(to, result, refusal),
             Self::Heartbeat(to, result) => give(to, result, refusal),
+            Self::Kept(to, result) => give(to, result, refusal),
             Self::Retire(to, result) => give(to, result, refusal),
             Self::Upload(to, result) => give(to, result, refusal),
         }

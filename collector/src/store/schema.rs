@@ -93,6 +93,13 @@ const STEPS: &[&str] = &[
     "
     ALTER TABLE audit ADD COLUMN follows BLOB;
 ",
+    // Requests for reboots of a collector without a cluster.
+    "
+    CREATE TABLE reboots (
+        uid TEXT PRIMARY KEY NOT NULL,
+        body BLOB NOT NULL
+    );
+",
 ];
 
 /// Brings the tables to the newest version.

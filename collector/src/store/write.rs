@@ -5,6 +5,7 @@ use std::sync::Arc;
 use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
+use palisade_report::NodeUid;
 use palisade_report::Section;
 use palisade_report::SectionName;
 use palisade_report::section::certificates::Certificates;
@@ -18,6 +19,8 @@ use super::audit;
 use super::pack::PackError;
 use super::pack::pack;
 use super::pack::pack_bytes;
+use super::reboots;
+use super::reboots::RebootRow;
 use super::row::CertificateBody;
 use super::row::JudgedRow;
 use super::row::KIND_EVENT;
@@ -49,6 +52,8 @@ pub(crate) enum Write {
     Certificates { node: NodeName, section: Option<Arc<Value>> },
     /// Takes a judgement away.
     DropJudgement { key: Digest },
+    /// Takes the request of a node away.
+    DropReboot(NodeUid),
     /// Takes a section away.
     DropSection { name: SectionName, digest: Digest },
     /// The epoch in which this collector leads.
@@ -61,6 +66,8 @@ pub(crate) enum Write {
     Judgement { key: Digest, row: JudgedRow },
     /// Puts a node, in place of the one of its name.
     Node(Box<NodeRow>),
+    /// Puts the request of a node, in place of the one before.
+    Reboot(RebootRow),
     /// Puts a section.
     Section { name: SectionName, digest: Digest, bytes: Vec<u8> },
     /// When a node was heard last.
@@ -164,6 +171,7 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
         Write::DropJudgement { key } => {
             run("judgements", "DELETE FROM judgements WHERE key = ?1", &[key.as_bytes()])
         }
+        Write::DropReboot(uid) => reboots::take_away(transaction, uid),
         Write::DropSection { name, digest } => run(
             "sections",
             "DELETE FROM sections WHERE digest = ?1 AND name = ?2",
@@ -211,6 +219,7 @@ fn carry_out(transaction: &Transaction<'_>, write: &Write) -> Result<(), CommitE
                 ],
             )
         }
+        Write::Reboot(row) => reboots::put(transaction, row),
         Write::Section { name, digest, bytes } => run(
             "sections",
             "INSERT OR IGNORE INTO sections (digest, name, size, body) VALUES (?1, ?2, ?3, ?4)",
