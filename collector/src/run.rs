@@ -8,6 +8,7 @@
 //! In a cluster the state is opened when this collector comes to lead, and closed when it does not
 //! any more: see [`clustered`].
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use crate::kube::directory::NodeDirectory;
 use crate::kube::review::Account;
 use crate::kube::review::ApiReviewer;
 use crate::listen::listen;
+use crate::reboots::alone;
 use crate::settings::KubernetesSettings;
 use crate::settings::Settings;
 use crate::store::Reader;
@@ -219,7 +221,9 @@ async fn alone(
     let mut running = Running::open(app, settings, judge).await?;
     keep_key(app, settings);
     tracing::info!(%address, "the collector answers");
+    let reboots = reboot(reboot_ground(app, settings, &running));
     tokio::select! {
+        never = reboots => match never {},
         () = shutdown => {
             tracing::info!("the collector stops");
             Ok(Some(running))
@@ -228,6 +232,27 @@ async fn alone(
         // stands still.
         () = running.thread.ended() => Err(RunError::EngineDied),
     }
+}
+
+/// What reboots stand on without a cluster; `None` without a policy.
+fn reboot_ground(app: &App, settings: &Settings, running: &Running) -> Option<alone::Ground> {
+    Some(alone::Ground {
+        engine: running.engine.clone(),
+        reader: running.reader.clone(),
+        clock: Arc::new(SystemClock::start()),
+        offers: Arc::clone(&app.offers),
+        planned: Arc::clone(&app.planned),
+        settings: settings.reboots.clone()?,
+        last_epoch: running.epoch,
+    })
+}
+
+/// Coordinates reboots for as long as it is polled.
+async fn reboot(ground: Option<alone::Ground>) -> Infallible {
+    if let Some(ground) = ground {
+        alone::coordinate(ground).await;
+    }
+    std::future::pending().await
 }
 
 /// Without a cluster the key that signs grants is a file beside the store. Without one everything but

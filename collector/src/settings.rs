@@ -19,12 +19,16 @@ use crate::http::limits::Limits;
 
 mod kubernetes;
 mod life;
+mod reboots;
 
 pub use kubernetes::KubernetesRaw;
 pub use kubernetes::KubernetesSettings;
 pub use kubernetes::Outputs;
 pub use kubernetes::Serving;
 pub use life::LifeRaw;
+pub use reboots::Hooks;
+pub use reboots::RebootSettings;
+pub use reboots::RebootsRaw;
 
 /// Where the collector listens unless told otherwise: this machine only.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);
@@ -93,6 +97,9 @@ pub struct Raw {
     /// What is asked for when it serves a cluster
     #[command(flatten)]
     pub kubernetes: KubernetesRaw,
+    /// How nodes are rebooted without one
+    #[command(flatten)]
+    pub reboots: RebootsRaw,
 }
 
 /// Everything that the collector needs to know, checked.
@@ -120,6 +127,8 @@ pub struct Settings {
     pub reload_every: Duration,
     /// The cluster that it serves; `None`: standalone, without a single call to any API server.
     pub kubernetes: Option<KubernetesSettings>,
+    /// Reboots without a cluster; without them nothing acts on a node of a standalone collector.
+    pub reboots: Option<RebootSettings>,
 }
 
 /// The files behind TLS, both in PEM.
@@ -172,6 +181,26 @@ pub enum InvalidSettings {
     NoCluster {
         /// The flag.
         flag: &'static str,
+    },
+    /// A hook where nothing would call it.
+    #[error(
+        "{flag} is for reboots without a cluster: it goes with --reboot-policy, without --kubernetes"
+    )]
+    NoReboots {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A hook that would be looked for.
+    #[error("{flag} must be an absolute path")]
+    Hook {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Outside of what makes sense.
+    #[error("--hook-timeout must be between 1 and 3600 seconds, got {got}")]
+    HookTimeout {
+        /// What was given, in seconds.
+        got: u64,
     },
     /// A value that cannot be used in a cluster.
     #[error("{flag} must be {expected}, got {got:?}")]
@@ -235,6 +264,7 @@ impl Settings {
             limits: Limits::default(),
             reload_every: RELOAD_EVERY,
             kubernetes: None,
+            reboots: None,
         }
     }
 }
@@ -259,10 +289,13 @@ impl TryFrom<Raw> for Settings {
             max_unproven_per_address,
             queries_per_second,
             kubernetes,
+            reboots,
         } = raw;
         let listen = listen.unwrap_or(DEFAULT_LISTEN);
         let tokens = token_files(agent_token_file, viewer_token_file, operator_token_file)?;
         let tls = tls_files(tls_cert, tls_key)?;
+        let policy = kubernetes.reboot_policy.clone();
+        let reboots = RebootSettings::from_raw(reboots, policy.clone(), kubernetes.kubernetes)?;
         let kubernetes = KubernetesSettings::from_raw(kubernetes, tls.is_some())?;
         if kubernetes.is_some() && tokens.is_some() {
             return Err(InvalidSettings::TwoAuthorities);
@@ -274,8 +307,7 @@ impl TryFrom<Raw> for Settings {
         if !INTERVAL_BOUNDS.contains(&interval) {
             return Err(InvalidSettings::Interval { got: interval });
         }
-        let reboots = kubernetes.as_ref().is_some_and(|it| it.reboot_policy.is_some());
-        if reboots && interval > MAX_REBOOT_INTERVAL_SECS {
+        if policy.is_some() && interval > MAX_REBOOT_INTERVAL_SECS {
             return Err(InvalidSettings::SlowForReboots { got: interval });
         }
         let silent_after = silent_after.unwrap_or(DEFAULT_SILENT_AFTER_SECS);
@@ -293,6 +325,7 @@ impl TryFrom<Raw> for Settings {
             tls,
             tokens,
             kubernetes,
+            reboots,
             profile,
             waivers,
             interval: Duration::from_secs(interval),

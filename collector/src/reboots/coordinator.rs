@@ -396,21 +396,11 @@ impl Coordinator {
         policy: &Policy,
         plan: &plan::Plan,
     ) -> BTreeMap<NodeUid, BTreeSet<Alert>> {
-        let mut alerts: BTreeMap<NodeUid, BTreeSet<Alert>> = BTreeMap::new();
-        for (uid, alert) in plan::alerts(fleet, policy, plan) {
-            alerts.entry(uid).or_default().insert(alert);
-        }
-        for uid in self.boots.unplanned() {
-            alerts.entry(uid.clone()).or_default().insert(Alert::UnplannedReboot);
-        }
+        let mut alerts = self.boots.alerts(fleet, policy, plan);
         let now = self.clock.now();
         let orphans = self.orphans.iter().filter(|(_, since)| now.since(**since) >= ORPHANED_SECS);
         for (uid, _) in orphans {
             alerts.entry(uid.clone()).or_default().insert(Alert::UncordonFailed);
-        }
-        let raised = fleet.requests.iter().filter(|(_, it)| !it.progress.alerts.is_empty());
-        for (uid, request) in raised {
-            alerts.entry(uid.clone()).or_default().extend(&request.progress.alerts);
         }
         alerts
     }
@@ -554,7 +544,7 @@ impl Coordinator {
 
 /// Says what an edit of the policy means, before anything follows from it. The same, for an edit that
 /// nobody has made yet, is in the answer of `POST /v1/plan`.
-fn say_radius(radius: &BlastRadius) {
+pub(super) fn say_radius(radius: &BlastRadius) {
     let BlastRadius { from, to, fields, moved, armed, disarmed, starting, held_back, .. } = radius;
     tracing::info!(
         from = %from.short(), to = %to.short(), fields = fields.len(), moved = moved.count,

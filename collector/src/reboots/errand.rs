@@ -8,6 +8,7 @@ use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Need;
 use palisade_plan::fleet::Node;
 use palisade_plan::plan::failures_of;
+use palisade_plan::policy::Policy;
 use palisade_plan::request::Intent;
 use palisade_plan::request::Reason;
 use palisade_plan::request::Request;
@@ -57,32 +58,19 @@ impl Coordinator {
         pool: &str,
         fleet: &mut Fleet,
     ) -> Result<BTreeSet<String>, Declined> {
-        let policy = self.policy.policy();
-        if policy.pool(pool).is_none() {
-            let known = policy.pools.iter().chain([&policy.unmatched]);
-            let known: Vec<_> = known.map(|pool| pool.name.as_str()).collect();
-            return Err(Declined::NoPool(known.join(", ")));
-        }
         let now = self.clock.now();
         let Some(history) = &mut self.history else { return Err(Declined::NotCoordinating) };
-        let failures = failures_of(pool, fleet, now);
-        // One that comes after another release may be stamped a moment later than now.
-        let Some(last) = failures.iter().map(|failure| failure.at).max() else {
+        let Some((record, nodes)) = forgiveness(pool, self.policy.policy(), fleet, now)? else {
             return Ok(BTreeSet::new());
         };
-        let record = Record::Released { pool: pool.to_owned(), at: last.max(now) };
         if !self.teller.keep_about(None, format!("pool {pool}"), &record) {
             let words = "it cannot be put into the audit at the moment, and would be forgotten";
             return Err(Declined::Failed(words.to_owned()));
         }
-        tracing::info!(%pool, failures = failures.len(), "a person released a pool");
+        tracing::info!(%pool, nodes = nodes.len(), "a person released a pool");
         history.add(record);
         fleet.past.released.clone_from(&history.past.released);
-        let name = |uid| fleet.nodes.get(uid).map(|node| node.name.to_string());
-        Ok(failures
-            .iter()
-            .map(|it| name(&it.node).unwrap_or_else(|| it.node.to_string()))
-            .collect())
+        Ok(nodes)
     }
 
     async fn do_wanted(
@@ -134,18 +122,7 @@ impl Coordinator {
             Wanted::Release => {
                 let request = request.ok_or(Declined::NoRequest)?;
                 let state = request.progress.state;
-                // Its pool may still wait for the word about a failure that the node has got over. In
-                // between there is nothing that a person could have looked at.
-                let may_fail = matches!(
-                    state,
-                    State::Claimed
-                        | State::Cordoning
-                        | State::Draining
-                        | State::Granted
-                        | State::Rebooting
-                        | State::RollingBack
-                );
-                if may_fail {
+                if !may_release(state) {
                     return Err(Declined::WrongState(state));
                 }
                 let release = json!({ "by": by, "at": now.to_string(), "reason": "by the API" });
@@ -175,6 +152,42 @@ impl Coordinator {
         self.book.wrote(written);
         Ok(state)
     }
+}
+
+/// The word that forgives what has failed in a pool until now, and the names of the nodes that did, or
+/// their UIDs if they are gone; `None` if nothing counts.
+pub(super) fn forgiveness(
+    pool: &str,
+    policy: &Policy,
+    fleet: &Fleet,
+    now: Moment,
+) -> Result<Option<(Record, BTreeSet<String>)>, Declined> {
+    if policy.pool(pool).is_none() {
+        let known = policy.pools.iter().chain([&policy.unmatched]);
+        let known: Vec<_> = known.map(|pool| pool.name.as_str()).collect();
+        return Err(Declined::NoPool(known.join(", ")));
+    }
+    let failures = failures_of(pool, fleet, now);
+    // One that comes after another release may be stamped a moment later than now.
+    let Some(last) = failures.iter().map(|failure| failure.at).max() else { return Ok(None) };
+    let record = Record::Released { pool: pool.to_owned(), at: last.max(now) };
+    let name = |uid| fleet.nodes.get(uid).map(|node| node.name.to_string());
+    let names = failures.iter().map(|it| name(&it.node).unwrap_or_else(|| it.node.to_string()));
+    Ok(Some((record, names.collect())))
+}
+
+/// Whether there is something that a person could have looked at. The pool of a node that has got over
+/// a failure may still wait for that word.
+pub(super) const fn may_release(state: State) -> bool {
+    !matches!(
+        state,
+        State::Claimed
+            | State::Cordoning
+            | State::Draining
+            | State::Granted
+            | State::Rebooting
+            | State::RollingBack
+    )
 }
 
 /// The wish of somebody who gives no reason that a detector could see.

@@ -12,6 +12,7 @@
 //! Nothing is decided in here. What could not be read is handed on as unknown, and a leader that cannot
 //! reach the API server does nothing: all that is under way waits, and no grant is handed out.
 
+pub mod alone;
 mod around;
 mod carry_out;
 mod clock;

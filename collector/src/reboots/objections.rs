@@ -132,6 +132,25 @@ impl Objections {
         tokio::join!(self.follow_pods(workloads), self.follow_alerts());
     }
 
+    /// The same without a cluster. Whoever lets pods keep nodes from rebooting there is mistaken, and told
+    /// so by the gate, which stays shut.
+    pub(super) async fn follow_alone(&self) {
+        let pods = async {
+            let mut changed = self.wanted.subscribe();
+            loop {
+                let wanted = changed.borrow_and_update().clone().pods;
+                self.answers().pods.retain(|selector, _| wanted.contains(selector));
+                let asked_ms = self.clock.boot_ms();
+                for selector in &wanted {
+                    let nobody = Err("there is no cluster that could be asked".to_owned());
+                    remember(&mut self.answers().pods, selector, asked_ms, nobody);
+                }
+                wait(ASK_EVERY, &mut changed).await;
+            }
+        };
+        tokio::join!(pods, self.follow_alerts());
+    }
+
     async fn follow_pods(&self, workloads: &Workloads) {
         let mut changed = self.wanted.subscribe();
         loop {

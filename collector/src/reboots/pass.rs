@@ -32,7 +32,7 @@ use crate::kube::conditions::MANAGER;
 use crate::kube::requests::RequestError;
 
 /// Steps of one request at one look: a reboot that goes well takes two at a time.
-const MAX_STEPS: usize = 8;
+pub(super) const MAX_STEPS: usize = 8;
 
 /// Seconds for which a marker of a request that is gone is left alone: the watches of nodes and of
 /// requests are not one, and a request that has just ended takes its marker first. As long as that
@@ -390,7 +390,7 @@ impl Coordinator {
 
 /// Whether the clock may be set anew as far as this request goes. What waits for a person, for as long
 /// as that takes, must not keep a wrong clock in force.
-fn goes_by_no_clock(request: &Request, now: Moment) -> bool {
+pub(super) fn goes_by_no_clock(request: &Request, now: Moment) -> bool {
     let Progress { state, grant, .. } = &request.progress;
     let waits = matches!(state, State::Quarantined | State::NotReturned);
     let is_void = grant.as_ref().is_none_or(|grant| now > grant.void_after);
@@ -398,7 +398,7 @@ fn goes_by_no_clock(request: &Request, now: Moment) -> bool {
 }
 
 /// The pool by which a request goes: that of its claim, or else that of its node.
-fn pool_of<'a>(request: &Request, fleet: &Fleet, policy: &'a Policy) -> &'a Pool {
+pub(super) fn pool_of<'a>(request: &Request, fleet: &Fleet, policy: &'a Policy) -> &'a Pool {
     let claimed = policy.pool(&request.progress.placement.pool);
     let claimed = claimed.filter(|_| request.progress.state.holds_slot());
     claimed.unwrap_or_else(|| {

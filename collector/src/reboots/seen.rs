@@ -225,7 +225,13 @@ impl Coordinator {
     }
 }
 
-fn gates(request: &Request, fleet: &Fleet, policy: &Policy, now: Moment) -> Vec<Blocker> {
+/// Gates that are shut for a grant, in the states in which one may be given.
+pub(super) fn gates(
+    request: &Request,
+    fleet: &Fleet,
+    policy: &Policy,
+    now: Moment,
+) -> Vec<Blocker> {
     match request.progress.state {
         State::Claimed | State::Cordoning | State::Draining | State::Granted => {
             plan::grant_gates(fleet, policy, &request.uid, now)
@@ -249,7 +255,7 @@ fn gates(request: &Request, fleet: &Fleet, policy: &Policy, now: Moment) -> Vec<
 
 /// A random id. Without randomness there are no ids of which one is never used twice, and the id of
 /// nothing is refused by every node.
-fn random_id() -> GrantId {
+pub(super) fn random_id() -> GrantId {
     let mut bytes = [0; 16];
     if SystemRandom::new().fill(&mut bytes).is_err() {
         tracing::error!("the kernel gives no randomness: grants cannot be told apart");

@@ -18,7 +18,7 @@ pub(super) struct Storm {
 impl Storm {
     /// The last moment at which the fleet was frozen, if this is not one of a beginning: whoever has
     /// just come to lead has heard nobody yet, and silence means nothing until agents had their time.
-    fn look(&mut self, is_frozen: bool, term_secs: i64, now: Moment) -> Option<Moment> {
+    pub(super) fn look(&mut self, is_frozen: bool, term_secs: i64, now: Moment) -> Option<Moment> {
         let has_listened = self.was_calm || term_secs > plan::AGENT_SILENT_SECS;
         if is_frozen && has_listened {
             self.frozen_at = Some(now);

@@ -73,8 +73,7 @@ impl Teller {
         if from == to {
             return Vec::new();
         }
-        let reason = reason(after);
-        tracing::info!(node = %after.node, ?from, ?to, why = %reason, "a reboot goes on");
+        log(from, after);
         self.step(from, after);
         self.event(after, now).await;
         let mut records: Vec<Record> = record(after, now).into_iter().collect();
@@ -87,18 +86,14 @@ impl Teller {
 
     /// Puts into the audit that a request came from this state to where it is.
     pub(super) fn step(&self, from: State, after: &Request) {
-        let object = format!("rebootrequest {} of node {}", after.uid, after.node);
-        self.note(
-            Happening::own(Kind::Reboot, object, reason(after))
-                .about(after.node.clone())
-                .changing(word(from), word(after.progress.state)),
-        );
+        self.note(stepped(from, after));
     }
 
     /// Puts a record into the audit.
     pub(super) fn keep(&self, request: &Request, record: &Record) {
-        let object = format!("rebootrequest {} of node {}", request.uid, request.node);
-        self.keep_about(Some(&request.node), object, record);
+        if let Some(happening) = recorded(request, record) {
+            self.note(happening);
+        }
     }
 
     /// Puts a record into the audit that no request tells of; whether it is there.
@@ -108,11 +103,7 @@ impl Teller {
         object: String,
         record: &Record,
     ) -> bool {
-        let Ok(text) = serde_json::to_string(record) else { return false };
-        let mut happening = Happening::own(Kind::RebootRecord, object, "for later plans");
-        happening.node = node.cloned();
-        happening.after = Some(text);
-        self.note(happening)
+        recorded_about(node, object, record).is_some_and(|happening| self.note(happening))
     }
 
     fn note(&self, happening: Happening) -> bool {
@@ -135,16 +126,10 @@ impl Teller {
     /// Tells of a boot that nobody here asked for.
     pub(super) async fn unplanned(&self, boot: &Unplanned, now: Moment) {
         let Unplanned { node, uid, from, to } = boot;
-        const WHY: &str = "it rebooted without a grant";
-        tracing::warn!(%node, %from, %to, "a node rebooted without a grant");
-        self.note(
-            Happening::own(Kind::Reboot, format!("node {node}"), WHY.to_owned())
-                .about(node.clone())
-                .changing(from.to_string(), to.to_string()),
-        );
+        self.note(unasked(boot));
         let Some(api) = &self.events else { return };
         let told = Told { turn: to.to_string(), headline: "UnplannedReboot", type_: "Warning" };
-        let note = format!("{WHY}: boot {from} ended, {to} runs");
+        let note = format!("{UNASKED}: boot {from} ended, {to} runs");
         self.send(api, &told.of(node, uid, note, &self.identity, now)).await;
     }
 
@@ -175,6 +160,49 @@ impl Coordinator {
     }
 }
 
+/// A boot that nobody here asked for, in words.
+const UNASKED: &str = "it rebooted without a grant";
+
+/// Says in the log that a request came from this state to where it is.
+pub(super) fn log(from: State, after: &Request) {
+    let (to, why) = (after.progress.state, reason(after));
+    tracing::info!(node = %after.node, ?from, ?to, %why, "a reboot goes on");
+}
+
+/// The entry of the audit that a request came from this state to where it is.
+pub(super) fn stepped(from: State, after: &Request) -> Happening {
+    let object = format!("rebootrequest {} of node {}", after.uid, after.node);
+    Happening::own(Kind::Reboot, object, reason(after))
+        .about(after.node.clone())
+        .changing(word(from), word(after.progress.state))
+}
+
+/// The entry of the audit that holds a record; `None` for one that has no text, which none is.
+pub(super) fn recorded(request: &Request, record: &Record) -> Option<Happening> {
+    let object = format!("rebootrequest {} of node {}", request.uid, request.node);
+    recorded_about(Some(&request.node), object, record)
+}
+
+/// The same for a record that no request tells of.
+pub(super) fn recorded_about(
+    node: Option<&NodeName>,
+    object: String,
+    record: &Record,
+) -> Option<Happening> {
+    let text = serde_json::to_string(record).ok()?;
+    let happening = Happening::own(Kind::RebootRecord, object, "for later plans");
+    Some(Happening { node: node.cloned(), after: Some(text), ..happening })
+}
+
+/// The entry of the audit about a boot that nobody here asked for; said in the log too.
+pub(super) fn unasked(boot: &Unplanned) -> Happening {
+    let Unplanned { node, uid: _, from, to } = boot;
+    tracing::warn!(%node, %from, %to, "a node rebooted without a grant");
+    Happening::own(Kind::Reboot, format!("node {node}"), UNASKED)
+        .about(node.clone())
+        .changing(from.to_string(), to.to_string())
+}
+
 /// Why a request is where it is, in a sentence.
 fn reason(request: &Request) -> String {
     let progress = &request.progress;
@@ -192,7 +220,7 @@ fn reason(request: &Request) -> String {
 }
 
 /// That a person let a failed node go: that is the word that its pool waits for too.
-fn released(before: &Request, after: &Request, now: Moment) -> Option<Record> {
+pub(super) fn released(before: &Request, after: &Request, now: Moment) -> Option<Record> {
     let failed = matches!(before.progress.state, State::Quarantined | State::NotReturned);
     let let_go = failed && after.progress.state == State::RollingBack;
     let pool = || before.progress.placement.pool.clone();

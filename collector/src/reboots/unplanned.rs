@@ -2,8 +2,13 @@
 //! for the boot that ended. What became of a request then is decided by its own step.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use palisade_plan::fleet::Fleet;
+use palisade_plan::plan;
+use palisade_plan::plan::Plan;
+use palisade_plan::policy::Policy;
+use palisade_plan::request::Alert;
 use palisade_report::BootId;
 use palisade_report::Moment;
 use palisade_report::NodeName;
@@ -50,8 +55,29 @@ impl Boots {
         found
     }
 
+    /// All alerts about nodes: of their requests, of nodes that wait without one, of their boots.
+    pub(super) fn alerts(
+        &self,
+        fleet: &Fleet,
+        policy: &Policy,
+        plan: &Plan,
+    ) -> BTreeMap<NodeUid, BTreeSet<Alert>> {
+        let mut alerts: BTreeMap<NodeUid, BTreeSet<Alert>> = BTreeMap::new();
+        for (uid, alert) in plan::alerts(fleet, policy, plan) {
+            alerts.entry(uid).or_default().insert(alert);
+        }
+        for uid in self.unplanned() {
+            alerts.entry(uid.clone()).or_default().insert(Alert::UnplannedReboot);
+        }
+        let raised = fleet.requests.iter().filter(|(_, it)| !it.progress.alerts.is_empty());
+        for (uid, request) in raised {
+            alerts.entry(uid.clone()).or_default().extend(&request.progress.alerts);
+        }
+        alerts
+    }
+
     /// Nodes that booted unasked not long ago.
-    pub(super) fn unplanned(&self) -> impl Iterator<Item = &NodeUid> {
+    fn unplanned(&self) -> impl Iterator<Item = &NodeUid> {
         self.unplanned.keys()
     }
 }
@@ -103,7 +129,7 @@ mod tests {
             role: Role::Worker,
             ready: Ready::Unknown,
             cordon: palisade_plan::fleet::Cordon::Schedulable,
-            taints: std::collections::BTreeSet::new(),
+            taints: BTreeSet::new(),
             hold: None,
             agent,
             blockers: Vec::new(),

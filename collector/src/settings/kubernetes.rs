@@ -97,7 +97,7 @@ pub struct KubernetesRaw {
     #[command(flatten)]
     pub life: LifeRaw,
     /// Policy by which nodes are rebooted; without it nothing acts on a node
-    #[arg(long, env = "PALISADE_REBOOT_POLICY", value_name = "FILE")]
+    #[arg(long, env = "PALISADE_REBOOT_POLICY", value_name = "FILE", help_heading = "Options")]
     pub reboot_policy: Option<PathBuf>,
     /// Write no Node conditions
     #[arg(long, env = "PALISADE_NO_NODE_CONDITIONS")]
@@ -282,7 +282,8 @@ impl KubernetesRaw {
             cluster_domain,
             serving_name,
             life,
-            reboot_policy,
+            // Without a cluster too.
+            reboot_policy: _,
             no_node_conditions,
             no_events,
             open_reports,
@@ -302,7 +303,6 @@ impl KubernetesRaw {
             (service.is_some(), "--service"),
             (cluster_domain.is_some(), "--cluster-domain"),
             (!serving_name.is_empty(), "--serving-name"),
-            (reboot_policy.is_some(), "--reboot-policy"),
             (*no_node_conditions, "--no-node-conditions"),
             (*no_events, "--no-events"),
             (*open_reports, "--open-reports"),

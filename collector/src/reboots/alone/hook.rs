@@ -1,0 +1,370 @@
+//! Hooks: executables on the collector's own host that empty a node before its reboot, and give it back.
+//!
+//! ```text
+//! PATH before|after NODE REQUEST     no shell, an environment of its own, `/` as directory
+//! standard input                     one line of JSON: what is asked and why
+//! 0                                  it is so
+//! 75 (EX_TEMPFAIL, sysexits.h)       not yet, ask again: the first line that it wrote says why
+//! anything else, or too late         failed: the first line that it wrote says how
+//! ```
+//!
+//! One call for a node at a time. A collector that ends ends the calls too, but one that is killed leaves
+//! them running and asks again: hooks must be idempotent, which the README demands.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use nix::fcntl::FcntlArg;
+use nix::fcntl::OFlag;
+use nix::fcntl::fcntl;
+use nix::sys::signal::Signal;
+use nix::sys::signal::killpg;
+use nix::unistd::Pid;
+use palisade_plan::request::Request;
+use palisade_report::Moment;
+use palisade_report::NodeUid;
+use palisade_report::bound::clean;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::settings::Hooks;
+
+/// "Temporary failure, user is invited to retry", see sysexits.h(3head).
+const EX_TEMPFAIL: i32 = 75;
+
+/// Seconds after which a hook is asked again that said "not yet".
+const AGAIN_SECS: i64 = 5;
+
+/// Seconds after which the hook that gives a node back is asked again after a failure.
+const AFTER_FAILURE_SECS: i64 = 30;
+
+/// Bytes of output that are looked at; the rest is read and dropped, so that nobody waits for a reader.
+const MAX_OUTPUT: usize = 4096;
+
+/// Bytes of the first line that are kept.
+const MAX_LINE: usize = 256;
+
+/// Calls that run at once, for all nodes: each is a process on the collector's host.
+const MAX_CALLS: usize = 32;
+
+/// Between two looks at a process that runs.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Where executables look for others; the environment of the collector is not theirs.
+const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Which hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It empties the node.
+    Before,
+    /// It gives the node back.
+    After,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Before => "before",
+            Self::After => "after",
+        })
+    }
+}
+
+/// What a hook said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It is so.
+    Done,
+    /// Not yet, and what is waited for.
+    NotYet(String),
+    /// It cannot be, and why.
+    Failed(String),
+}
+
+/// The calls for one request in one phase.
+struct Call {
+    request: String,
+    phase: Phase,
+    running: Option<JoinHandle<Word>>,
+    last: Option<(Moment, Word)>,
+}
+
+/// All calls; what they said is lost with this process, and asked anew.
+pub(super) struct Calls {
+    hooks: Hooks,
+    calls: BTreeMap<NodeUid, Call>,
+    is_over: Arc<AtomicBool>,
+    ended: Arc<Notify>,
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Calls {
+    /// Calls of these hooks; `ended` is told when one has ended.
+    pub(super) fn new(hooks: Hooks, ended: Arc<Notify>) -> Self {
+        Self { hooks, calls: BTreeMap::new(), is_over: Arc::default(), ended }
+    }
+
+    /// Whether there is a hook for this phase.
+    pub(super) const fn has(&self, phase: Phase) -> bool {
+        self.path(phase).is_some()
+    }
+
+    const fn path(&self, phase: Phase) -> Option<&PathBuf> {
+        match phase {
+            Phase::Before => self.hooks.before.as_ref(),
+            Phase::After => self.hooks.after.as_ref(),
+        }
+    }
+
+    /// Takes in what has ended.
+    pub(super) async fn hear(&mut self, now: Moment) {
+        for call in self.calls.values_mut() {
+            let Some(running) = call.running.take_if(|it| it.is_finished()) else { continue };
+            // It panicked, or the process is ending.
+            let word = running.await.unwrap_or_else(|_| Word::Failed("it was cut off".to_owned()));
+            call.last = Some((now, word));
+        }
+    }
+
+    /// What the hook of this phase said last for a request.
+    pub(super) fn last(&self, request: &Request, phase: Phase) -> Option<&Word> {
+        let call = self.calls.get(&request.uid)?;
+        let is_it = call.phase == phase && call.request == request.id;
+        call.last.as_ref().filter(|_| is_it).map(|(_, word)| word)
+    }
+
+    /// Whether a call for this node runs.
+    pub(super) fn is_running(&self, uid: &NodeUid) -> bool {
+        self.calls.get(uid).is_some_and(|call| call.running.is_some())
+    }
+
+    /// Forgets what was said about a node whose request has come to an end with it.
+    pub(super) fn forget(&mut self, uid: &NodeUid) {
+        self.calls.remove(uid);
+    }
+
+    /// Calls the hook of this phase, if there is one, nothing runs for the node, and it is time to.
+    pub(super) fn call(&mut self, request: &Request, phase: Phase, now: Moment) {
+        let Some(path) = self.path(phase).cloned() else { return };
+        let running = self.calls.values().filter(|call| call.running.is_some()).count();
+        if self.is_running(&request.uid) || running >= MAX_CALLS {
+            return;
+        }
+        let is_same = |call: &&Call| call.phase == phase && call.request == request.id;
+        let last = self.calls.get(&request.uid).filter(is_same).and_then(|it| it.last.clone());
+        let wait = match &last {
+            None => 0,
+            Some((_, Word::NotYet(_))) => AGAIN_SECS,
+            Some((_, Word::Failed(_))) => AFTER_FAILURE_SECS,
+            Some((_, Word::Done)) => return,
+        };
+        if last.as_ref().is_some_and(|(at, _)| now.since(*at) < wait) {
+            return;
+        }
+        let asked = Asked::of(path, request, phase, self.hooks.timeout);
+        let (is_over, ended) = (Arc::clone(&self.is_over), Arc::clone(&self.ended));
+        let running = tokio::spawn(async move {
+            let word = tokio::task::spawn_blocking(move || asked.run(&is_over)).await;
+            ended.notify_one();
+            word.unwrap_or_else(|_| Word::Failed("it was cut off".to_owned()))
+        });
+        let id = request.id.clone();
+        let call = Call { request: id, phase, running: Some(running), last };
+        self.calls.insert(request.uid.clone(), call);
+    }
+}
+
+/// One call.
+struct Asked {
+    path: PathBuf,
+    phase: Phase,
+    node: String,
+    request: String,
+    input: String,
+    timeout: Duration,
+}
+
+impl Asked {
+    fn of(path: PathBuf, request: &Request, phase: Phase, timeout: Duration) -> Self {
+        let input = json!({
+            "phase": phase.to_string(),
+            "node": request.node,
+            "request": request.id,
+            "pool": request.progress.placement.pool,
+            "requestedBy": request.wish.requested_by,
+            "reasons": request.wish.reasons,
+            "state": format!("{:?}", request.progress.state),
+        });
+        Self {
+            path,
+            phase,
+            node: request.node.to_string(),
+            request: request.id.clone(),
+            input: format!("{input}\n"),
+            timeout,
+        }
+    }
+
+    /// Runs it to its end, its time, or ours.
+    fn run(self, is_over: &AtomicBool) -> Word {
+        let mut output = Vec::new();
+        match self.watch(is_over, &mut output) {
+            Ok(ended) => said(ended, &output),
+            // Whoever replaces it is about to be done.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                Word::NotYet(format!("{} is being written", self.path.display()))
+            }
+            Err(error) => Word::Failed(format!("{} cannot be run: {error}", self.path.display())),
+        }
+    }
+
+    fn watch(&self, is_over: &AtomicBool, output: &mut Vec<u8>) -> io::Result<Ended> {
+        let mut child = start(&self.path, &[&self.phase.to_string(), &self.node, &self.request])?;
+        let watched = self.follow(&mut child, is_over, output);
+        if !matches!(watched, Ok(Ended::By(_))) {
+            end(&mut child);
+        }
+        watched
+    }
+
+    fn follow(
+        &self,
+        child: &mut Child,
+        is_over: &AtomicBool,
+        output: &mut Vec<u8>,
+    ) -> io::Result<Ended> {
+        let mut stdin = child.stdin.take();
+        if let Some(stdin) = &stdin {
+            set_nonblocking(stdin)?;
+        }
+        let mut input = self.input.as_bytes();
+        let mut stdout = child.stdout.take();
+        if let Some(stdout) = &stdout {
+            set_nonblocking(stdout)?;
+        }
+        let began = Instant::now();
+        loop {
+            stdin = stdin.filter(|mut pipe| write_some(&mut pipe, &mut input));
+            let ended = child.try_wait()?;
+            if let Some(stdout) = &mut stdout {
+                read_some(stdout, output);
+            }
+            if let Some(status) = ended {
+                return Ok(Ended::By(status));
+            }
+            if began.elapsed() >= self.timeout {
+                return Ok(Ended::Late(self.timeout));
+            }
+            if is_over.load(Ordering::SeqCst) {
+                return Ok(Ended::CutOff);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// How a call ended.
+enum Ended {
+    By(ExitStatus),
+    Late(Duration),
+    CutOff,
+}
+
+fn start(path: &Path, arguments: &[&str]) -> io::Result<Child> {
+    Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("PATH", SEARCH)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // A group of its own, which is ended as a whole.
+        .process_group(0)
+        .spawn()
+}
+
+/// Ends a process and all of its group.
+fn end(child: &mut Child) {
+    if let Ok(group) = i32::try_from(child.id())
+        && let Err(error) = killpg(Pid::from_raw(group), Signal::SIGKILL)
+    {
+        tracing::debug!(%error, "a hook had ended before it was ended");
+    }
+    if let Err(error) = child.wait() {
+        tracing::debug!(%error, "a hook could not be waited for");
+    }
+}
+
+fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_truncate(fcntl(pipe.as_fd(), FcntlArg::F_GETFL)?);
+    fcntl(pipe.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Writes what the pipe takes; whether there is more to write. Whoever closes it needs it not.
+fn write_some(pipe: &mut impl io::Write, input: &mut &[u8]) -> bool {
+    while !input.is_empty() {
+        match pipe.write(input) {
+            Ok(count @ 1..) => *input = input.get(count..).unwrap_or_default(),
+            Ok(0) => return false,
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+    false
+}
+
+/// Reads what is there, and keeps the beginning.
+fn read_some(pipe: &mut impl io::Read, output: &mut Vec<u8>) {
+    let mut bytes = [0; MAX_OUTPUT];
+    // At most what a pipe holds: whoever writes faster than this reads is read again.
+    for _ in 0..16 {
+        let Ok(count @ 1..) = pipe.by_ref().read(&mut bytes) else { return };
+        let room = MAX_OUTPUT.saturating_sub(output.len());
+        output.extend(bytes.iter().take(count.min(room)));
+    }
+}
+
+/// What a call says.
+fn said(ended: Ended, output: &[u8]) -> Word {
+    let line = output.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = clean(line.trim_ascii(), MAX_LINE);
+    let with = |how: String| if line.is_empty() { how } else { format!("{how}: {line}") };
+    match ended {
+        Ended::By(status) => match status.code() {
+            Some(0) => Word::Done,
+            Some(EX_TEMPFAIL) if line.is_empty() => Word::NotYet("it gives no reason".to_owned()),
+            Some(EX_TEMPFAIL) => Word::NotYet(line),
+            Some(_) | None => Word::Failed(with(status.to_string())),
+        },
+        Ended::Late(timeout) => {
+            Word::Failed(with(format!("it did not end within {} s", timeout.as_secs())))
+        }
+        Ended::CutOff => Word::Failed("the collector ends".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

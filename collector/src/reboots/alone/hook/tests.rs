@@ -1,0 +1,142 @@
+//! Real executables, which the tests write.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use palisade_plan::step;
+
+use super::*;
+use crate::reboots::errand;
+use crate::testing::PATIENCE;
+use crate::testing::Scratch;
+
+const NOW: Moment = Moment::from_unix(1_800_000_000);
+
+fn hook(scratch: &Scratch, name: &str, script: &str) -> PathBuf {
+    let path = scratch.write(name, &format!("#!/bin/sh\n{script}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn request() -> Request {
+    let wish = errand::asked(Some("a new disk".to_owned()), None, "anna", NOW);
+    let mut request =
+        step::requested("db-1".parse().unwrap(), "db-1".parse().unwrap(), wish, 1, NOW);
+    request.id = "0a000000-0000-4000-8000-000000000001".to_owned();
+    request
+}
+
+fn run(path: PathBuf, timeout: Duration) -> Word {
+    run_for(&request(), &path, timeout)
+}
+
+fn run_for(request: &Request, path: &Path, timeout: Duration) -> Word {
+    loop {
+        let asked = Asked::of(path.to_owned(), request, Phase::Before, timeout);
+        let word = asked.run(&AtomicBool::new(false));
+        // Another test has forked while it was written, and not yet executed.
+        let is_busy = matches!(&word, Word::NotYet(why) if why.ends_with("is being written"));
+        if !is_busy {
+            return word;
+        }
+    }
+}
+
+#[test]
+fn the_exit_code_says_it_and_the_first_line_why() {
+    let scratch = Scratch::new();
+    let cases = [
+        ("exit 0", Word::Done),
+        ("echo two jobs run; echo more; exit 75", Word::NotYet("two jobs run".to_owned())),
+        ("exit 75", Word::NotYet("it gives no reason".to_owned())),
+        ("echo no such host; exit 3", Word::Failed("exit status: 3: no such host".to_owned())),
+        ("kill -9 $$", Word::Failed("signal: 9 (SIGKILL)".to_owned())),
+    ];
+    for (number, (script, word)) in cases.into_iter().enumerate() {
+        let path = hook(&scratch, &format!("hook-{number}"), script);
+        assert_eq!(run(path, PATIENCE), word, "{script}");
+    }
+    let Word::Failed(why) = run(scratch.0.join("nothing"), PATIENCE) else { panic!("it ran") };
+    assert!(why.contains("cannot be run"), "{why}");
+}
+
+#[test]
+fn it_is_told_who_and_why_and_nothing_of_our_environment() {
+    let scratch = Scratch::new();
+    let kept = scratch.0.join("kept");
+    let script = format!("{{ echo $*; pwd; env; cat; }} > {}", kept.display());
+    assert_eq!(run(hook(&scratch, "hook", &script), PATIENCE), Word::Done);
+    let kept = std::fs::read_to_string(kept).unwrap();
+    let mut lines = kept.lines();
+    assert_eq!(lines.next(), Some("before db-1 0a000000-0000-4000-8000-000000000001"));
+    assert_eq!(lines.next(), Some("/"));
+    assert!(kept.contains("LC_ALL=C") && !kept.contains("CARGO"), "{kept}");
+    let input: serde_json::Value = serde_json::from_str(kept.lines().last().unwrap()).unwrap();
+    assert_eq!((&input["node"], &input["phase"]), (&json!("db-1"), &json!("before")));
+    assert_eq!(input["reasons"][0]["subject"], "a new disk");
+}
+
+#[test]
+fn reasons_beyond_what_a_pipe_holds_arrive_whole() {
+    let scratch = Scratch::new();
+    let kept = scratch.0.join("kept");
+    let path = hook(&scratch, "hook", &format!("wc -c > {}", kept.display()));
+    let mut request = request();
+    let mut reason = request.wish.reasons.first().unwrap().clone();
+    reason.target = "x".repeat(1_000_000);
+    request.wish.reasons = [reason].into();
+    assert_eq!(run_for(&request, &path, PATIENCE), Word::Done);
+    let size = Asked::of(path, &request, Phase::Before, PATIENCE).input.len();
+    assert_eq!(std::fs::read_to_string(kept).unwrap().trim(), size.to_string());
+}
+
+#[test]
+fn one_that_does_not_end_is_ended_with_all_that_it_started() {
+    let scratch = Scratch::new();
+    let script = format!("(sleep 600; echo late > {}/late) & wait", scratch.0.display());
+    let Word::Failed(why) = run(hook(&scratch, "hook", &script), Duration::from_millis(200)) else {
+        panic!("it ended")
+    };
+    assert!(why.starts_with("it did not end within"), "{why}");
+    assert!(!scratch.0.join("late").exists());
+}
+
+#[test]
+fn output_without_end_is_bounded_and_holds_nobody_up() {
+    let scratch = Scratch::new();
+    let script = "head -c 1000000 /dev/zero | tr '\\0' x; exit 4";
+    let Word::Failed(why) = run(hook(&scratch, "hook", script), PATIENCE) else {
+        panic!("it is well")
+    };
+    assert!(why.len() <= "exit status: 4: ".len() + MAX_LINE, "{}", why.len());
+}
+
+#[tokio::test]
+async fn a_hook_is_asked_again_in_time_and_one_that_is_done_never() {
+    let scratch = Scratch::new();
+    let count = scratch.0.join("count");
+    let script = format!("echo x >> {0}; test $(wc -l < {0}) -ge 2 || exit 75", count.display());
+    let before = Some(hook(&scratch, "hook", &script));
+    let ended = Arc::new(Notify::new());
+    let hooks = Hooks { before, after: None, timeout: PATIENCE };
+    let mut calls = Calls::new(hooks, Arc::clone(&ended));
+    let request = request();
+    calls.call(&request, Phase::Before, NOW);
+    assert!(calls.is_running(&request.uid) && !calls.has(Phase::After));
+    calls.call(&request, Phase::Before, NOW);
+    let mut at = NOW;
+    for word in [Word::NotYet("it gives no reason".to_owned()), Word::Done, Word::Done] {
+        while calls.is_running(&request.uid) {
+            tokio::time::sleep(LOOK_EVERY).await;
+            calls.hear(at).await;
+        }
+        assert_eq!(calls.last(&request, Phase::Before), Some(&word));
+        calls.call(&request, Phase::Before, at.plus(AGAIN_SECS - 1));
+        assert!(!calls.is_running(&request.uid), "too early, or done");
+        at = at.plus(AGAIN_SECS);
+        calls.call(&request, Phase::Before, at);
+    }
+    assert_eq!(std::fs::read_to_string(count).unwrap().lines().count(), 2);
+    assert_eq!(calls.last(&request, Phase::After), None);
+    let other = Request { id: "another".to_owned(), ..request };
+    assert_eq!(calls.last(&other, Phase::Before), None, "what was said is of one request");
+}
