@@ -1,5 +1,6 @@
 //! Whole-system tests: real binaries, real files, real sockets, on loopback.
 
+mod alone;
 mod captured;
 mod cluster;
 mod conditions;
