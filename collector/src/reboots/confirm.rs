@@ -6,6 +6,7 @@
 //! is claimed.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use palisade_plan::drain;
@@ -23,15 +24,17 @@ use palisade_plan::policy::Policy;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
+use super::allowance::Allowance;
 use super::coordinator::Coordinator;
 use super::drain::Work;
 use super::fleet::shut;
 use crate::chain::Chain;
 use crate::kube::fence::NotLeader;
 
-/// Seconds for which a node that could not be drained is not tried again: it costs a request for each
-/// pod, and others are to have their turn meanwhile.
-const REFUSED_SECS: i64 = 60;
+/// Nodes that are looked at again at one look, and seconds within which the last of them begins. It costs
+/// a request for each pod; who is not reached keeps the turn.
+const MAX_CONFIRMED: usize = 5;
+const CONFIRM_SECS: i64 = 5;
 
 /// What is free on each node, or why that is not known.
 type Rooms = Result<BTreeMap<NodeUid, Asks>, String>;
@@ -39,14 +42,15 @@ type Rooms = Result<BTreeMap<NodeUid, Asks>, String>;
 impl Coordinator {
     /// Shuts the gates of nodes that were tried a moment ago and could not be drained.
     pub(super) fn recall_refusals(&mut self, fleet: &mut Fleet, now: Moment) {
-        self.refused.retain(|_, (at, _)| now.since(*at) < REFUSED_SECS);
-        for (uid, (_, blockers)) in &self.refused {
+        self.refused.keep(|uid| fleet.nodes.contains_key(uid));
+        for (uid, blockers) in self.refused.recall(now) {
             let Some(node) = fleet.nodes.get_mut(uid) else { continue };
-            node.blockers.extend(blockers.iter().cloned());
+            node.blockers.extend_from_slice(blockers);
         }
     }
 
-    /// The plan by what is true now. It starts no node that `plan` did not start.
+    /// The plan by what is true now, and the fleet that it goes by. It starts no node that `plan` did
+    /// not start, and only those that were looked at again.
     ///
     /// # Errors
     /// [`NotLeader`].
@@ -61,17 +65,26 @@ impl Coordinator {
         }
         self.around_at = None;
         self.look_around(self.clock.now()).await;
-        fleet.budgets = self.budgets();
-        self.is_fresh &= self.around.is_some() && self.read_pods(&plan.start, fleet).await;
-        if !plan::is_single(fleet, policy) {
+        let mut confirmed = BTreeSet::new();
+        if self.around.is_some() {
+            let is_single = plan::is_single(fleet, policy);
+            let mut allowance = Allowance::of(MAX_CONFIRMED, CONFIRM_SECS, self.clock.now());
             let rooms = self.rooms(&plan.start, fleet, policy).await;
             for uid in &plan.start {
-                self.try_drain(uid, rooms.as_ref(), fleet, policy).await?;
+                if !allowance.takes(self.clock.now()) {
+                    break;
+                }
+                // The pods of a single node have nowhere to go.
+                if is_single || self.may_go(uid, rooms.as_ref(), fleet, policy).await? {
+                    confirmed.insert(uid.clone());
+                }
             }
         }
-        let mut confirmed = plan::plan(fleet, policy, self.clock.now());
-        confirmed.start.retain(|uid| plan.start.contains(uid));
-        Ok(confirmed)
+        // All these questions took their time: what is claimed goes by what is known after them.
+        *fleet = self.fleet().await;
+        let mut plan = plan::plan(fleet, policy, self.clock.now());
+        plan.start.retain(|uid| confirmed.contains(uid));
+        Ok(plan)
     }
 
     /// The room on nodes that do not start now, if a policy asks for it.
@@ -90,18 +103,21 @@ impl Coordinator {
         }))
     }
 
-    /// Tries each pod of a node without evicting it. What the API server refuses shuts a gate, and so
-    /// do pods that fit nowhere else.
-    async fn try_drain(
+    /// Reads the pods of a node and tries each without evicting it; whether nothing stands against it.
+    /// What the API server refuses shuts a gate, and so do pods that fit nowhere else.
+    async fn may_go(
         &mut self,
         uid: &NodeUid,
         rooms: Option<&Rooms>,
         fleet: &mut Fleet,
         policy: &Policy,
-    ) -> Result<(), NotLeader> {
-        let Known::Known(pods) = &fleet.pods else { return Ok(()) };
-        let (Some(node), Some(pods)) = (fleet.nodes.get_mut(uid), pods.get(uid)) else {
-            return Ok(());
+    ) -> Result<bool, NotLeader> {
+        if !self.read_pods(uid, fleet).await {
+            return Ok(false);
+        }
+        let Known::Known(pods) = &fleet.pods else { return Ok(false) };
+        let (Some(node), Some(pods)) = (fleet.nodes.get(uid), pods.get(uid)) else {
+            return Ok(false);
         };
         let (now, drain) = (self.clock.now(), &policy.pool_of(&node.labels).drain);
         let stuck = Work::of(Arc::clone(pods)).try_all(&self.evictions, drain, now).await?;
@@ -110,11 +126,16 @@ impl Coordinator {
         if let Some(rooms) = rooms.filter(|_| drain.no_room == NoRoom::Block) {
             blockers.extend(homeless(pods, drain, rooms).map(|why| shut(Gate::Capacity, why, now)));
         }
+        let now = self.clock.now();
         if !blockers.is_empty() {
-            node.blockers.extend(blockers.iter().cloned());
-            self.refused.insert(uid.clone(), (now, blockers));
+            self.refused.refuse(uid.clone(), blockers, now);
+            return Ok(false);
         }
-        Ok(())
+        // Trying them may have taken longer than they are believed.
+        if let Some((read_at, _)) = self.asked.get_mut(uid) {
+            *read_at = now;
+        }
+        Ok(true)
     }
 }
 

@@ -34,6 +34,7 @@ use super::objections::Wanted;
 use super::occurrence::Occurrences;
 use super::past::History;
 use super::policy::PolicyFile;
+use super::refusals::Refusals;
 use super::rest::Rest;
 use super::storm::Storm;
 use super::tell::Teller;
@@ -67,16 +68,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks however much happens.
 const GATHER_FOR: Duration = Duration::from_millis(200);
 
-/// Rounds of questions about pods at one look; the next look goes on where this one ends.
-const MAX_QUESTIONS: usize = 16;
-
 /// Seconds for which pods that a plan asked for are believed. Before the first eviction all of them are
 /// read and tried anew.
 const ASKED_SECS: i64 = 15;
 
-/// Seconds after which what a look has seen is too old for another step: it ends, and the next one
-/// begins. One call to the API server may take that long by itself.
-const OLD_SECS: i64 = 10;
+/// Seconds for which a plan goes by what the look has seen before its steps.
+const SEEN_SECS: i64 = 2;
 
 /// Seconds after which somebody hears of a cordon whose request is gone and which is not undone, as no
 /// agent says in which boot its node is; that of the state in which a node is uncordoned.
@@ -147,8 +144,8 @@ pub struct Coordinator {
     pub(super) works: BTreeMap<NodeUid, Work>,
     /// Requests for which there was nothing to do.
     pub(super) rests: BTreeMap<NodeUid, Rest>,
-    /// Nodes whose pods were tried before a claim and may not go, since when, and why.
-    pub(super) refused: BTreeMap<NodeUid, (Moment, Vec<Blocker>)>,
+    /// Nodes that were looked at before a claim and may not go, and why.
+    pub(super) refused: Refusals,
     pub(super) around: Option<Around>,
     pub(super) is_fresh: bool,
     /// Whether the requests of this look were listed after the last claim.
@@ -171,7 +168,7 @@ pub struct Coordinator {
     /// What could not be carried out last, to be said once.
     pub(super) complaints: BTreeMap<NodeUid, String>,
     /// The node whose request was stepped last.
-    driven: Option<NodeUid>,
+    pub(super) driven: Option<NodeUid>,
     /// Since when nodes have a cordon whose request is gone.
     pub(super) orphans: BTreeMap<NodeUid, Moment>,
     /// Nodes whose failures under other collectors are known.
@@ -235,7 +232,7 @@ impl Coordinator {
             history: None,
             works: BTreeMap::new(),
             rests: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            refused: Refusals::default(),
             around: None,
             is_fresh: false,
             is_counted: false,
@@ -352,15 +349,16 @@ impl Coordinator {
         if let Some(before) = edited {
             say_radius(&compare(&fleet, &before, &policy, self.clock.now()));
         }
-        let mut plan = plan::plan(&fleet, &policy, self.clock.now());
-        // One that turns out to be blocked makes room for the question about the next one.
-        for _ in 0..MAX_QUESTIONS {
-            if plan.ask.is_empty() || !self.is_fresh || !self.read_pods(&plan.ask, &mut fleet).await
-            {
-                break;
-            }
-            plan = plan::plan(&fleet, &policy, self.clock.now());
+        // What is under way is not kept waiting for what might begin.
+        self.drive_all(seen_at, &mut fleet, &policy, epoch).await?;
+        // As long as nobody knows what came of a step nothing begins.
+        self.is_fresh &= !self.lost_track;
+        let is_old = self.clock.now().since(seen_at) > SEEN_SECS;
+        if self.is_fresh && (is_old || self.known_requests().0 != fleet.requests) {
+            fleet = self.fleet().await;
         }
+        let plan = plan::plan(&fleet, &policy, self.clock.now());
+        let mut plan = self.read_on(plan, &mut fleet, &policy).await;
         if self.is_fresh {
             plan = self.confirm(plan, &mut fleet, &policy).await?;
         }
@@ -370,17 +368,7 @@ impl Coordinator {
             if self.claim(&plan, &mut fleet, &policy, epoch).await? > 0 {
                 self.list().await;
                 fleet.requests = self.known_requests().0;
-            }
-        }
-        // Whoever was last at the look before is last again, so that a look cut short starves nobody.
-        let mut uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();
-        let next = uids.partition_point(|uid| self.driven.as_ref().is_some_and(|it| uid <= it));
-        uids.rotate_left(next);
-        for uid in uids {
-            self.drive(&uid, &mut fleet, &policy, epoch).await?;
-            self.driven = Some(uid);
-            if self.clock.now().since(seen_at) > OLD_SECS {
-                break;
+                self.drive_claimed(&plan.start, &mut fleet, &policy, epoch).await?;
             }
         }
         self.tidy(&mut fleet, &policy, epoch).await?;
@@ -464,7 +452,7 @@ impl Coordinator {
     }
 
     /// The fleet as it is known now.
-    async fn fleet(&mut self) -> Fleet {
+    pub(super) async fn fleet(&mut self) -> Fleet {
         let now = self.clock.now();
         let (requests, unreadable) = self.known_requests();
         self.tell_untold(&requests);

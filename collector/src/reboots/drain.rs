@@ -4,13 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
+use futures_util::stream;
 use palisade_plan::drain;
 use palisade_plan::drain::Answer;
 use palisade_plan::drain::Class;
 use palisade_plan::drain::Draining;
 use palisade_plan::drain::Eviction;
+use palisade_plan::drain::Reply;
 use palisade_plan::drain::Returns;
 use palisade_plan::drain::Round;
 use palisade_plan::fleet::DisruptionBudget;
@@ -32,6 +38,12 @@ const ACCEPTED_SECS: i64 = 30;
 
 /// Pods of one node that are tried in one dry run: three times what a kubelet runs by default.
 const MAX_TRIED: usize = 330;
+
+/// Dry runs that are under way at once.
+const TRIED_AT_ONCE: usize = 4;
+
+/// How long the dry run of one node may take. What else is under way waits for it.
+const TRY_WITHIN: Duration = Duration::from_secs(20);
 
 /// A drain of one node for one request.
 #[derive(Debug, Default)]
@@ -97,29 +109,25 @@ impl Work {
         {
             return Ok(stuck.clone());
         }
-        let mut stuck = Vec::new();
-        let pods = Arc::clone(&self.pods);
-        let going = pods.iter().filter(|pod| drain::classify(pod, policy) == Class::Evicted);
-        for pod in going.take(MAX_TRIED) {
-            let eviction = Eviction {
+        let going = self.pods.iter().filter(|pod| drain::classify(pod, policy) == Class::Evicted);
+        let going: Vec<Eviction> = going
+            .take(MAX_TRIED)
+            .map(|pod| Eviction {
                 pod: pod.name.clone(),
                 uid: pod.uid.clone(),
                 grace_secs: policy.grace_secs,
-            };
+            })
+            .collect();
+        let count = going.len();
+        let tries = stream::iter(going).map(|eviction| async move {
             let reply = evictions.evict(&eviction, Run::Dry).await?;
-            let why = match drain::interpret(&reply) {
-                Answer::Accepted | Answer::Gone => continue,
-                Answer::Budget { name, .. } => {
-                    format!("budget {} allows 0", name.unwrap_or_default())
-                }
-                Answer::Throttled { .. } => "the API server is busy".to_owned(),
-                Answer::Wait => "its namespace is being deleted".to_owned(),
-                Answer::TwoBudgets => "more than one budget selects it".to_owned(),
-                Answer::Failed { message, .. } | Answer::Refused { message } => message,
-                Answer::UnknownOutcome => "no answer".to_owned(),
-            };
-            stuck.push(format!("{}: dry run: {why}", pod.name));
-        }
+            Ok(refusal(&reply).map(|why| format!("{}: dry run: {why}", eviction.pod)))
+        });
+        let told = tries.buffered(TRIED_AT_ONCE).try_filter_map(|why| ready(Ok(why))).try_collect();
+        let stuck: Vec<String> = match tokio::time::timeout(TRY_WITHIN, told).await {
+            Ok(stuck) => stuck?,
+            Err(_) => vec![format!("dry run: not all of {count} pods within {TRY_WITHIN:?}")],
+        };
         self.tried = Some((now, stuck.clone()));
         Ok(stuck)
     }
@@ -178,4 +186,17 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// What a dry run was refused for, if it was.
+fn refusal(reply: &Reply) -> Option<String> {
+    Some(match drain::interpret(reply) {
+        Answer::Accepted | Answer::Gone => return None,
+        Answer::Budget { name, .. } => format!("budget {} allows 0", name.unwrap_or_default()),
+        Answer::Throttled { .. } => "the API server is busy".to_owned(),
+        Answer::Wait => "its namespace is being deleted".to_owned(),
+        Answer::TwoBudgets => "more than one budget selects it".to_owned(),
+        Answer::Failed { message, .. } | Answer::Refused { message } => message,
+        Answer::UnknownOutcome => "no answer".to_owned(),
+    })
 }

@@ -13,6 +13,7 @@
 //! reach the API server does nothing: all that is under way waits, and no grant is handed out.
 
 pub mod alone;
+mod allowance;
 mod around;
 mod carry_out;
 mod clock;
@@ -29,6 +30,8 @@ mod occurrence;
 mod pass;
 mod past;
 mod policy;
+mod reading;
+mod refusals;
 mod remember;
 mod rest;
 #[cfg(test)]

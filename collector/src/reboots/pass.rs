@@ -1,11 +1,9 @@
-//! What follows from a plan: verdicts written down, claims, and the steps of each request. In this
-//! order, so that what is claimed is counted before it is acted upon.
+//! What follows from a plan: verdicts written down, claims, and the steps of each request. What is
+//! claimed is counted before it is acted upon.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use palisade_plan::fleet::Fleet;
-use palisade_plan::fleet::Known;
 use palisade_plan::plan;
 use palisade_plan::plan::Plan;
 use palisade_plan::plan::Verdict;
@@ -24,12 +22,17 @@ use palisade_report::NodeUid;
 use super::carry_out::Outcome;
 use super::coordinator::Coordinator;
 use super::errand::wish_of;
+use super::refusals::Refusals;
 use super::seen::Read;
 use crate::chain::Chain;
 use crate::kube::CallError;
 use crate::kube::NotLeader;
 use crate::kube::conditions::MANAGER;
 use crate::kube::requests::RequestError;
+
+/// Seconds after which what a look has seen is too old for another step: the steps of this look end. One
+/// call to the API server may take that long by itself.
+const OLD_SECS: i64 = 10;
 
 /// Steps of one request at one look: a reboot that goes well takes two at a time.
 pub(super) const MAX_STEPS: usize = 8;
@@ -137,6 +140,50 @@ impl Coordinator {
             }
         }
         Ok(claims)
+    }
+
+    /// Steps each request that is under way, for as long as what the look that began then has seen is
+    /// not too old. Whoever was last at the look before is last again, so that a look cut short starves
+    /// nobody.
+    pub(super) async fn drive_all(
+        &mut self,
+        began: Moment,
+        fleet: &mut Fleet,
+        policy: &Policy,
+        epoch: u64,
+    ) -> Result<(), NotLeader> {
+        let mut uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();
+        let next = uids.partition_point(|uid| self.driven.as_ref().is_some_and(|it| uid <= it));
+        uids.rotate_left(next);
+        for uid in uids {
+            self.drive(&uid, fleet, policy, epoch).await?;
+            self.driven = Some(uid);
+            if self.clock.now().since(began) > OLD_SECS {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps what was claimed just now; who is not reached is stepped first thing at the next look.
+    pub(super) async fn drive_claimed(
+        &mut self,
+        claimed: &[NodeUid],
+        fleet: &mut Fleet,
+        policy: &Policy,
+        epoch: u64,
+    ) -> Result<(), NotLeader> {
+        let began = self.clock.now();
+        for uid in claimed {
+            let request = fleet.requests.get(uid);
+            if request.is_some_and(|it| it.progress.state == State::Claimed) {
+                self.drive(uid, fleet, policy, epoch).await?;
+            }
+            if self.clock.now().since(began) > OLD_SECS {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Steps a request for as long as that leads somewhere.
@@ -326,7 +373,7 @@ impl Coordinator {
     fn follow_wall(&mut self) {
         if self.clock.follow_wall() {
             self.around_at = None;
-            self.refused.clear();
+            self.refused = Refusals::default();
             self.asked.clear();
             self.foreseen.clear();
             self.orphans.clear();
@@ -364,27 +411,6 @@ impl Coordinator {
         let next = Request { progress: rebuilt.progress, ..made.clone() };
         self.write(&made, &next, fleet).await?;
         Ok(())
-    }
-
-    /// Reads the pods of nodes whose turn it may be; whether all of them were read.
-    pub(super) async fn read_pods(&mut self, ask: &[NodeUid], fleet: &mut Fleet) -> bool {
-        let Some(around) = &self.around else { return false };
-        let Known::Known(pods) = &mut fleet.pods else { return false };
-        for uid in ask {
-            let Some(node) = fleet.nodes.get(uid) else { continue };
-            match self.workloads.pods_of(&node.name, around).await {
-                Ok(found) => {
-                    let found: Arc<[_]> = Arc::from(found);
-                    self.asked.insert(uid.clone(), (self.clock.now(), Arc::clone(&found)));
-                    pods.insert(uid.clone(), found);
-                }
-                Err(error) => {
-                    tracing::warn!(node = %node.name, cause = %Chain(&error), "not planned yet");
-                    return false;
-                }
-            }
-        }
-        true
     }
 }
 
