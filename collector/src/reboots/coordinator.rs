@@ -344,6 +344,8 @@ impl Coordinator {
         }
         for errand in errands {
             self.run_errand(errand, &mut fleet, epoch).await;
+            // The next errand may be about the same request, and so is the next step.
+            fleet.requests = self.known_requests().0;
         }
         let policy = Arc::clone(self.policy.policy());
         if let Some(before) = edited {
