@@ -12,8 +12,8 @@
 //! Nothing is decided in here. What could not be read is handed on as unknown, and a leader that cannot
 //! reach the API server does nothing: all that is under way waits, and no grant is handed out.
 
-pub mod alone;
 mod allowance;
+pub mod alone;
 mod around;
 mod carry_out;
 mod clock;

@@ -9,6 +9,9 @@ use palisade_plan::plan;
 use palisade_plan::plan::Plan;
 use palisade_plan::policy::Policy;
 use palisade_plan::request::Alert;
+use palisade_plan::request::Progress;
+use palisade_plan::request::Request;
+use palisade_plan::request::State;
 use palisade_report::BootId;
 use palisade_report::Moment;
 use palisade_report::NodeName;
@@ -17,10 +20,23 @@ use palisade_report::NodeUid;
 /// Seconds for which an alert about such a boot stands: Alertmanager has it long before.
 const STANDS_SECS: i64 = 3600;
 
+/// Seconds after which a node that used its permission at the last moment has shut down and is heard of
+/// again, unless the request says that it is under way.
+const RETURNS_SECS: i64 = 600;
+
+/// A permission to end a boot, and until when the end of that boot is one by permission.
+#[derive(Debug)]
+struct Permission {
+    boot: BootId,
+    until: Moment,
+}
+
 /// The boots of all nodes. What happened before this collector led is not among them.
 #[derive(Debug, Default)]
 pub(super) struct Boots {
     known: BTreeMap<NodeUid, BootId>,
+    /// Kept after the request is gone: a node does not learn that somebody deleted it.
+    permitted: BTreeMap<NodeUid, Permission>,
     unplanned: BTreeMap<NodeUid, Moment>,
 }
 
@@ -39,13 +55,16 @@ impl Boots {
         self.known.retain(|uid, _| fleet.nodes.contains_key(uid));
         self.unplanned
             .retain(|uid, at| fleet.nodes.contains_key(uid) && now.since(*at) < STANDS_SECS);
+        self.permitted.retain(|uid, it| fleet.nodes.contains_key(uid) && now <= it.until);
+        self.permitted.extend(
+            fleet.requests.iter().filter_map(|(uid, it)| Some((uid.clone(), permission(it, now)?))),
+        );
         let mut found = Vec::new();
         for (uid, node) in &fleet.nodes {
             let Some(to) = &node.agent.boot else { continue };
             let Some(from) = self.known.insert(uid.clone(), to.clone()) else { continue };
-            let request = fleet.requests.get(uid);
-            let grant = request.and_then(|it| it.progress.grant.as_ref());
-            if from == *to || grant.is_some_and(|it| it.boot == from) {
+            let is_permitted = self.permitted.get(uid).is_some_and(|it| it.boot == from);
+            if from == *to || is_permitted {
                 continue;
             }
             self.unplanned.insert(uid.clone(), now);
@@ -80,6 +99,35 @@ impl Boots {
     fn unplanned(&self) -> impl Iterator<Item = &NodeUid> {
         self.unplanned.keys()
     }
+}
+
+/// What a request permits now. A permission that was void before anybody used it stays in the record,
+/// and permits nothing.
+fn permission(request: &Request, now: Moment) -> Option<Permission> {
+    let Progress { state, grant, .. } = &request.progress;
+    let grant = grant.as_ref()?;
+    let used_until = match state {
+        State::Granted
+        | State::Rebooting
+        | State::Booted
+        | State::Verifying
+        | State::Uncordoning
+        | State::Done
+        | State::NotReturned
+        | State::Quarantined => grant.void_after.max(now),
+        State::Needed
+        | State::Blocked
+        | State::Ready
+        | State::Claimed
+        | State::Cordoning
+        | State::Draining
+        | State::RollingBack
+        | State::Backoff
+        | State::NodeGone
+        | State::Cancelled => grant.void_after,
+    };
+    let until = used_until.plus(RETURNS_SECS);
+    (now <= until).then(|| Permission { boot: grant.boot.clone(), until })
 }
 
 #[cfg(test)]
@@ -175,5 +223,38 @@ mod tests {
         assert_eq!(boots.unplanned().count(), 1);
         assert_eq!(boots.follow(&fleet(Some(3), None), NOW.plus(STANDS_SECS)), []);
         assert_eq!(boots.unplanned().count(), 0);
+    }
+
+    #[test]
+    fn a_permission_that_is_void_permits_no_boot_unless_it_was_used() {
+        let late = NOW.plus(RETURNS_SECS + 1);
+        let granted = |state| {
+            let mut fleet = fleet(Some(1), Some(1));
+            fleet.requests.values_mut().for_each(|it| it.progress.state = state);
+            fleet
+        };
+        let unplanned = |state, at| {
+            let mut boots = Boots::default();
+            boots.follow(&granted(state), NOW);
+            let mut after = granted(state);
+            after.nodes.values_mut().for_each(|node| node.agent.boot = Some(boot(2)));
+            boots.follow(&after, at).len()
+        };
+        for state in [State::Backoff, State::Needed, State::Blocked] {
+            assert_eq!(unplanned(state, late), 1, "{state:?}: somebody else rebooted it");
+            assert_eq!(unplanned(state, NOW.plus(RETURNS_SECS)), 0, "{state:?}: it was let go");
+        }
+        for state in [State::Granted, State::Rebooting, State::NotReturned, State::Quarantined] {
+            assert_eq!(unplanned(state, late), 0, "{state:?}: it is on its way");
+        }
+    }
+
+    #[test]
+    fn a_node_that_goes_down_while_its_request_is_deleted_was_let_go() {
+        let mut boots = Boots::default();
+        boots.follow(&fleet(Some(1), Some(1)), NOW);
+        assert_eq!(boots.follow(&fleet(None, None), NOW.plus(5)), []);
+        assert_eq!(boots.follow(&fleet(Some(2), None), NOW.plus(RETURNS_SECS)), []);
+        assert_eq!(boots.follow(&fleet(Some(3), None), NOW.plus(RETURNS_SECS)).len(), 1);
     }
 }
