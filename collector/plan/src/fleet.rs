@@ -172,6 +172,10 @@ pub struct Agent {
     pub hold_file: Known<Option<String>>,
     /// What would keep the node from coming back, in words.
     pub unsafe_to_reboot: Vec<String>,
+    /// Until when it may go, if something on the node bounds that: a certificate without which it would
+    /// not come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_by: Option<Moment>,
     /// The digest of the report that all of this was read from.
     pub report: Option<Digest>,
 }

@@ -15,6 +15,7 @@ use palisade_report::Moment;
 use palisade_report::Section;
 use palisade_report::SectionName;
 use palisade_report::section::boot::Boot;
+use palisade_report::section::certificates::Certificates;
 use palisade_report::section::kernel::Kernel;
 use palisade_report::section::kubelet::Kubelet;
 use palisade_report::section::reboot;
@@ -24,6 +25,8 @@ use palisade_report::wire::HoldFile;
 use serde::de::DeserializeOwned;
 
 use super::clock::TermClock;
+use super::returns;
+use super::returns::Client;
 use crate::chain::Chain;
 use crate::snapshot::Node;
 use crate::snapshot::Snapshot;
@@ -46,6 +49,7 @@ pub(super) struct Facts {
     kernels: BTreeMap<Digest, Arc<Known<Kernels>>>,
     boots: BTreeMap<Digest, Arc<Known<BootId>>>,
     graces: BTreeMap<Digest, Arc<Known<u32>>>,
+    clients: BTreeMap<Digest, Arc<Known<Client>>>,
 }
 
 /// The kernels of a node.
@@ -53,11 +57,14 @@ pub(super) struct Facts {
 pub(super) struct Kernels {
     running: Option<String>,
     next: Option<String>,
+    /// What would keep the next one from booting, in words.
+    lacks: Vec<String>,
 }
 
 impl Facts {
     /// Reads what `snapshot` refers to and is not known yet, and forgets the rest. Whose boot a report
-    /// is of is read only for those nodes.
+    /// is of is read only for nodes in flight, certificates also for those that need a reboot: each node
+    /// has its own.
     pub(super) async fn learn(
         &mut self,
         snapshot: &Snapshot,
@@ -74,13 +81,14 @@ impl Facts {
             Ok(Kernels {
                 running: it.release.value().cloned(),
                 next: it.boot_default.value().or_else(|| it.newest.value()).cloned(),
+                lacks: returns::lacks(&it),
             })
         })
         .await;
+        let is_flying =
+            |node: &&Arc<Node>| node.uid.as_ref().is_some_and(|uid| in_flight.contains(uid));
         let flying = |name| {
-            let nodes = snapshot.nodes.iter();
-            let nodes =
-                nodes.filter(|node| node.uid.as_ref().is_some_and(|uid| in_flight.contains(uid)));
+            let nodes = snapshot.nodes.iter().filter(is_flying);
             nodes.filter_map(move |node| node.section(name)).collect::<BTreeSet<Digest>>()
         };
         learn(&mut self.boots, flying(SectionName::Boot), reader, &mut left, |it: Boot| {
@@ -91,6 +99,28 @@ impl Facts {
             grace_secs(&it).ok_or_else(|| "the report does not say it".to_owned())
         })
         .await;
+        let live = snapshot.nodes.iter().filter(|node| node.state.is_live());
+        let asks = |node: &&Arc<Node>| self.is_needed(node) || is_flying(node);
+        let clients = live.filter(asks).filter_map(|node| node.section(SectionName::Certificates));
+        let clients = clients.collect();
+        let read = |it: Certificates| returns::client(&it);
+        learn(&mut self.clients, clients, reader, &mut left, read).await;
+    }
+
+    fn is_needed(&self, node: &Node) -> bool {
+        let facts = node.section(SectionName::Reboot).and_then(|it| self.reboots.get(&it)?.known());
+        facts.is_some_and(|it| it.need == reboot::Need::Needed)
+    }
+
+    /// Until when the kubelet's client certificate lets a node that needs a reboot, or is in flight, come
+    /// back from one. None where reports say nothing of certificates.
+    pub(super) fn certificate(&self, node: &Node, is_in_flight: bool) -> Option<Known<Client>> {
+        if !is_in_flight && !self.is_needed(node) {
+            return None;
+        }
+        let digest = node.section(SectionName::Certificates)?;
+        let unread = || Known::Unknown("its report has not been read yet".to_owned());
+        Some(self.clients.get(&digest).map_or_else(unread, |it| Known::clone(it)))
     }
 
     /// What an agent says, but for the times that the fleet keeps: since when a reboot is needed, and
@@ -135,7 +165,8 @@ impl Facts {
                 Some(HoldFile::Unknown) => Known::Unknown("the node could not look".to_owned()),
                 None => Known::Unknown("the node does not say".to_owned()),
             },
-            unsafe_to_reboot: Vec::new(),
+            unsafe_to_reboot: kernels.map(|it| it.lacks.clone()).unwrap_or_default(),
+            due_by: None,
             report: node.report.filter(|_| of_boot.is_ok()),
         }
     }

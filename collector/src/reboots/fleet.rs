@@ -30,6 +30,7 @@ use super::objections::Against;
 use super::occurrence::Before;
 use super::occurrence::Occurrences;
 use super::past::History;
+use super::returns;
 use super::tell;
 use crate::kube::nodes::Upkeep;
 use crate::kube::nodes::last_reboot::LAST_REBOOT;
@@ -126,6 +127,11 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
                 "no key signs grants yet: every node gets its public half before".to_owned();
             node.blockers.push(shut(Gate::RebootMethod, value, now));
         }
+        if let Some(client) = heard.and_then(|it| facts.certificate(it, is_in_flight)) {
+            let shut = |(value, since)| shut(Gate::Certificate, value, since);
+            node.blockers.extend(returns::runs_out(&client, pool, now).map(shut));
+            node.agent.due_by = returns::due_by(&client, pool);
+        }
         if kept.is_none() {
             let value = "whether it is cordoned or held is not known yet".to_owned();
             node.blockers.push(shut(Gate::ClusterStale, value, now));
@@ -193,6 +199,7 @@ fn nothing_heard() -> Agent {
         reboot_method: Known::Unknown(why.to_owned()),
         hold_file: Known::Unknown(why.to_owned()),
         unsafe_to_reboot: Vec::new(),
+        due_by: None,
         report: None,
     }
 }

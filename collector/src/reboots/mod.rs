@@ -34,6 +34,7 @@ mod reading;
 mod refusals;
 mod remember;
 mod rest;
+mod returns;
 #[cfg(test)]
 mod sample;
 mod seen;

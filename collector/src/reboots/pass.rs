@@ -110,7 +110,7 @@ impl Coordinator {
                 },
                 None => {
                     let Some(mut wish) = wish_of(&node, MANAGER) else { continue };
-                    wish.must_by = Some(wish.since.plus(pool.must_by_secs));
+                    wish.must_by = Some(pool.must_by(wish.since, &node.agent));
                     let request = step::requested(node.name.clone(), uid.clone(), wish, epoch, now);
                     match self.requests.create(&request).await {
                         Ok(made) => {

@@ -38,6 +38,7 @@ pub(super) fn fleet_of(names: &[&str], now: Moment) -> Fleet {
                 reboot_method: Known::Known("logind".to_owned()),
                 hold_file: Known::Known(None),
                 unsafe_to_reboot: Vec::new(),
+                due_by: None,
                 report: None,
             },
             blockers: Vec::new(),

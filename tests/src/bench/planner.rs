@@ -193,6 +193,7 @@ fn node(index: usize) -> Node {
             reboot_method: Known::Known(text("logind")),
             hold_file: Known::Known(None),
             unsafe_to_reboot: Vec::new(),
+            due_by: None,
             report: None,
         },
         blockers: Vec::new(),

@@ -30,7 +30,7 @@ pub fn alerts(fleet: &Fleet, policy: &Policy, plan: &Plan) -> BTreeMap<NodeUid, 
         .filter_map(|(uid, place)| {
             let node = fleet.nodes.get(uid)?;
             let Need::Needed { since, .. } = &node.agent.need else { return None };
-            let must_by = since.plus(policy.pool_of(&node.labels).must_by_secs);
+            let must_by = policy.pool_of(&node.labels).must_by(*since, &node.agent);
             let alert = if plan.at >= must_by {
                 Alert::RebootOverdue
             } else if plan.at.since(*since) >= WAIT_SECS {

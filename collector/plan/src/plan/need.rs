@@ -55,6 +55,9 @@ impl<'a> Wants<'a> {
         let wish = member.request.map(|request| &request.wish);
         let must_by = wish.and_then(|wish| wish.must_by);
         let must_by = must_by.unwrap_or_else(|| since.plus(pool.must_by_secs));
+        // What bounds it on the node may have come after the request.
+        let due_by = member.node.agent.due_by;
+        let must_by = due_by.map_or(must_by, |due| due.min(must_by));
         let told_since = match &member.node.agent.need {
             Need::Needed { since, .. } => Some(*since),
             Need::NotNeeded | Need::Unknown { .. } => None,

@@ -92,6 +92,7 @@ pub(crate) fn node(name: &str, pool: &str, zone: &str) -> Node {
             reboot_method: Known::Known("logind".to_owned()),
             hold_file: Known::Known(None),
             unsafe_to_reboot: Vec::new(),
+            due_by: None,
             report: None,
         },
         blockers: Vec::new(),

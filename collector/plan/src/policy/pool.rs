@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use palisade_report::Moment;
 use serde::Serialize;
 
+use crate::fleet::Agent;
 use crate::gate::Gate;
 use crate::policy::AlertGate;
 use crate::policy::Amount;
@@ -102,6 +104,16 @@ impl Default for Pool {
             alerts: None,
             reboot_method: RebootMethod::Auto,
         }
+    }
+}
+
+impl Pool {
+    /// By when a node must have gone whose reasons are there since then: by the policy, and before what
+    /// its agent tells of would keep it from coming back.
+    #[must_use]
+    pub fn must_by(&self, since: Moment, agent: &Agent) -> Moment {
+        let by = since.plus(self.must_by_secs);
+        agent.due_by.map_or(by, |due| due.min(by))
     }
 }
 

@@ -145,6 +145,7 @@ impl Maker {
                 reboot_method: Known::Known(String::from("logind")),
                 hold_file: Known::Known(None),
                 unsafe_to_reboot: Vec::new(),
+                due_by: None,
                 report: None,
             },
             blockers: Vec::new(),

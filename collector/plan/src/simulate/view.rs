@@ -182,6 +182,7 @@ fn agent(world: &World, uid: &NodeUid, offset: i64) -> Agent {
             reboot_method: Known::Known(String::from("logind")),
             hold_file: Known::Known(None),
             unsafe_to_reboot: Vec::new(),
+            due_by: None,
             report: None,
         };
     };
@@ -198,6 +199,7 @@ fn agent(world: &World, uid: &NodeUid, offset: i64) -> Agent {
         reboot_method: Known::Known(String::from("logind")),
         hold_file: Known::Known(said.hold_file.clone()),
         unsafe_to_reboot: Vec::new(),
+        due_by: None,
         report: Some(Digest::of(format!("{} {:?}", said.boot, said.need).as_bytes())),
     }
 }

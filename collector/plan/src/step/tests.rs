@@ -109,6 +109,7 @@ fn node() -> Node {
             reboot_method: Known::Known("logind".to_owned()),
             hold_file: Known::Known(None),
             unsafe_to_reboot: Vec::new(),
+            due_by: None,
             report: Some(Digest::of(b"report 1")),
         },
         blockers: Vec::new(),

@@ -63,6 +63,7 @@ fn node(at: usize, need: Need) -> Node {
             reboot_method: Known::Known("logind".to_owned()),
             hold_file: Known::Known(None),
             unsafe_to_reboot: Vec::new(),
+            due_by: None,
             report: Some(Digest::of(b"report")),
         },
         blockers: Vec::new(),

@@ -183,6 +183,7 @@ mod tests {
                 reboot_method: Known::Unknown("not asked".to_owned()),
                 hold_file: unknown(),
                 unsafe_to_reboot: Vec::new(),
+                due_by: None,
                 report: None,
             },
             blockers: Vec::new(),

@@ -193,6 +193,26 @@ fn overdue_nodes_come_first_and_cheaper_drains_before_dearer_ones() {
 }
 
 #[test]
+fn a_node_whose_certificate_presses_comes_first_and_opens_no_gate_by_it() {
+    let mut nodes = workers(3);
+    at(&mut nodes, "w-002").agent.due_by = Some(NOW.plus(-60));
+    let order = names(&plan(&nodes, &policy([web(1)]), NOW).order);
+    assert_eq!(order, ["w-002", "w-000", "w-001"]);
+    let mut pool = Pool { paused: None, ..web(1) };
+    pool.past_must_by = [Gate::Alert].into();
+    let uid = nodes.nodes.values().find(|it| it.name.as_str() == "w-002").unwrap().uid.clone();
+    let node = nodes.nodes.get_mut(&uid).unwrap();
+    let value = "an alert".to_owned();
+    node.blockers.push(Blocker { gate: Gate::Alert, value, since: NOW, next_check: None });
+    assert_eq!(started(&nodes, &policy([pool])), ["w-000"]);
+    at(&mut nodes, "w-001").agent.due_by = Some(NOW.plus(60));
+    let since = NOW.plus(-3600);
+    let agent = |name: &str| nodes.nodes.values().find(|it| it.name.as_str() == name).unwrap();
+    assert_eq!(web(1).must_by(since, &agent("w-001").agent), NOW.plus(60));
+    assert_eq!(web(1).must_by(since, &agent("w-000").agent), since.plus(web(1).must_by_secs));
+}
+
+#[test]
 fn one_zone_is_finished_before_the_next() {
     let nodes = || fleet(["a1", "a2", "b1", "c1"].map(|name| node(name, "web", zone_of(name))));
     let at_once = |zones_at_once| policy([Pool { zones_at_once, ..web(4) }]);

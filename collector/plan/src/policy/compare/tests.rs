@@ -49,6 +49,7 @@ fn node(number: usize, tier: &str) -> Node {
             reboot_method: Known::Known("logind".to_owned()),
             hold_file: Known::Known(None),
             unsafe_to_reboot: Vec::new(),
+            due_by: None,
             report: Some(Digest::of(b"report")),
         },
         blockers: Vec::new(),
