@@ -34,11 +34,10 @@ use self::points::Points;
 use self::points::Wanted;
 use self::world::FOREIGN;
 use self::world::KEPT;
-use self::world::LIAR;
 use self::world::NODES;
 use self::world::ORDINARY;
 use self::world::POLICY;
-use self::world::STUCK;
+use self::world::REBOOTING;
 use self::world::World;
 use super::bench::Bench;
 use super::bench::WITHIN;
@@ -219,10 +218,12 @@ fn scenario_24_a_collector_killed_around_any_call_reboots_nothing_twice_and_lose
         }
     }
     // Nobody is killed any more, and nobody wants anything new.
-    wait::until("all requests are over", WITHIN * 2, || {
+    wait::until("all requests are over, and nobody needs another one", WITHIN * 2, || {
         world.calm_down();
         let collector = line.collector.as_ref().expect("a collector");
-        if bench.requests().is_empty() { Ok(()) } else { Err(bench.summary(collector)) }
+        let needy: Vec<_> = REBOOTING.iter().filter(|it| !world.agents.is_well(it)).collect();
+        let is_over = bench.requests().is_empty() && needy.is_empty();
+        if is_over { Ok(()) } else { Err(format!("{needy:?} {}", bench.summary(collector))) }
     });
     let points = line.points();
     let secs = line.began.elapsed().as_secs();
@@ -275,7 +276,7 @@ fn nothing_twice_so_far(agents: &Agents) -> BTreeMap<String, u32> {
 fn nothing_twice(agents: &Agents) {
     let by_node = nothing_twice_so_far(agents);
     println!("boots by node: {by_node:?}");
-    for node in ORDINARY.into_iter().chain([KEPT, LIAR, STUCK]) {
+    for node in REBOOTING {
         let boots = by_node.get(node).copied().unwrap_or(0);
         assert_eq!(boots, agents.occurrences(node), "{node} rebooted once for each reason");
     }

@@ -75,6 +75,9 @@ pub(super) const CALLED_OFF: &str = "node-6";
 /// The one that a person cordoned, and that reboots nevertheless.
 pub(super) const KEPT: &str = "node-7";
 
+/// Those that reboot whenever they need it, sooner or later.
+pub(super) const REBOOTING: [&str; 6] = ["node-1", "node-2", SLOW, LIAR, STUCK, KEPT];
+
 /// Back-offs of the stuck node before its pod may end.
 const BACKOFFS: usize = 2;
 
