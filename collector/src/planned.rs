@@ -31,6 +31,8 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+use crate::reboots::Answered;
+
 /// Errands that wait for the coordinator. A person makes one at a time; a script that makes more is
 /// told to come back.
 const MAX_ERRANDS: usize = 64;
@@ -57,6 +59,18 @@ pub struct View {
     pub alerts: BTreeMap<NodeUid, BTreeSet<Alert>>,
     /// What draining each node would meet, as far as its pods were read.
     pub outlooks: BTreeMap<NodeUid, Outlook>,
+    /// What was asked so far: by it the fleet is judged under another policy.
+    pub answered: Arc<Answered>,
+}
+
+impl View {
+    /// The fleet as it would be judged under this policy, by what was asked under the one in force.
+    #[must_use]
+    pub fn under(&self, policy: &Policy) -> Fleet {
+        let mut fleet = self.fleet.clone();
+        self.answered.judge(&mut fleet, policy, self.plan.at);
+        fleet
+    }
 }
 
 /// What somebody wants of the coordinator.

@@ -89,9 +89,13 @@ pub struct Node {
     pub hold: Option<Hold>,
     /// What its agent says.
     pub agent: Agent,
-    /// Gates that are shut for this node alone, as the shell found them: certificates, blocking pods,
-    /// another tool's Lease.
+    /// Gates that are shut for this node alone whatever the policy, as the shell found them:
+    /// certificates, tools that take the node away.
     pub blockers: Vec<Blocker>,
+    /// Gates that are shut for it by what a policy has asked for: alerts, blocking pods, another
+    /// tool's Lease, drains that were tried. Under another policy they are others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objections: Vec<Blocker>,
 }
 
 /// What a node is for its cluster.

@@ -10,9 +10,11 @@ use palisade_plan::gate::Gate;
 use palisade_plan::plan::Place;
 use palisade_plan::plan::Plan;
 use palisade_plan::plan::Verdict;
+use palisade_plan::plan::outlooks;
 use palisade_plan::plan::plan;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::compare::BlastRadius;
+use palisade_plan::policy::compare::Judged;
 use palisade_plan::policy::compare::compare;
 use palisade_plan::request::Alert;
 use palisade_report::Digest;
@@ -148,10 +150,12 @@ struct Body<'a> {
 /// [`Refused`] while nobody coordinates.
 pub fn list(planned: &Planned, query: &PlanQuery) -> Result<Answer, Refused> {
     let view = view(planned)?;
-    Ok(answer(&view, &view.plan, view.refused_policy.as_deref(), None, query))
+    let refused = view.refused_policy.as_deref();
+    Ok(answer(&view, &view.plan, &view.outlooks, refused, None, query))
 }
 
-/// The plan as it would be under another policy, and what that changes. Nothing is done.
+/// The plan as it would be under another policy, and what that changes. Nothing is done, and nothing is
+/// asked: gates of questions that the policy in force does not ask are shut.
 ///
 /// # Errors
 /// [`Refused`] for a policy that is none, with line and column; or while nobody coordinates.
@@ -164,14 +168,17 @@ pub fn what_if(
     let view = view(planned)?;
     let policy = Policy::parse(policy)
         .map_err(|error| Refused::new(Kind::MalformedBody, error.to_string()))?;
-    let plan = plan(&view.fleet, &policy, now);
-    let changes = compare(&view.fleet, &view.policy, &policy, now);
-    Ok(answer(&view, &plan, None, Some(changes), query))
+    let fleet = view.under(&policy);
+    let (plan, outlooks) = (plan(&fleet, &policy, now), outlooks(&fleet, &policy, now));
+    let old = Judged { fleet: &view.fleet, policy: &view.policy };
+    let changes = compare(old, Judged { fleet: &fleet, policy: &policy }, now);
+    Ok(answer(&view, &plan, &outlooks, None, Some(changes), query))
 }
 
 fn answer(
     view: &View,
     plan: &Plan,
+    outlooks: &BTreeMap<NodeUid, Outlook>,
     refused: Option<&str>,
     changes: Option<BlastRadius>,
     query: &PlanQuery,
@@ -203,7 +210,7 @@ fn answer(
             let waits_for = blockers.iter().map(ShutGate::from).collect();
             let (position, eta) = (*position, *eta);
             let alerts = view.alerts.get(uid);
-            let drain = view.outlooks.get(uid).map(Drain::from);
+            let drain = outlooks.get(uid).map(Drain::from);
             Line { name, uid, pool, zone, verdict, state, position, eta, alerts, waits_for, drain }
         })
         .collect();

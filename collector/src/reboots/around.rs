@@ -3,18 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use palisade_plan::fleet::DisruptionBudget;
 use palisade_plan::fleet::Etcd;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
 use palisade_plan::fleet::Member;
-use palisade_plan::fleet::Role;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
+use super::answered::Answered;
+use super::answered::Leased;
+use super::answered::with_hostnames;
 use super::coordinator::Coordinator;
+use super::fleet::Certificates;
 use crate::chain::Chain;
+use crate::kube::nodes::Members;
+use crate::snapshot::HOSTNAME;
 
 /// Seconds for which budgets and DaemonSets are believed. The API server itself has the last word on
 /// each eviction.
@@ -38,13 +44,15 @@ impl Coordinator {
                 self.around_at = None;
             }
         }
-        self.leased = match &self.leases {
-            None => Known::Known(BTreeMap::new()),
-            Some(leases) => match leases.of_others(now).await {
+        let holders = match &self.leases {
+            None => None,
+            Some(leases) => Some(Arc::new(match leases.of_others(now).await {
                 Ok(leased) => Known::Known(leased),
                 Err(error) => Known::Unknown(Chain(&error).to_string()),
-            },
+            })),
         };
+        let namespace = self.policy.policy().cluster.node_lease.clone();
+        self.leased = Leased { namespace, holders };
         self.etcd = match self.workloads.etcd().await {
             Ok(members) => Known::Known(members),
             Err(error) => Known::Unknown(Chain(&error).to_string()),
@@ -68,9 +76,36 @@ impl Coordinator {
         }
     }
 
-    /// Says which nodes have a member of etcd, and how it is. Such a node is one of the control plane
-    /// whatever its labels say.
-    pub(super) fn settle_etcd(&mut self, fleet: &mut Fleet) {
+    /// What was asked so far, for whoever judges this fleet.
+    pub(super) fn answered(&mut self, fleet: &Fleet, members: Members, now: Moment) -> Answered {
+        let etcd = self.members_of_etcd(fleet);
+        self.refused.keep(|uid| fleet.nodes.contains_key(uid));
+        Answered {
+            named: self.named(&members),
+            certificates: Certificates::new(),
+            members,
+            heard: self.objections.heard(&self.clock),
+            leased: self.leased.clone(),
+            refused: self.refused.recall(now),
+            etcd: Some(etcd),
+            etcd_nodes: self.etcd_nodes.clone(),
+        }
+    }
+
+    /// The nodes with their hostnames, made anew only when they are others.
+    fn named(&mut self, members: &Members) -> Option<Members> {
+        if !self.policy.policy().selects_by(HOSTNAME) {
+            self.named = None;
+            return None;
+        }
+        let known = self.named.take().filter(|(of, _)| Arc::ptr_eq(of, members));
+        let named = known.map_or_else(|| with_hostnames(members), |(_, named)| named);
+        self.named = Some((Arc::clone(members), Arc::clone(&named)));
+        Some(named)
+    }
+
+    /// The members of etcd. A node that has one is one of the control plane whatever its labels say.
+    fn members_of_etcd(&mut self, fleet: &Fleet) -> Known<Etcd> {
         let names: BTreeMap<&str, &NodeUid> =
             fleet.nodes.iter().map(|(uid, node)| (node.name.as_str(), uid)).collect();
         if let Known::Known(pods) = &self.etcd {
@@ -78,17 +113,10 @@ impl Coordinator {
             self.etcd_nodes.extend(found.map(|uid| (*uid).clone()));
         }
         self.etcd_nodes.retain(|uid| fleet.nodes.contains_key(uid));
-        let members = match &self.etcd {
+        match &self.etcd {
             Known::Known(pods) => members(pods, &names, &self.etcd_nodes),
             Known::Unknown(why) => Known::Unknown(why.clone()),
-        };
-        for uid in &self.etcd_nodes {
-            if let Some(node) = fleet.nodes.get_mut(uid) {
-                node.role = Role::ControlPlane;
-            }
         }
-        let is_hosted = fleet.nodes.values().any(|node| node.role == Role::ControlPlane);
-        fleet.etcd = is_hosted.then_some(members);
     }
 }
 

@@ -21,7 +21,6 @@ use palisade_plan::plan::Plan;
 use palisade_plan::policy::DrainPolicy;
 use palisade_plan::policy::NoRoom;
 use palisade_plan::policy::Policy;
-use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::allowance::Allowance;
@@ -40,15 +39,6 @@ const CONFIRM_SECS: i64 = 5;
 type Rooms = Result<BTreeMap<NodeUid, Asks>, String>;
 
 impl Coordinator {
-    /// Shuts the gates of nodes that were tried a moment ago and could not be drained.
-    pub(super) fn recall_refusals(&mut self, fleet: &mut Fleet, now: Moment) {
-        self.refused.keep(|uid| fleet.nodes.contains_key(uid));
-        for (uid, blockers) in self.refused.recall(now) {
-            let Some(node) = fleet.nodes.get_mut(uid) else { continue };
-            node.blockers.extend_from_slice(blockers);
-        }
-    }
-
     /// The plan by what is true now, and the fleet that it goes by. It starts no node that `plan` did
     /// not start, and only those that were looked at again.
     ///
@@ -128,7 +118,7 @@ impl Coordinator {
         }
         let now = self.clock.now();
         if !blockers.is_empty() {
-            self.refused.refuse(uid.clone(), blockers, now);
+            self.refused.refuse(uid.clone(), blockers, drain, now);
             return Ok(false);
         }
         // Trying them may have taken longer than they are believed.

@@ -16,6 +16,7 @@ use palisade_plan::gate::Gate;
 use palisade_plan::plan;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::compare::BlastRadius;
+use palisade_plan::policy::compare::Judged;
 use palisade_plan::policy::compare::compare;
 use palisade_plan::request::Alert;
 use palisade_plan::request::Request;
@@ -23,6 +24,8 @@ use palisade_plan::request::State;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
+use super::answered::Answered;
+use super::answered::Leased;
 use super::clock::TermClock;
 use super::drain::Work;
 use super::facts::Facts;
@@ -52,6 +55,7 @@ use crate::kube::fence::BootClock;
 use crate::kube::hand_over::HandOver;
 use crate::kube::node_lease::NodeLeases;
 use crate::kube::nodes::Directory;
+use crate::kube::nodes::Members;
 use crate::kube::nodes::View;
 use crate::kube::requests::RequestBook;
 use crate::kube::requests::Requests;
@@ -59,7 +63,6 @@ use crate::kube::workloads::Around;
 use crate::kube::workloads::Workloads;
 use crate::planned::Errand;
 use crate::planned::Planned;
-use crate::snapshot::HOSTNAME;
 use crate::store::Reader;
 
 /// Between two looks if nothing happens: a deadline is a matter of minutes.
@@ -155,8 +158,12 @@ pub struct Coordinator {
     /// The node that it runs on; within it `None` if it is no pod of this cluster.
     pub(super) own_node: Option<Option<String>>,
     pub(super) around_at: Option<Moment>,
-    /// Nodes whose Leases other tools hold, by name, and who they are.
-    pub(super) leased: Known<BTreeMap<String, String>>,
+    /// Nodes whose Leases other tools hold.
+    pub(super) leased: Leased,
+    /// The nodes, and the same with their hostnames.
+    pub(super) named: Option<(Members, Members)>,
+    /// What the last fleet was judged by.
+    pub(super) answered: Arc<Answered>,
     /// Pods of etcd by node, and whether they are ready.
     pub(super) etcd: Known<BTreeMap<String, bool>>,
     /// Nodes that have, or had in this term, a pod of etcd.
@@ -239,7 +246,9 @@ impl Coordinator {
             identity: (namespace, identity),
             own_node: None,
             around_at: None,
-            leased: Known::Known(BTreeMap::new()),
+            leased: Leased::default(),
+            named: None,
+            answered: Arc::default(),
             etcd: Known::Unknown("not asked yet".to_owned()),
             etcd_nodes: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -349,7 +358,7 @@ impl Coordinator {
         }
         let policy = Arc::clone(self.policy.policy());
         if let Some(before) = edited {
-            say_radius(&compare(&fleet, &before, &policy, self.clock.now()));
+            self.say_radius(&fleet, &before, &policy);
         }
         // What is under way is not kept waiting for what might begin.
         self.drive_all(seen_at, &mut fleet, &policy, epoch).await?;
@@ -410,7 +419,11 @@ impl Coordinator {
 
     /// The policy that an edit has just replaced, if any.
     async fn follow_policy(&mut self) -> Option<Arc<Policy>> {
+        let digest = self.policy.policy().digest;
         let edited = self.policy.reload(self.clock.now()).await;
+        if self.policy.policy().digest != digest {
+            self.refused.policy_changed();
+        }
         let wanted = self.policy.policy().cluster.node_lease.clone();
         self.leases = wanted.map(|namespace| NodeLeases::new(&self.clients, &namespace));
         self.objections.want(Wanted::of(self.policy.policy()));
@@ -458,11 +471,7 @@ impl Coordinator {
         let now = self.clock.now();
         let (requests, unreadable) = self.known_requests();
         self.tell_untold(&requests);
-        let (mut members, view) = self.directory.members();
-        if self.policy.policy().selects_by(HOSTNAME) {
-            let named = members.iter().map(|(name, it)| (name.clone(), it.with_hostname()));
-            members = Arc::new(named.map(|(name, it)| (name, Arc::new(it))).collect());
-        }
+        let (members, view) = self.directory.members();
         self.look_around(now).await;
         self.is_fresh = view == View::Whole
             && self.book.is_followed()
@@ -513,22 +522,27 @@ impl Coordinator {
             facts: &self.facts,
             clock: &self.clock,
             history: self.history.as_ref().unwrap_or(&nothing),
-            policy: &policy,
             requests,
             pods: Known::Known(pods),
             budgets: self.budgets(),
             blockers,
-            leased: &self.leased,
-            against: self.objections.against(&policy, &members, &self.clock),
-            etcd: None,
             own_node: own_node.map(|member| member.uid.clone()),
             can_grant: self.offers.key().is_some(),
         };
-        let mut fleet = fleet::build(materials, &mut self.occurrences, now);
-        self.settle_etcd(&mut fleet);
+        let (mut fleet, certificates) = fleet::build(materials, &mut self.occurrences, now);
+        let answered = Answered { certificates, ..self.answered(&fleet, members, now) };
+        answered.judge(&mut fleet, &policy, now);
+        self.answered = Arc::new(answered);
         self.recall_storm(&mut fleet, &policy, now);
-        self.recall_refusals(&mut fleet, now);
         fleet
+    }
+
+    fn say_radius(&self, fleet: &Fleet, before: &Policy, policy: &Policy) {
+        let now = self.clock.now();
+        let mut was = fleet.clone();
+        self.answered.judge(&mut was, before, now);
+        let old = Judged { fleet: &was, policy: before };
+        say_radius(&compare(old, Judged { fleet, policy }, now));
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use palisade_plan::fleet::Agent;
 use palisade_plan::fleet::Cordon;
 use palisade_plan::fleet::DisruptionBudget;
-use palisade_plan::fleet::Etcd;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
 use palisade_plan::fleet::Need;
@@ -26,7 +25,6 @@ use palisade_report::NodeUid;
 
 use super::clock::TermClock;
 use super::facts::Facts;
-use super::objections::Against;
 use super::occurrence::Before;
 use super::occurrence::Occurrences;
 use super::past::History;
@@ -63,22 +61,24 @@ pub(super) struct Materials<'a> {
     pub(super) facts: &'a Facts,
     pub(super) clock: &'a TermClock,
     pub(super) history: &'a History,
-    pub(super) policy: &'a Policy,
     pub(super) requests: BTreeMap<NodeUid, Request>,
     pub(super) pods: Known<BTreeMap<NodeUid, Arc<[Pod]>>>,
     pub(super) budgets: Known<BTreeMap<String, DisruptionBudget>>,
     pub(super) blockers: Vec<Blocker>,
-    pub(super) leased: &'a Known<BTreeMap<String, String>>,
-    /// What speaks against reboots, by pool.
-    pub(super) against: BTreeMap<String, Against>,
-    pub(super) etcd: Option<Known<Etcd>>,
     pub(super) own_node: Option<NodeUid>,
     /// Whether a grant could be signed now.
     pub(super) can_grant: bool,
 }
 
-/// The fleet at this moment.
-pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now: Moment) -> Fleet {
+/// What is known of the certificates of kubelets, where it matters.
+pub(super) type Certificates = BTreeMap<NodeUid, Known<returns::Client>>;
+
+/// The fleet at this moment and its certificates, not judged under any policy yet.
+pub(super) fn build(
+    materials: Materials<'_>,
+    occurrences: &mut Occurrences,
+    now: Moment,
+) -> (Fleet, Certificates) {
     let Materials {
         snapshot,
         members,
@@ -86,41 +86,37 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
         facts,
         clock,
         history,
-        policy,
         requests,
         pods,
         budgets,
         blockers,
-        leased,
-        against,
-        etcd,
         own_node,
         can_grant,
     } = materials;
     let rule = RULE.parse().ok();
     let (mut nodes, mut annotated) = (BTreeMap::new(), BTreeMap::new());
+    let mut certificates = Certificates::new();
     for (name, member) in members {
         let request = requests.get(&member.uid);
         let is_in_flight = request.is_some_and(|it| it.progress.state.holds_slot());
         let heard = snapshot.node(name.as_str());
         let heard = heard.filter(|it| it.uid.as_ref() == Some(&member.uid));
         let agent = heard.map_or_else(nothing_heard, |it| facts.agent(it, is_in_flight, clock));
-        let pool = policy.pool_of(&member.labels);
         let kept = upkeep.get(name).filter(|it| it.uid == member.uid);
         let mut node = Node {
             name: name.clone(),
             uid: member.uid.clone(),
             labels: Arc::clone(&member.labels),
-            role: role(member, policy),
+            role: Role::default(),
             ready: kept.map_or(Ready::Unknown, |it| it.ready),
             cordon: kept.map_or(Cordon::Schedulable, |it| it.cordon.clone()),
             taints: kept.map(|it| it.taints.clone()).unwrap_or_default(),
             hold: kept.and_then(|it| it.hold.clone()),
             agent,
             blockers: Vec::new(),
+            objections: Vec::new(),
         };
         node.blockers = others(&node.taints, now);
-        node.blockers.extend(leased_away(name.as_str(), is_in_flight, leased, now));
         if !is_in_flight && !can_grant {
             // Known some minutes after the first start: nothing is to lie drained and wait for it.
             let value =
@@ -128,9 +124,7 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
             node.blockers.push(shut(Gate::RebootMethod, value, now));
         }
         if let Some(client) = heard.and_then(|it| facts.certificate(it, is_in_flight)) {
-            let shut = |(value, since)| shut(Gate::Certificate, value, since);
-            node.blockers.extend(returns::runs_out(&client, pool, now).map(shut));
-            node.agent.due_by = returns::due_by(&client, pool);
+            certificates.insert(member.uid.clone(), client);
         }
         if kept.is_none() {
             let value = "whether it is cordoned or held is not known yet".to_owned();
@@ -150,9 +144,6 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
             }
             Some(Known::Known(None)) | None => {}
         }
-        if let Some(against) = against.get(&pool.name) {
-            node.blockers.extend(against.of(name.as_str()).cloned());
-        }
         let episode = heard.zip(rule.as_ref()).and_then(|(it, rule)| it.episode(rule, ""));
         let episode = episode.map(|it| it.first_seen_at);
         let last = last_reboot.and_then(Known::known).map(Option::as_ref);
@@ -161,24 +152,18 @@ pub(super) fn build(materials: Materials<'_>, occurrences: &mut Occurrences, now
     }
     occurrences.keep(|uid| nodes.contains_key(uid));
     let past = Past { annotated, ..past(history, &requests) };
-    Fleet { nodes, requests, pods, budgets, blockers, etcd, past, own_node, frozen_at: None }
-}
-
-/// The Lease of a node that another tool holds. What is in flight looks at its own.
-fn leased_away(
-    name: &str,
-    is_in_flight: bool,
-    leased: &Known<BTreeMap<String, String>>,
-    now: Moment,
-) -> Option<Blocker> {
-    if is_in_flight {
-        return None;
-    }
-    let value = match leased {
-        Known::Known(leased) => format!("held by {}", leased.get(name)?),
-        Known::Unknown(why) => why.clone(),
+    let fleet = Fleet {
+        nodes,
+        requests,
+        pods,
+        budgets,
+        blockers,
+        etcd: None,
+        past,
+        own_node,
+        frozen_at: None,
     };
-    Some(shut(Gate::NodeLease, value, now))
+    (fleet, certificates)
 }
 
 /// A gate that is shut.
@@ -204,8 +189,8 @@ fn nothing_heard() -> Agent {
     }
 }
 
-fn role(member: &ClusterNode, policy: &Policy) -> Role {
-    let labels = &member.labels;
+/// What a node with these labels is for its cluster, as far as labels tell.
+pub(super) fn role(labels: &BTreeMap<String, String>, policy: &Policy) -> Role {
     let selector = policy.cluster.control_plane.selector.as_ref();
     if CONTROL_PLANE.iter().any(|label| labels.contains_key(*label))
         || selector.is_some_and(|selector| selector.matches(labels))

@@ -39,7 +39,8 @@ impl Coordinator {
         let outlooks = plan::outlooks(&fleet, &policy, self.clock.now());
         let refused_policy = self.policy.refused().cloned();
         let alerts = self.alerts(&fleet, &policy, &plan);
-        let view = View { fleet, policy, refused_policy, plan, alerts, outlooks };
+        let answered = Arc::clone(&self.answered);
+        let view = View { fleet, policy, refused_policy, plan, alerts, outlooks, answered };
         self.planned.publish(Arc::new(view));
     }
 

@@ -14,6 +14,7 @@
 
 mod allowance;
 pub mod alone;
+mod answered;
 mod around;
 mod carry_out;
 mod clock;
@@ -43,5 +44,6 @@ mod tell;
 mod unplanned;
 mod untold;
 
+pub use answered::Answered;
 pub use coordinator::Coordinator;
 pub use coordinator::Ground;

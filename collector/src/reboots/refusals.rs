@@ -2,13 +2,16 @@
 //! so that the next ones are asked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
+use palisade_plan::policy::DrainPolicy;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::fleet::shut;
+use super::objections::NOT_ASKED;
 
 /// Seconds for which a node that could not be drained is not tried again: it costs a request for each
 /// pod, and others are to have their turn meanwhile.
@@ -32,6 +35,29 @@ pub(super) struct Refusals {
 struct Refusal {
     until: Moment,
     blockers: Vec<Blocker>,
+    drain: Option<Arc<DrainPolicy>>,
+}
+
+/// A node that may not go, as far as was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) uid: NodeUid,
+    blockers: Vec<Blocker>,
+    /// How its drain was tried; `None` where nothing was tried.
+    drain: Option<Arc<DrainPolicy>>,
+}
+
+impl Refused {
+    /// The gates that this shuts for a node that is to be drained so.
+    pub(super) fn under(&self, drain: &DrainPolicy, now: Moment) -> Vec<Blocker> {
+        match &self.drain {
+            Some(tried) if **tried != *drain => {
+                let value = format!("a dry run was refused under another policy: {NOT_ASKED}");
+                vec![shut(Gate::Drain, value, now)]
+            }
+            Some(_) | None => self.blockers.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -42,15 +68,32 @@ struct Unread {
 }
 
 impl Refusals {
-    /// Gates that are shut now, by node.
-    pub(super) fn recall(&mut self, now: Moment) -> impl Iterator<Item = (&NodeUid, &[Blocker])> {
+    /// Who may not go now.
+    pub(super) fn recall(&mut self, now: Moment) -> Vec<Refused> {
         self.waiting.retain(|_, refusal| now < refusal.until);
-        self.waiting.iter().map(|(uid, refusal)| (uid, refusal.blockers.as_slice()))
+        let refused = self.waiting.iter().map(|(uid, refusal)| Refused {
+            uid: uid.clone(),
+            blockers: refusal.blockers.clone(),
+            drain: refusal.drain.clone(),
+        });
+        refused.collect()
     }
 
-    /// A node could not be drained.
-    pub(super) fn refuse(&mut self, uid: NodeUid, blockers: Vec<Blocker>, now: Moment) {
-        self.waiting.insert(uid, Refusal { until: now.plus(REFUSED_SECS), blockers });
+    /// A node could not be drained so.
+    pub(super) fn refuse(
+        &mut self,
+        uid: NodeUid,
+        blockers: Vec<Blocker>,
+        drain: &DrainPolicy,
+        now: Moment,
+    ) {
+        let (until, drain) = (now.plus(REFUSED_SECS), Some(Arc::new(drain.clone())));
+        self.waiting.insert(uid, Refusal { until, blockers, drain });
+    }
+
+    /// Another policy is in force: what was tried under the one before is tried anew.
+    pub(super) fn policy_changed(&mut self) {
+        self.waiting.retain(|_, refusal| refusal.drain.is_none());
     }
 
     /// The pods of a node could not be read: the gate that is shut by it, and whether the cause is
@@ -66,7 +109,7 @@ impl Refusals {
             ..shut(Gate::Drain, format!("its pods cannot be told: {cause}"), since)
         };
         let blockers = vec![blocker.clone()];
-        self.waiting.insert(uid.clone(), Refusal { until, blockers });
+        self.waiting.insert(uid.clone(), Refusal { until, blockers, drain: None });
         self.unread.insert(uid, Unread { times, since, cause });
         (blocker, is_news)
     }
@@ -90,7 +133,7 @@ mod tests {
     const NOW: Moment = Moment::from_unix(1_800_000_000);
 
     fn waits(refusals: &mut Refusals, secs: i64) -> usize {
-        refusals.recall(NOW.plus(secs)).count()
+        refusals.recall(NOW.plus(secs)).len()
     }
 
     #[test]
@@ -98,10 +141,34 @@ mod tests {
         let mut refusals = Refusals::default();
         let uid: NodeUid = "u-1".parse().unwrap();
         let why = shut(Gate::Drain, "default/web: dry run: budget web allows 0".to_owned(), NOW);
-        refusals.refuse(uid.clone(), vec![why.clone()], NOW);
-        let found: Vec<_> = refusals.recall(NOW.plus(59)).collect();
-        assert_eq!(found, [(&uid, &[why][..])]);
+        let drain = DrainPolicy::default();
+        refusals.refuse(uid.clone(), vec![why.clone()], &drain, NOW);
+        let found = refusals.recall(NOW.plus(59));
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].uid, found[0].under(&drain, NOW)), (&uid, vec![why]));
         assert_eq!(waits(&mut refusals, 60), 0);
+    }
+
+    #[test]
+    fn a_drain_that_was_tried_otherwise_is_no_answer_and_not_asked_for_again_under_a_new_policy() {
+        let mut refusals = Refusals::default();
+        let [tried, unread]: [NodeUid; 2] = ["u-1", "u-2"].map(|uid| uid.parse().unwrap());
+        let why = shut(Gate::Drain, "default/web: dry run: no".to_owned(), NOW);
+        refusals.refuse(tried, vec![why], &DrainPolicy::default(), NOW);
+        refusals.not_read(unread.clone(), "503".to_owned(), NOW);
+        let other = DrainPolicy { parallel: 77, ..DrainPolicy::default() };
+        let values: Vec<String> = refusals
+            .recall(NOW)
+            .iter()
+            .flat_map(|it| it.under(&other, NOW))
+            .map(|it| it.value)
+            .collect();
+        let expected =
+            "a dry run was refused under another policy: not asked under this policy yet";
+        assert_eq!(values, [expected, "its pods cannot be told: 503"]);
+        refusals.policy_changed();
+        let left = refusals.recall(NOW);
+        assert_eq!(left.iter().map(|it| &it.uid).collect::<Vec<_>>(), [&unread]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(super) fn fleet_of(names: &[&str], now: Moment) -> Fleet {
                 report: None,
             },
             blockers: Vec::new(),
+            objections: Vec::new(),
         };
         (node.uid.clone(), node)
     });

@@ -182,6 +182,7 @@ mod tests {
             hold: None,
             agent,
             blockers: Vec::new(),
+            objections: Vec::new(),
         };
         let request = granted.map(|number| {
             let wish = errand::asked(None, None, "anna", NOW);

@@ -197,6 +197,7 @@ fn node(index: usize) -> Node {
             report: None,
         },
         blockers: Vec::new(),
+        objections: Vec::new(),
     }
 }
 

@@ -63,7 +63,8 @@ impl Shut {
 
 /// Adds each gate of this node that is shut.
 pub(super) fn look(case: &Case<'_>, found: &mut Shut) {
-    for blocker in case.fleet.blockers.iter().chain(&case.member.node.blockers) {
+    let of_node = case.member.node.blockers.iter().chain(&case.member.node.objections);
+    for blocker in case.fleet.blockers.iter().chain(of_node) {
         found.add(blocker.clone(), case);
     }
     look_at_hold(case, found);

@@ -96,6 +96,7 @@ pub(crate) fn node(name: &str, pool: &str, zone: &str) -> Node {
             report: None,
         },
         blockers: Vec::new(),
+        objections: Vec::new(),
     }
 }
 

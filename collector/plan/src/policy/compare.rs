@@ -131,16 +131,29 @@ impl<T> Nodes<T> {
     }
 }
 
-/// What would be different for this fleet now if `new` were in force instead of `old`.
-pub fn compare(fleet: &Fleet, old: &Policy, new: &Policy, now: Moment) -> BlastRadius {
+/// A fleet as it is judged under one policy: roles and [`crate::fleet::Node::objections`] are those of
+/// that policy, and labels by which it selects are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// The nodes.
+    pub fleet: &'a Fleet,
+    /// The policy.
+    pub policy: &'a Policy,
+}
+
+/// What would be different now if the policy of `new` were in force instead of that of `old`, for the
+/// nodes that are in both.
+pub fn compare(old: Judged<'_>, new: Judged<'_>, now: Moment) -> BlastRadius {
+    let (was, would_be) = (old.fleet, new.fleet);
+    let (old, new) = (old.policy, new.policy);
     let mut radius = BlastRadius {
         from: old.digest,
         to: new.digest,
         fields: fields(old, new),
         pools: BTreeMap::new(),
         cluster_cap: Change {
-            from: old.cluster.max_unavailable.of(fleet.nodes.len()),
-            to: new.cluster.max_unavailable.of(fleet.nodes.len()),
+            from: old.cluster.max_unavailable.of(was.nodes.len()),
+            to: new.cluster.max_unavailable.of(would_be.nodes.len()),
         },
         moved: Nodes::default(),
         armed: Nodes::default(),
@@ -148,8 +161,9 @@ pub fn compare(fleet: &Fleet, old: &Policy, new: &Policy, now: Moment) -> BlastR
         starting: Nodes::default(),
         held_back: Nodes::default(),
     };
-    for node in fleet.nodes.values() {
-        let (before, after) = (old.pool_of(&node.labels), new.pool_of(&node.labels));
+    for (uid, node) in &was.nodes {
+        let Some(same) = would_be.nodes.get(uid) else { continue };
+        let (before, after) = (old.pool_of(&node.labels), new.pool_of(&same.labels));
         radius.entry(before, old, new).nodes.from += 1;
         radius.entry(after, old, new).nodes.to += 1;
         if before.name != after.name {
@@ -174,10 +188,10 @@ pub fn compare(fleet: &Fleet, old: &Policy, new: &Policy, now: Moment) -> BlastR
         };
         change.cap = Change { from: cap(old, change.nodes.from), to: cap(new, change.nodes.to) };
     }
-    let (before, after) = (going(fleet, old, now), going(fleet, new, now));
+    let (before, after) = (going(was, old, now), going(would_be, new, now));
     let names = |uids: &BTreeSet<NodeUid>, others: &BTreeSet<NodeUid>| {
         let mut nodes = Nodes::default();
-        for node in uids.difference(others).filter_map(|uid| fleet.nodes.get(uid)) {
+        for node in uids.difference(others).filter_map(|uid| was.nodes.get(uid)) {
             nodes.add(&node.name, ());
         }
         nodes

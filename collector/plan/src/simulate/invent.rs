@@ -149,6 +149,7 @@ impl Maker {
                 report: None,
             },
             blockers: Vec::new(),
+            objections: Vec::new(),
         })
     }
 

@@ -166,6 +166,7 @@ pub(super) fn node(world: &World, uid: &NodeUid, offset: i64) -> Option<Node> {
         hold: object.hold.clone(),
         agent: agent(world, uid, offset),
         blockers: Vec::new(),
+        objections: Vec::new(),
     })
 }
 

@@ -113,6 +113,7 @@ fn node() -> Node {
             report: Some(Digest::of(b"report 1")),
         },
         blockers: Vec::new(),
+        objections: Vec::new(),
     }
 }
 

@@ -67,6 +67,7 @@ fn node(at: usize, need: Need) -> Node {
             report: Some(Digest::of(b"report")),
         },
         blockers: Vec::new(),
+        objections: Vec::new(),
     }
 }
 
@@ -109,7 +110,9 @@ fn planned(policy: &str) -> Planned {
     let outlooks = outlooks(&fleet, &policy, NOW);
     let unplanned = BTreeSet::from([Alert::UnplannedReboot]);
     let alerts = fleet.nodes.keys().take(1).map(|uid| (uid.clone(), unplanned.clone())).collect();
-    planned.publish(Arc::new(View { fleet, policy, refused_policy: None, plan, alerts, outlooks }));
+    let (refused_policy, answered) = (None, Arc::default());
+    let view = View { fleet, policy, refused_policy, plan, alerts, outlooks, answered };
+    planned.publish(Arc::new(view));
     planned
 }
 

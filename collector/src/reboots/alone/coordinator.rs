@@ -13,6 +13,7 @@ use palisade_plan::fleet::Known;
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
 use palisade_plan::plan;
+use palisade_plan::policy::compare::Judged;
 use palisade_plan::policy::compare::compare;
 use palisade_report::NodeUid;
 use tokio::sync::Notify;
@@ -34,10 +35,12 @@ use crate::kube::fence::MachineClock;
 use crate::planned::Errand;
 use crate::planned::Planned;
 use crate::planned::View;
+use crate::reboots::answered::Answered;
 use crate::reboots::clock::TermClock;
 use crate::reboots::coordinator::say_radius;
 use crate::reboots::facts::Facts;
 use crate::reboots::fleet;
+use crate::reboots::fleet::Certificates;
 use crate::reboots::fleet::Materials;
 use crate::reboots::fleet::shut;
 use crate::reboots::objections::Objections;
@@ -95,6 +98,7 @@ pub(super) struct Coordinator {
     pub(super) history: Option<History>,
     /// The snapshot of this look.
     pub(super) seen: Arc<Snapshot>,
+    certificates: Certificates,
     /// What could not be carried out last, to be said once.
     pub(super) complaints: BTreeMap<NodeUid, String>,
     pub(super) engine: Engine,
@@ -138,6 +142,7 @@ pub async fn coordinate(ground: Ground) {
         calls: Calls::new(hooks, Arc::clone(&ended)),
         facts: Facts::default(),
         history: None,
+        certificates: Certificates::new(),
         seen: engine.snapshot(),
         complaints: BTreeMap::new(),
         engine,
@@ -222,7 +227,11 @@ impl Coordinator {
         }
         let policy = Arc::clone(self.policy.policy());
         if let Some(before) = edited {
-            say_radius(&compare(&fleet, &before, &policy, self.clock.now()));
+            let now = self.clock.now();
+            let mut was = fleet.clone();
+            self.answered().judge(&mut was, &before, now);
+            let old = Judged { fleet: &was, policy: &before };
+            say_radius(&compare(old, Judged { fleet: &fleet, policy: &policy }, now));
         }
         let plan = plan::plan(&fleet, &policy, self.clock.now());
         self.judge(&plan, &mut fleet, &policy).await;
@@ -239,7 +248,8 @@ impl Coordinator {
         let outlooks = plan::outlooks(&fleet, &policy, self.clock.now());
         let refused_policy = self.policy.refused().cloned();
         let alerts = self.boots.alerts(&fleet, &policy, &plan);
-        let view = View { fleet, policy, refused_policy, plan, alerts, outlooks };
+        let answered = Arc::new(self.answered());
+        let view = View { fleet, policy, refused_policy, plan, alerts, outlooks, answered };
         self.planned.publish(Arc::new(view));
     }
 
@@ -288,23 +298,31 @@ impl Coordinator {
             facts: &self.facts,
             clock: &self.clock,
             history: self.history.as_ref().unwrap_or(&nothing),
-            policy: &policy,
             requests,
             pods: Known::Known(
                 members.values().map(|it| (it.uid.clone(), Arc::clone(&nobody))).collect(),
             ),
             budgets: Known::Known(BTreeMap::new()),
             blockers,
-            leased: &Known::Known(BTreeMap::new()),
-            against: self.objections.against(&policy, members, &self.clock),
-            etcd: None,
             own_node: host.filter(|uid| members.values().any(|it| it.uid == *uid)),
             can_grant: self.offers.key().is_some(),
         };
-        let mut fleet = fleet::build(materials, &mut self.occurrences, now);
+        let (mut fleet, certificates) = fleet::build(materials, &mut self.occurrences, now);
+        self.certificates = certificates;
+        self.answered().judge(&mut fleet, &policy, now);
         let term_secs = now.since(self.clock.began_at());
         fleet.frozen_at = self.storm.look(plan::is_frozen(&fleet, &policy, now), term_secs, now);
         fleet
+    }
+
+    /// What was asked so far: there are no Leases, and no etcd, without a cluster.
+    fn answered(&self) -> Answered {
+        Answered {
+            members: Arc::new(self.roster.members().clone()),
+            heard: self.objections.heard(&self.clock),
+            certificates: self.certificates.clone(),
+            ..Answered::default()
+        }
     }
 
     /// Forgets what is over.

@@ -187,6 +187,7 @@ mod tests {
                 report: None,
             },
             blockers: Vec::new(),
+            objections: Vec::new(),
         }
     }
 

@@ -3,8 +3,14 @@
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 
+use palisade_plan::gate::Blocker;
+use palisade_plan::policy::Pool;
+use palisade_report::Moment;
+use palisade_report::NodeName;
+
 use super::*;
 use crate::clock::Clock;
+use crate::snapshot::ClusterNode;
 use crate::snapshot::Ready;
 use crate::snapshot::Scheduling;
 
@@ -65,11 +71,19 @@ impl World {
 
     /// The values of the gates that are shut for a node.
     fn shut(&self, node: &str) -> Vec<String> {
-        let against = self.objections.against(&self.policy, &self.members, &self.clock);
-        let member = self.members.get(&node.parse().unwrap()).unwrap();
-        let pool = &self.policy.pool_of(&member.labels).name;
-        let against = against.get(pool).into_iter().flat_map(|it| it.of(node));
-        against.map(|it| it.value.clone()).collect()
+        self.blockers(node).into_iter().map(|it| it.value).collect()
+    }
+
+    fn blockers(&self, node: &str) -> Vec<Blocker> {
+        let pools: BTreeMap<&str, &Pool> = self
+            .members
+            .iter()
+            .map(|(name, member)| (name.as_str(), self.policy.pool_of(&member.labels)))
+            .collect();
+        let heard = self.objections.heard(&self.clock);
+        let against = heard.against(&self.policy, &pools, self.clock.now());
+        let against = against.get(&pools.get(node).unwrap().name);
+        against.into_iter().flat_map(|it| it.of(node)).cloned().collect()
     }
 }
 
@@ -125,7 +139,7 @@ fn nobody_asked_an_error_and_an_old_answer_keep_the_gate_shut_and_say_so() {
     let world = World::of(&gate("node"));
     world.at(100);
     let unknown = |why: &str| vec![format!("pods with app=backup cannot be told: {why}")];
-    assert_eq!(world.shut("db-1"), unknown("nobody was asked yet"));
+    assert_eq!(world.shut("db-1"), unknown(NOT_ASKED));
     world.answered("app=backup", Err("the API server is away"));
     assert_eq!(world.shut("db-1"), unknown("the API server is away"));
     assert_eq!(world.shut("web-0"), <[String; 0]>::default(), "its pool asks for nothing");
@@ -145,9 +159,7 @@ fn a_gate_names_some_of_many_pods_and_is_shut_since_the_oldest_of_them() {
     world.answered("app=backup", Ok(many.to_vec()));
     let expected = "a/1 on db-0; a/2 on db-0; a/3 on db-0 and 1 more (asked every 10 s)";
     assert_eq!(world.shut("db-0"), [expected]);
-    let against = world.objections.against(&world.policy, &world.members, &world.clock);
-    let since = against.get("db").unwrap().of("db-0").next().unwrap().since;
-    assert_eq!(since, Moment::from_unix(5));
+    assert_eq!(world.blockers("db-0")[0].since, Moment::from_unix(5));
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn node(number: usize, tier: &str) -> Node {
             report: Some(Digest::of(b"report")),
         },
         blockers: Vec::new(),
+        objections: Vec::new(),
     }
 }
 
@@ -77,13 +78,18 @@ fn policy(body: &str) -> Policy {
     Policy::parse(&format!("{head}{body}")).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// What would be different if nothing speaks for or against a node by a policy.
+fn told(fleet: &Fleet, old: &Policy, new: &Policy, now: Moment) -> BlastRadius {
+    compare(Judged { fleet, policy: old }, Judged { fleet, policy: new }, now)
+}
+
 const OLD: &str = "cluster: {maxUnavailable: 3}\npools:\n  \
                    - {name: web, selector: {matchLabels: {tier: web}}, mode: plan, zonesAtOnce: 0}\n";
 
 #[test]
 fn the_same_policy_changes_nothing() {
     let old = policy(OLD);
-    let radius = compare(&fleet(), &old, &policy(&format!("# again\n{OLD}")), NOW);
+    let radius = told(&fleet(), &old, &policy(&format!("# again\n{OLD}")), NOW);
     assert_eq!(radius.from, radius.to);
     assert_eq!((radius.fields.len(), radius.moved.count, radius.armed.count), (0, 0, 0));
     assert_eq!((radius.starting.count, radius.held_back.count), (0, 0));
@@ -95,7 +101,7 @@ fn the_same_policy_changes_nothing() {
 #[test]
 fn an_edit_shows_whom_it_arms_and_who_would_start_at_once() {
     let new = OLD.replace("mode: plan", "mode: auto, maxUnavailable: 50%");
-    let radius = compare(&fleet(), &policy(OLD), &policy(&new), NOW);
+    let radius = told(&fleet(), &policy(OLD), &policy(&new), NOW);
     let fields: Vec<&str> = radius.fields.iter().map(|field| field.path.as_str()).collect();
     assert_eq!(fields, ["pools.web.maxUnavailable", "pools.web.mode"]);
     assert_eq!(radius.armed.count, 4);
@@ -104,7 +110,7 @@ fn an_edit_shows_whom_it_arms_and_who_would_start_at_once() {
     assert_eq!(web.mode, Change { from: Some(Mode::Plan), to: Some(Mode::Auto) });
     assert_eq!(web.cap, Change { from: 1, to: 2 });
 
-    let back = compare(&fleet(), &policy(&new), &policy(OLD), NOW);
+    let back = told(&fleet(), &policy(&new), &policy(OLD), NOW);
     assert_eq!((back.disarmed.count, back.held_back.count), (4, 2));
     assert_eq!((back.armed.count, back.starting.count), (0, 0));
 }
@@ -113,7 +119,7 @@ fn an_edit_shows_whom_it_arms_and_who_would_start_at_once() {
 fn a_new_pool_shows_who_moves_there() {
     let new =
         format!("{OLD}  - {{name: db, selector: {{matchLabels: {{tier: db}}}}, mode: approve}}\n");
-    let radius = compare(&fleet(), &policy(OLD), &policy(&new), NOW);
+    let radius = told(&fleet(), &policy(OLD), &policy(&new), NOW);
     let moved: Vec<(&str, &str)> = radius
         .moved
         .first
@@ -140,8 +146,45 @@ fn the_cluster_cap_is_told_in_nodes_and_long_lists_are_cut_but_counted() {
     }
     let new =
         OLD.replace("maxUnavailable: 3", "maxUnavailable: 10%").replace("tier: web", "tier: db");
-    let radius = compare(&fleet, &policy(OLD), &policy(&new), NOW);
+    let radius = told(&fleet, &policy(OLD), &policy(&new), NOW);
     assert_eq!(radius.cluster_cap, Change { from: 3, to: 30 });
     assert_eq!((radius.moved.count, radius.moved.first.len()), (300, MAX_NODES));
     assert_eq!(radius.moved.first.keys().next().unwrap().as_str(), "n-0");
+}
+
+#[test]
+fn each_policy_is_judged_by_its_own_labels_and_its_own_objections() {
+    let by_name = |operator: &str| {
+        format!(
+            "pools:\n  - {{name: a, selector: {{matchExpressions: [{{key: kubernetes.io/hostname, \
+             operator: {operator}, values: [n-1]}}]}}, mode: auto, zonesAtOnce: 0}}\n"
+        )
+    };
+    let was = fleet();
+    let mut would_be = fleet();
+    for node in would_be.nodes.values_mut() {
+        let name = node.name.to_string();
+        Arc::make_mut(&mut node.labels).insert("kubernetes.io/hostname".to_owned(), name);
+    }
+    let named = |radius: &BlastRadius| radius.armed.first.keys().map(ToString::to_string).collect();
+    let (old, new) = (policy(OLD), policy(&by_name("In")));
+    let both = |fleet: &Fleet, new: &Policy| {
+        compare(Judged { fleet: &was, policy: &old }, Judged { fleet, policy: new }, NOW)
+    };
+    let radius = both(&would_be, &new);
+    let armed: Vec<String> = named(&radius);
+    assert_eq!((armed, radius.starting.count), (vec!["n-1".to_owned()], 1));
+    let radius = both(&would_be, &policy(&by_name("NotIn")));
+    let armed: Vec<String> = named(&radius);
+    assert_eq!(armed, ["n-0", "n-2", "n-3", "n-4", "n-5"]);
+
+    let objection = crate::gate::Blocker {
+        gate: crate::gate::Gate::Alert,
+        value: "not asked under this policy yet".to_owned(),
+        since: NOW,
+        next_check: None,
+    };
+    would_be.nodes.values_mut().for_each(|node| node.objections.push(objection.clone()));
+    let radius = both(&would_be, &new);
+    assert_eq!((radius.armed.count, radius.starting.count), (1, 0));
 }
