@@ -107,25 +107,55 @@ pub enum AskError {
         source: Box<ExchangeError>,
     },
     /// An answer of another shape. At fault: whatever answers there.
-    #[error("failed to understand {whom} at {address}: {said}")]
+    #[error("failed to understand {whom} at {address}")]
     Answer {
         /// Alertmanager or Prometheus.
         whom: &'static str,
         /// Where.
         address: String,
-        /// What is wrong with it.
+        /// What is wrong with it, for the log: it may contain words of the answer.
         said: String,
     },
 }
 
 impl AskError {
-    /// Whether whoever was asked would not answer another question either.
+    /// The address that would not answer another question either.
     #[must_use]
-    pub fn is_of_source(&self) -> bool {
+    pub fn silent(&self) -> Option<&str> {
         match self {
-            Self::Exchange { source, .. } => !matches!(**source, ExchangeError::Status { .. }),
-            Self::Answer { .. } => false,
+            Self::Exchange { source, address, .. } => source.is_of_source().then_some(address),
+            Self::Answer { .. } => None,
         }
+    }
+
+    /// What was answered instead, in its own words; not for everybody.
+    #[must_use]
+    pub fn said(&self) -> Option<&str> {
+        match self {
+            Self::Exchange { source, .. } => match &**source {
+                ExchangeError::Status { said, .. } => Some(said),
+                ExchangeError::Address
+                | ExchangeError::ReadAuthorities(_)
+                | ExchangeError::Authorities { .. }
+                | ExchangeError::Versions(_)
+                | ExchangeError::Connect(_)
+                | ExchangeError::Handshake(_)
+                | ExchangeError::Exchange(_)
+                | ExchangeError::TooLarge
+                | ExchangeError::Body { .. }
+                | ExchangeError::TimedOut => None,
+            },
+            Self::Answer { said, .. } => Some(said),
+        }
+    }
+}
+
+impl Question {
+    /// Where this is asked.
+    pub fn addresses<'s>(&self, source: &'s AlertSource) -> impl Iterator<Item = &'s str> {
+        let prometheus = source.prometheus.as_deref();
+        let is_asked = source.alertmanager.is_none() || self.is_pending_asked;
+        source.alertmanager.as_deref().into_iter().chain(prometheus.filter(|_| is_asked))
     }
 }
 

@@ -42,7 +42,7 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Bytes of the head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Bytes that are shown of a refusal.
+/// Bytes that are kept of a refusal.
 const MAX_SHOWN: usize = 200;
 
 /// Why there is no answer.
@@ -73,11 +73,12 @@ pub enum ExchangeError {
     #[error("failed to exchange a request for an answer")]
     Exchange(#[source] hyper::Error),
     /// Another status than 200.
-    #[error("failed with status {status}: {said}")]
+    #[error("failed with status {status}")]
     Status {
         /// The status; one that leads elsewhere is not followed.
         status: StatusCode,
-        /// The beginning of the body.
+        /// The beginning of the body, for the log: whoever may look at a plan need not be one who may
+        /// read whatever answers at that address.
         said: String,
     },
     /// More than anybody needs.
@@ -92,6 +93,23 @@ pub enum ExchangeError {
     /// Not in time.
     #[error("failed to get an answer within {WITHIN:?}")]
     TimedOut,
+}
+
+impl ExchangeError {
+    /// Whether another question to the same address would fail in the same way: nobody is there, or
+    /// somebody else. What an answer is like belongs to its question.
+    pub(super) const fn is_of_source(&self) -> bool {
+        match self {
+            Self::Address
+            | Self::ReadAuthorities(_)
+            | Self::Authorities { .. }
+            | Self::Versions(_)
+            | Self::Connect(_)
+            | Self::Handshake(_)
+            | Self::TimedOut => true,
+            Self::Exchange(_) | Self::Status { .. } | Self::TooLarge | Self::Body { .. } => false,
+        }
+    }
 }
 
 /// The body of the answer to `GET address + path`, if its status is 200.

@@ -186,29 +186,50 @@ fn a_source_that_refuses_leads_elsewhere_ends_early_or_floods_is_named_with_the_
         bytes.resize(9_000_000, b' ');
         bytes
     };
-    for (bytes, why, is_of_source) in [
-        (
-            &b"HTTP/1.1 400 Bad Request\r\ncontent-length: 18\r\n\r\n\"bad filter \x1b[31m\""[..],
-            "400 Bad Request: \"bad filter",
-            false,
-        ),
+    let refusal = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 18\r\n\r\n\"bad filter \x1b[31m\"";
+    let nonsense = b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"token\":\"s3cret\"";
+    for (bytes, why, said) in [
+        (&refusal[..], "400 Bad Request", Some("bad filter")),
         (
             b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n",
             "302 Found",
-            false,
+            Some(""),
         ),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n[]", "failed to read the answer", true),
-        (b"SSH-2.0-x\r\n", "failed to exchange", true),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "failed to understand", false),
-        (&flood, "more than 4194304 bytes", true),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n[]", "failed to read the answer", None),
+        (b"SSH-2.0-x\r\n", "failed to exchange", None),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n\"s3cret\"",
+            "failed to understand",
+            Some("s3cret"),
+        ),
+        (nonsense, "failed to understand", Some("")),
+        (&flood, "more than 4194304 bytes", None),
     ] {
         let (address, asked) = answers(bytes.to_vec());
         let error = ask_there(&address).unwrap_err();
-        let said = Chain(&error).to_string();
-        assert!(said.contains(why) && said.contains(&address), "{why}: {said}");
-        assert_eq!(error.is_of_source(), is_of_source, "{said}");
+        let shown = Chain(&error).to_string();
+        assert!(shown.contains(why) && shown.contains(&address), "{why}: {shown}");
+        let is_quiet = !shown.contains("bad filter") && !shown.contains("s3cret");
+        assert!(is_quiet, "words of the answer are for the log: {shown}");
+        assert_eq!(error.said().is_some(), said.is_some(), "{shown}");
+        assert!(error.said().unwrap_or_default().contains(said.unwrap_or_default()), "{error:?}");
+        assert_eq!(error.silent(), None, "an answer of this kind is that of one question: {shown}");
         asked.join().unwrap();
     }
+}
+
+#[test]
+fn only_who_is_asked_can_be_silent_about_a_question() {
+    let source = AlertSource {
+        alertmanager: Some("http://a".to_owned()),
+        prometheus: Some("http://p".to_owned()),
+        ca: None,
+    };
+    let asked = |gate_of: &str| gate(gate_of).addresses(&source).collect::<Vec<_>>();
+    assert_eq!(asked("{}"), ["http://a"]);
+    assert_eq!(asked("{pending: block}"), ["http://a", "http://p"]);
+    let alone = AlertSource { alertmanager: None, ..source.clone() };
+    assert_eq!(gate("{}").addresses(&alone).collect::<Vec<_>>(), ["http://p"]);
 }
 
 #[test]
@@ -216,8 +237,10 @@ fn nobody_there_and_authorities_that_are_none_are_errors() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let said = Chain(&ask_there(&format!("http://{address}")).unwrap_err()).to_string();
-    assert!(said.contains("failed to connect"), "{said}");
+    let there = format!("http://{address}");
+    let error = ask_there(&there).unwrap_err();
+    assert!(Chain(&error).to_string().contains("failed to connect"), "{}", Chain(&error));
+    assert_eq!(error.silent(), Some(there.as_str()));
     let source = |ca: &str| AlertSource {
         alertmanager: Some(format!("https://{address}")),
         prometheus: None,

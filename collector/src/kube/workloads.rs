@@ -62,12 +62,34 @@ pub enum ListError {
         /// Why.
         source: CallError,
     },
+    /// What came is no list. At fault: whatever answers there.
+    #[error("failed to understand the list of {what}: {said}")]
+    Answer {
+        /// Of what.
+        what: &'static str,
+        /// What is wrong with it.
+        said: String,
+    },
     /// There are more than there can be. At fault: whoever made them.
     #[error("failed to list {what}: there are more than {}", MAX_PAGES.saturating_mul(PAGE as usize))]
     TooMany {
         /// Of what.
         what: &'static str,
     },
+}
+
+impl ListError {
+    /// Whether another list would fail in the same way: the API server does not answer.
+    #[must_use]
+    pub const fn is_of_source(&self) -> bool {
+        match self {
+            Self::Call { source, .. } => match source {
+                CallError::NotLeader | CallError::TimedOut(_) | CallError::Unreached { .. } => true,
+                CallError::Refused { .. } => false,
+            },
+            Self::Answer { .. } | Self::TooMany { .. } => false,
+        }
+    }
 }
 
 /// A budget and the pods that it is for.

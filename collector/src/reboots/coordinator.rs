@@ -369,6 +369,7 @@ impl Coordinator {
             fleet = self.fleet().await;
         }
         let plan = plan::plan(&fleet, &policy, self.clock.now());
+        self.objections.want(Wanted::of(&policy, &plan));
         let mut plan = self.read_on(plan, &mut fleet, &policy).await;
         if self.is_fresh {
             plan = self.confirm(plan, &mut fleet, &policy).await?;
@@ -426,7 +427,6 @@ impl Coordinator {
         }
         let wanted = self.policy.policy().cluster.node_lease.clone();
         self.leases = wanted.map(|namespace| NodeLeases::new(&self.clients, &namespace));
-        self.objections.want(Wanted::of(self.policy.policy()));
         edited
     }
 

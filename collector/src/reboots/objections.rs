@@ -5,8 +5,9 @@
 //!                   └─> follow(): asks, remembers ┘
 //! ```
 //!
-//! A task of its own asks, again and again, so that nobody who does not answer holds a look up. A look
-//! goes by the newest answer. None yet, an error, and an answer that is too old are the same: whether
+//! A task of its own asks, again and again, so that nobody who does not answer holds a look up; what an
+//! answer is like is the matter of its own question, and only silence that of all who are asked there. A
+//! look goes by the newest answer. None yet, an error, and an answer that is too old are the same: whether
 //! something speaks against it cannot be told, and the gate is shut.
 
 use std::collections::BTreeMap;
@@ -17,8 +18,13 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use palisade_plan::plan::Place;
+use palisade_plan::plan::Plan;
+use palisade_plan::plan::Verdict;
 use palisade_plan::policy::AlertSource;
+use palisade_plan::policy::Mode;
 use palisade_plan::policy::Policy;
+use palisade_plan::policy::Pool;
 use palisade_report::bound::clean_text;
 use tokio::sync::watch;
 
@@ -43,6 +49,10 @@ const OLD_SECS: i64 = 30;
 const ASK_ALERTS_EVERY: Duration = Duration::from_secs(15);
 const OLD_ALERTS_SECS: i64 = 60;
 
+/// Seconds of a round that add to how long its answers are believed; who needs longer than that answers
+/// too late for anybody.
+const MAX_ROUND_SECS: i64 = 300;
+
 /// What is to be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -53,9 +63,21 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Everything that some pool of this policy asks for.
-    pub(super) fn of(policy: &Policy) -> Self {
-        let gates = policy.pools.iter().flat_map(|pool| &pool.blocking_pods);
+    /// What the pools of this policy ask for. About pods, which costs the API server a list of all of
+    /// them, only those whose nodes may be rebooted, and are waiting or under way: for others the answer
+    /// would decide nothing.
+    pub(super) fn of(policy: &Policy, plan: &Plan) -> Self {
+        let is_busy = |place: &&Place| match place.verdict {
+            Verdict::InFlight(_) | Verdict::Start | Verdict::Waits => true,
+            Verdict::NotNeeded | Verdict::Unknown => false,
+        };
+        let busy: BTreeSet<&str> =
+            plan.places.values().filter(is_busy).map(|place| &*place.pool).collect();
+        let asks = |pool: &&Pool| match pool.mode {
+            Mode::Approve | Mode::Auto => busy.contains(pool.name.as_str()),
+            Mode::Report | Mode::Plan => false,
+        };
+        let gates = policy.pools.iter().filter(asks).flat_map(|pool| &pool.blocking_pods);
         let pods = gates.map(|gate| gate.selector.to_string()).collect();
         let gates = policy.pools.iter().filter_map(|pool| pool.alerts.as_ref());
         let source = policy.cluster.alert_source.as_ref();
@@ -91,6 +113,9 @@ impl<T> Answer<T> {
 struct Answers {
     pods: BTreeMap<String, Answer<Vec<Standing>>>,
     alerts: BTreeMap<(AlertSource, Question), Answer<Firing>>,
+    /// How long the last rounds took.
+    pods_round_ms: i64,
+    alerts_round_ms: i64,
 }
 
 /// Questions and answers.
@@ -141,46 +166,64 @@ impl Objections {
 
     async fn follow_pods(&self, workloads: &Workloads) {
         let mut changed = self.wanted.subscribe();
+        let mut last = None;
         loop {
             let wanted = changed.borrow_and_update().clone().pods;
             self.answers().pods.retain(|selector, _| wanted.contains(selector));
+            let began_ms = self.clock.boot_ms();
             let mut cause = None;
-            for selector in &wanted {
+            for selector in round(&wanted, last.take().as_ref()) {
                 let asked_ms = self.clock.boot_ms();
                 let found = match &cause {
                     Some(cause) => Err(String::clone(cause)),
                     None => workloads.unfinished(selector).await.map_err(|error| {
                         let said = Chain(&error).to_string();
-                        // Whoever does not answer is not asked again at this round.
-                        cause = Some(said.clone());
+                        if error.is_of_source() {
+                            cause = Some(said.clone());
+                            last = Some(selector.clone());
+                        }
                         said
                     }),
                 };
                 remember(&mut self.answers().pods, selector, asked_ms, found);
             }
+            self.answers().pods_round_ms = self.clock.boot_ms().saturating_sub(began_ms);
             wait(ASK_EVERY, &mut changed).await;
         }
     }
 
     async fn follow_alerts(&self) {
         let mut changed = self.wanted.subscribe();
+        let mut last = None;
+        let mut complaints = BTreeMap::new();
         loop {
             let wanted = changed.borrow_and_update().clone().alerts;
             self.answers().alerts.retain(|asked, _| wanted.contains(asked));
-            let mut cause = None;
-            for asked in &wanted {
+            complaints.retain(|asked, _| wanted.contains(asked));
+            let began_ms = self.clock.boot_ms();
+            let mut silent: BTreeMap<String, String> = BTreeMap::new();
+            for asked in round(&wanted, last.take().as_ref()) {
                 let asked_ms = self.clock.boot_ms();
                 let (source, question) = asked;
-                let found = match &cause {
-                    Some(cause) => Err(String::clone(cause)),
+                let cause = question.addresses(source).find_map(|address| silent.get(address));
+                let found = match cause {
+                    Some(cause) => Err(cause.clone()),
                     None => alerts::ask(source, question).await.map_err(|error| {
                         let said = clean_text(&Chain(&error).to_string());
-                        cause = error.is_of_source().then(|| said.clone());
+                        complain(&mut complaints, asked, &said, error.said());
+                        if let Some(address) = error.silent() {
+                            silent.insert(address.to_owned(), said.clone());
+                            last = Some(asked.clone());
+                        }
                         said
                     }),
                 };
+                if found.is_ok() {
+                    complaints.remove(asked);
+                }
                 remember(&mut self.answers().alerts, asked, asked_ms, found);
             }
+            self.answers().alerts_round_ms = self.clock.boot_ms().saturating_sub(began_ms);
             wait(ASK_ALERTS_EVERY, &mut changed).await;
         }
     }
@@ -190,7 +233,12 @@ impl Objections {
         let answers = self.answers();
         let pods = answers.pods.iter().map(|(asked, it)| (asked.clone(), it.by(clock)));
         let alerts = answers.alerts.iter().map(|(asked, it)| (asked.clone(), it.by(clock)));
-        Heard { pods: pods.collect(), alerts: alerts.collect() }
+        Heard {
+            pods: pods.collect(),
+            alerts: alerts.collect(),
+            pods_secs: believed(OLD_SECS, answers.pods_round_ms),
+            alerts_secs: believed(OLD_ALERTS_SECS, answers.alerts_round_ms),
+        }
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -203,6 +251,35 @@ async fn wait(pace: Duration, changed: &mut watch::Receiver<Wanted>) {
     tokio::select! {
         () = tokio::time::sleep(pace) => {}
         _ = changed.changed() => {}
+    }
+}
+
+/// The questions of a round. Whoever did not answer is not asked again at the same round, so the question
+/// that found that out comes last at the next one: it may be what was too much.
+fn round<'w, K: Ord>(wanted: &'w BTreeSet<K>, last: Option<&K>) -> Vec<&'w K> {
+    let mut round: Vec<&K> = wanted.iter().collect();
+    let next = round.partition_point(|asked| last.is_some_and(|last| *asked <= last));
+    round.rotate_left(next);
+    round
+}
+
+/// Seconds for which answers are believed if a round takes so long: the first one is asked again only
+/// after the last.
+fn believed(secs: i64, round_ms: i64) -> i64 {
+    secs.saturating_add(round_ms.div_euclid(1000).clamp(0, MAX_ROUND_SECS))
+}
+
+/// Says why a question has no answer, when that is another reason than before; what was said instead of
+/// an answer is in the log only.
+fn complain(
+    complaints: &mut BTreeMap<(AlertSource, Question), String>,
+    asked: &(AlertSource, Question),
+    cause: &str,
+    said: Option<&str>,
+) {
+    if complaints.get(asked).is_none_or(|it| it != cause) {
+        tracing::warn!(%cause, said, "what fires cannot be told");
+        complaints.insert(asked.clone(), cause.to_owned());
     }
 }
 

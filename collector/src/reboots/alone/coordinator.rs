@@ -203,7 +203,6 @@ impl Coordinator {
     /// known are dropped, which says so to whoever asks.
     async fn look(&mut self, errands: Vec<Errand>) {
         let edited = self.policy.reload(self.clock.now()).await;
-        self.objections.want(Wanted::of(self.policy.policy()));
         if let Err(why) = self.recall().await {
             self.offers.withdraw_all();
             self.planned.withdraw();
@@ -234,6 +233,7 @@ impl Coordinator {
             say_radius(&compare(old, Judged { fleet: &fleet, policy: &policy }, now));
         }
         let plan = plan::plan(&fleet, &policy, self.clock.now());
+        self.objections.want(Wanted::of(&policy, &plan));
         self.judge(&plan, &mut fleet, &policy).await;
         self.claim(&plan, &mut fleet, &policy).await;
         let uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();

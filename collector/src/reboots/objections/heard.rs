@@ -15,8 +15,6 @@ use palisade_report::Moment;
 
 use super::ASK_ALERTS_EVERY;
 use super::ASK_EVERY;
-use super::OLD_ALERTS_SECS;
-use super::OLD_SECS;
 use crate::alerts::Firing;
 use crate::alerts::Question;
 use crate::kube::workloads::Standing;
@@ -44,6 +42,9 @@ pub(super) struct Answer<T> {
 pub(in crate::reboots) struct Heard {
     pub(super) pods: BTreeMap<String, Answer<Vec<Standing>>>,
     pub(super) alerts: BTreeMap<(AlertSource, Question), Answer<Firing>>,
+    /// Seconds for which answers are believed.
+    pub(super) pods_secs: i64,
+    pub(super) alerts_secs: i64,
 }
 
 /// What speaks against reboots in one pool.
@@ -78,8 +79,8 @@ impl Heard {
             let mut found = Found::default();
             for gate in &pool.blocking_pods {
                 let selector = gate.selector.to_string();
-                match told(self.pods.get(&selector), OLD_SECS, now) {
-                    Ok(pods) => found.sort(gate, &pods, is_here, now),
+                match told(self.pods.get(&selector), self.pods_secs, now) {
+                    Ok(pods) => found.sort(gate, &pods.found, is_here, now),
                     Err((why, since)) => {
                         let value = format!("pods with {selector} cannot be told: {why}");
                         found.blockers.push(shut(Gate::Pod, value, since));
@@ -89,7 +90,7 @@ impl Heard {
             if let Some(gate) = &pool.alerts {
                 let source = policy.cluster.alert_source.clone();
                 let asked = (source.unwrap_or_default(), Question::from(gate));
-                found.hear(self.alerts.get(&asked), now);
+                found.hear(told(self.alerts.get(&asked), self.alerts_secs, now), now);
             }
             against.insert(pool.name.clone(), found.against(now));
         }
@@ -97,12 +98,19 @@ impl Heard {
     }
 }
 
+/// An answer that is believed.
+struct Told<T> {
+    found: Arc<T>,
+    /// Since when there is one.
+    since: Moment,
+}
+
 /// What an answer says now; or why it says nothing, and since when.
 fn told<T>(
     answer: Option<&Answer<T>>,
     old_secs: i64,
     now: Moment,
-) -> Result<Arc<T>, (String, Moment)> {
+) -> Result<Told<T>, (String, Moment)> {
     let Some(Answer { asked_at, since, found }) = answer else {
         return Err((NOT_ASKED.to_owned(), now));
     };
@@ -111,7 +119,7 @@ fn told<T>(
         Ok(_) if now.since(*asked_at) > old_secs => {
             Err((format!("nobody has answered since {asked_at}"), *asked_at))
         }
-        Ok(found) => Ok(Arc::clone(found)),
+        Ok(found) => Ok(Told { found: Arc::clone(found), since: *since }),
     }
 }
 
@@ -156,13 +164,12 @@ impl Found {
     }
 
     /// Takes what fires, or that nobody can tell.
-    fn hear(&mut self, answer: Option<&Answer<Firing>>, now: Moment) {
+    fn hear(&mut self, told: Result<Told<Firing>, (String, Moment)>, now: Moment) {
         let every = ASK_ALERTS_EVERY.as_secs();
-        let (value, since) = match told(answer, OLD_ALERTS_SECS, now) {
-            Ok(firing) if firing.count == 0 => return,
-            Ok(firing) => {
-                let began = answer.map_or(now, |it| it.since);
-                (firing.shown.clone(), firing.since.unwrap_or(began).min(now))
+        let (value, since) = match told {
+            Ok(Told { found, .. }) if found.count == 0 => return,
+            Ok(Told { found, since }) => {
+                (found.shown.clone(), found.since.unwrap_or(since).min(now))
             }
             Err((why, since)) => (format!("what fires cannot be told: {why}"), since),
         };

@@ -162,10 +162,70 @@ fn a_gate_names_some_of_many_pods_and_is_shut_since_the_oldest_of_them() {
     assert_eq!(world.blockers("db-0")[0].since, Moment::from_unix(5));
 }
 
+/// A plan in which the nodes of one pool are so.
+fn planned(pool: &str, verdict: Verdict) -> Plan {
+    let place = Place {
+        pool: pool.into(),
+        zone: "".into(),
+        role: palisade_plan::fleet::Role::Worker,
+        verdict,
+        blockers: Vec::new(),
+        position: None,
+        eta: None,
+    };
+    let digest = palisade_report::Digest::of(b"plan");
+    Plan {
+        at: Moment::from_unix(0),
+        policy: digest,
+        places: BTreeMap::from([("u-1".parse().unwrap(), place)]),
+        order: Vec::new(),
+        start: Vec::new(),
+        ask: Vec::new(),
+        digest,
+    }
+}
+
 #[test]
-fn what_no_policy_asks_for_any_more_is_not_wanted() {
+fn asked_is_what_a_pool_asks_for_whose_nodes_wait_and_may_be_rebooted() {
     let world = World::of(&gate("node"));
-    let wanted = Wanted::of(&world.policy);
-    assert_eq!(wanted.pods.iter().map(String::as_str).collect::<Vec<_>>(), ["app=backup"]);
-    assert_eq!(Wanted::of(&Policy::default()), Wanted::default());
+    let draining = Verdict::InFlight(palisade_plan::request::State::Draining);
+    let wanted = |pool: &str, verdict| Wanted::of(&world.policy, &planned(pool, verdict)).pods;
+    for verdict in [Verdict::Waits, Verdict::Start, draining] {
+        assert_eq!(wanted("db", verdict), BTreeSet::from(["app=backup".to_owned()]));
+        assert_eq!(wanted("web", verdict), BTreeSet::new(), "it asks for nothing");
+    }
+    assert_eq!(wanted("db", Verdict::NotNeeded), BTreeSet::new());
+    assert_eq!(wanted("db", Verdict::Unknown), BTreeSet::new());
+    let quiet = World::of(&gate("node").replace("blockingPods", "paused: later\n    blockingPods"));
+    assert_ne!(Wanted::of(&quiet.policy, &planned("db", Verdict::Waits)), Wanted::default());
+    let mut shown = world.policy.clone();
+    shown.pools[0].mode = Mode::Plan;
+    assert_eq!(Wanted::of(&shown, &planned("db", Verdict::Waits)), Wanted::default());
+    shown.pools[0].alerts = Some(palisade_plan::policy::AlertGate::default());
+    shown.cluster.alert_source = Some(AlertSource::default());
+    let wanted = Wanted::of(&shown, &planned("db", Verdict::NotNeeded));
+    assert_eq!((wanted.pods.len(), wanted.alerts.len()), (0, 1), "alerts cost the source little");
+}
+
+#[test]
+fn the_question_after_which_nobody_answered_comes_last_at_the_next_round() {
+    let wanted = BTreeSet::from(["a", "b", "c"]);
+    assert_eq!(round(&wanted, None), [&"a", &"b", &"c"]);
+    assert_eq!(round(&wanted, Some(&"a")), [&"b", &"c", &"a"]);
+    assert_eq!(round(&wanted, Some(&"c")), [&"a", &"b", &"c"]);
+}
+
+#[test]
+fn answers_of_a_long_round_are_believed_for_as_much_longer_and_not_for_ever() {
+    assert_eq!(believed(30, 0), 30);
+    assert_eq!(believed(30, 45_999), 75);
+    assert_eq!(believed(30, i64::MAX), 30 + MAX_ROUND_SECS);
+    let world = World::of(&gate("node"));
+    world.at(100);
+    world.answered("app=backup", Ok(vec![]));
+    world.objections.answers().pods_round_ms = 45_000;
+    world.at(100 + 75);
+    assert_eq!(world.shut("db-1"), <[String; 0]>::default());
+    world.at(100 + 76);
+    assert_eq!(world.shut("db-1").len(), 1);
 }
