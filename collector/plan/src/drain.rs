@@ -25,6 +25,8 @@ pub use self::budget::impossible_budgets;
 pub use self::budget::is_impossible;
 pub use self::budget::simulate;
 pub use self::capacity::homeless;
+pub use self::capacity::settle;
+pub use self::capacity::take_room;
 pub use self::class::WISH_BLOCK;
 pub use self::class::WISH_EVICT;
 pub use self::class::WISH_SKIP;

@@ -40,6 +40,7 @@ mod room;
 
 pub use blocking::Standing;
 pub use convert::Selector;
+pub use room::Room;
 
 /// Objects of one page.
 const PAGE: u32 = 500;

@@ -5,20 +5,15 @@
 //! cordoned for that, nor hold a place: so what starts is looked at again, and only what starts still
 //! is claimed.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palisade_plan::drain;
-use palisade_plan::fleet::Asks;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
-use palisade_plan::fleet::Pod;
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
 use palisade_plan::plan;
 use palisade_plan::plan::Plan;
-use palisade_plan::policy::DrainPolicy;
 use palisade_plan::policy::NoRoom;
 use palisade_plan::policy::Policy;
 use palisade_report::NodeUid;
@@ -27,16 +22,13 @@ use super::allowance::Allowance;
 use super::coordinator::Coordinator;
 use super::drain::Work;
 use super::fleet::shut;
-use crate::chain::Chain;
+use super::rooms::Rooms;
 use crate::kube::fence::NotLeader;
 
 /// Nodes that are looked at again at one look, and seconds within which the last of them begins. It costs
 /// a request for each pod; who is not reached keeps the turn.
 const MAX_CONFIRMED: usize = 5;
 const CONFIRM_SECS: i64 = 5;
-
-/// What is free on each node, or why that is not known.
-type Rooms = Result<BTreeMap<NodeUid, Asks>, String>;
 
 impl Coordinator {
     /// The plan by what is true now, and the fleet that it goes by. It starts no node that `plan` did
@@ -59,13 +51,13 @@ impl Coordinator {
         if self.around.is_some() {
             let is_single = plan::is_single(fleet, policy);
             let mut allowance = Allowance::of(MAX_CONFIRMED, CONFIRM_SECS, self.clock.now());
-            let rooms = self.rooms(&plan.start, fleet, policy).await;
+            let mut rooms = self.rooms(&plan.start, fleet, policy).await;
             for uid in &plan.start {
                 if !allowance.takes(self.clock.now()) {
                     break;
                 }
                 // The pods of a single node have nowhere to go.
-                if is_single || self.may_go(uid, rooms.as_ref(), fleet, policy).await? {
+                if is_single || self.may_go(uid, rooms.as_mut(), fleet, policy).await? {
                     confirmed.insert(uid.clone());
                 }
             }
@@ -77,28 +69,12 @@ impl Coordinator {
         Ok(plan)
     }
 
-    /// The room on nodes that do not start now, if a policy asks for it.
-    async fn rooms(&self, start: &[NodeUid], fleet: &Fleet, policy: &Policy) -> Option<Rooms> {
-        let asks = |uid: &NodeUid| {
-            let node = fleet.nodes.get(uid);
-            node.is_some_and(|it| policy.pool_of(&it.labels).drain.no_room == NoRoom::Block)
-        };
-        if !start.iter().any(asks) {
-            return None;
-        }
-        let rooms = self.workloads.rooms().await.map_err(|error| Chain(&error).to_string());
-        Some(rooms.map(|mut rooms| {
-            rooms.retain(|uid, _| !start.contains(uid));
-            rooms
-        }))
-    }
-
     /// Reads the pods of a node and tries each without evicting it; whether nothing stands against it.
     /// What the API server refuses shuts a gate, and so do pods that fit nowhere else.
     async fn may_go(
         &mut self,
         uid: &NodeUid,
-        rooms: Option<&Rooms>,
+        rooms: Option<&mut Rooms>,
         fleet: &mut Fleet,
         policy: &Policy,
     ) -> Result<bool, NotLeader> {
@@ -113,30 +89,22 @@ impl Coordinator {
         let stuck = Work::of(Arc::clone(pods)).try_all(&self.evictions, drain, now).await?;
         let mut blockers: Vec<Blocker> =
             stuck.into_iter().map(|why| shut(Gate::Drain, why, now)).collect();
-        if let Some(rooms) = rooms.filter(|_| drain.no_room == NoRoom::Block) {
-            blockers.extend(homeless(pods, drain, rooms).map(|why| shut(Gate::Capacity, why, now)));
+        if let Some(rooms) = rooms.as_ref().filter(|_| drain.no_room == NoRoom::Block) {
+            let why = rooms.homeless(pods, drain);
+            blockers.extend(why.map(|why| shut(Gate::Capacity, why, now)));
         }
         let now = self.clock.now();
         if !blockers.is_empty() {
             self.refused.refuse(uid.clone(), blockers, drain, now);
             return Ok(false);
         }
+        if let Some(rooms) = rooms {
+            rooms.take(pods, drain);
+        }
         // Trying them may have taken longer than they are believed.
         if let Some((read_at, _)) = self.asked.get_mut(uid) {
             *read_at = now;
         }
         Ok(true)
-    }
-}
-
-/// Why pods of a node fit nowhere else, or why that cannot be told.
-fn homeless(pods: &[Pod], drain: &DrainPolicy, rooms: &Rooms) -> Option<String> {
-    match rooms {
-        Ok(rooms) => {
-            let homeless = drain::homeless(pods, drain, rooms);
-            let names = homeless.join(", ");
-            (!homeless.is_empty()).then(|| format!("no other node has room for {names}"))
-        }
-        Err(why) => Some(format!("the room on other nodes is not known: {why}")),
     }
 }

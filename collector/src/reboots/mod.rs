@@ -36,6 +36,7 @@ mod refusals;
 mod remember;
 mod rest;
 mod returns;
+mod rooms;
 #[cfg(test)]
 mod sample;
 mod seen;

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::bench::Bench;
 use super::bench::HURRIED;
 use super::bench::WITHIN;
+use super::bench::patient;
 
 const BUDGET: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web";
 
@@ -119,6 +120,43 @@ fn a_node_whose_pods_fit_nowhere_else_waits_until_there_is_room() {
     assert!(bench.requests().is_empty() && !bench.is_unschedulable("node-0"), "nothing is begun");
     bench.cluster.kubectl(&["scale", "deployment", "web", "--replicas=1"]);
     bench.until_rebooted(&collector, &agents, &["node-0"]);
+}
+
+#[test]
+fn two_nodes_do_not_go_into_the_room_that_is_there_for_one() {
+    let bench = Bench::start(3);
+    let policy = format!("{}  drain: {{noRoom: block}}\n", patient(2));
+    let collector = bench.collector("one", &policy);
+    let labels = "{app: web}";
+    // KWOK's nodes have four cores: one pod each, and room for one more on the third.
+    let pods = |replicas: u32| {
+        bench.cluster.apply(&format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web}}, spec: {{replicas: \
+             {replicas}, selector: {{matchLabels: {labels}}}, template: {{metadata: {{labels: \
+             {labels}}}, spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: main, image: \
+             none, resources: {{requests: {{cpu: 2500m}}}}}}]}}}}}}}}"
+        ));
+    };
+    pods(2);
+    let mut nodes = Vec::new();
+    wait::until("two nodes have a pod each", WITHIN, || {
+        nodes = bench.nodes_of("web");
+        if nodes.len() == 2 { Ok(()) } else { Err(nodes.clone()) }
+    });
+    let agents = bench.live(&collector);
+    nodes.iter().for_each(|node| agents.need_reboot(node));
+    let mut most = 0;
+    wait::until("both were rebooted", WITHIN, || {
+        let away = nodes.iter().filter(|node| bench.is_unschedulable(node)).count();
+        most = most.max(away);
+        let done = agents.reboots();
+        if done.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{done:?} {}", bench.summary(&collector)))
+        }
+    });
+    assert_eq!(most, 1, "one pod would have been left without a node");
 }
 
 #[test]

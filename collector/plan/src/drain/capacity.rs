@@ -27,28 +27,34 @@ pub fn homeless<'a>(
     policy: &DrainPolicy,
     free: &BTreeMap<NodeUid, Asks>,
 ) -> Vec<&'a str> {
+    settle(pods, policy, &mut free.clone())
+}
+
+/// The same, and those that fit have taken their room.
+pub fn settle<'a>(
+    pods: &'a [Pod],
+    policy: &DrainPolicy,
+    free: &mut BTreeMap<NodeUid, Asks>,
+) -> Vec<&'a str> {
     let mut moving: Vec<&Pod> =
         pods.iter().filter(|pod| classify(pod, policy) == Class::Evicted).collect();
     moving.sort_by_key(|pod| {
         let Asks { milli_cpu, memory } = pod.asks;
         (std::cmp::Reverse((memory, milli_cpu)), &pod.name)
     });
-    let mut rooms: Vec<Asks> = free.values().cloned().collect();
-    let mut left_over = Vec::new();
-    for pod in moving {
-        let Asks { milli_cpu, memory } = pod.asks;
-        let best = rooms
-            .iter_mut()
-            .filter(|room| room.milli_cpu >= milli_cpu && room.memory >= memory)
-            .min_by_key(|room| (room.memory, room.milli_cpu));
-        match best {
-            Some(room) => {
-                room.milli_cpu = room.milli_cpu.saturating_sub(milli_cpu);
-                room.memory = room.memory.saturating_sub(memory);
-            }
-            None if left_over.len() < MAX_NAMED => left_over.push(pod.name.as_str()),
-            None => {}
-        }
-    }
-    left_over
+    moving.retain(|pod| !take_room(&pod.asks, free));
+    moving.into_iter().map(|pod| pod.name.as_str()).take(MAX_NAMED).collect()
+}
+
+/// Takes room for one pod, where it fits at all.
+pub fn take_room(asks: &Asks, free: &mut BTreeMap<NodeUid, Asks>) -> bool {
+    let Asks { milli_cpu, memory } = *asks;
+    let best = free
+        .values_mut()
+        .filter(|room| room.milli_cpu >= milli_cpu && room.memory >= memory)
+        .min_by_key(|room| (room.memory, room.milli_cpu));
+    let Some(room) = best else { return false };
+    room.milli_cpu = room.milli_cpu.saturating_sub(milli_cpu);
+    room.memory = room.memory.saturating_sub(memory);
+    true
 }

@@ -479,3 +479,16 @@ fn pods_that_fit_nowhere_are_named() {
     assert_eq!(homeless(&pods, &policy, &free(&[100])), ["default/small"], "no CPU for a third");
     assert_eq!(homeless(&pods, &policy, &free(&[])).len(), 3);
 }
+
+#[test]
+fn pods_of_one_node_leave_less_room_for_those_of_the_next() {
+    let asking = |name: &str| Pod { asks: Asks { milli_cpu: 0, memory: 8 }, ..pod(name, &[]) };
+    let room = |memory| Asks { milli_cpu: 1_000, memory };
+    let mut free = BTreeMap::from([(uid("0"), room(10)), (uid("1"), room(3))]);
+    let policy = DrainPolicy::default();
+    assert_eq!(settle(&[asking("first")], &policy, &mut free), Vec::<&str>::new());
+    assert_eq!(free.values().map(|it| it.memory).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(settle(&[asking("second")], &policy, &mut free), ["default/second"]);
+    assert!(take_room(&Asks { milli_cpu: 0, memory: 3 }, &mut free), "a pod that waits for a node");
+    assert_eq!(free.values().map(|it| it.memory).collect::<Vec<_>>(), [2, 0]);
+}

@@ -1,5 +1,5 @@
 //! The room that is left on nodes, as the scheduler counts it: what is allocatable, less what pods ask
-//! for.
+//! for. Pods that wait for a node will take some of it.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,18 @@ use super::convert;
 use crate::kube::client::CALL_TIMEOUT;
 use crate::kube::client::call;
 
+/// Pods without a node that are counted. A DaemonSet's pod waits for its own node, and takes no other's.
+const MAX_WAITING: usize = 1_000;
+
+/// What is free on nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Room {
+    /// On each node that takes pods of any kind, by its UID.
+    pub free: BTreeMap<NodeUid, Asks>,
+    /// What pods ask for that wait for a node; no more than a bound.
+    pub waiting: Vec<Asks>,
+}
+
 impl Workloads {
     /// What is not asked for yet on each node that takes pods of any kind, by its UID. A node with a
     /// taint takes only some: it is left out.
@@ -27,30 +39,47 @@ impl Workloads {
     ///
     /// # Errors
     /// [`ListError`].
-    pub async fn rooms(&self) -> Result<BTreeMap<NodeUid, Asks>, ListError> {
+    pub async fn rooms(&self) -> Result<Room, ListError> {
         const WHAT: &str = "all pods";
         let nodes: Vec<Node> = self.list("nodes", &ListParams::default()).await?;
         let mut rooms: BTreeMap<String, (NodeUid, Asks)> =
             nodes.iter().filter_map(empty_room).collect();
         let api: Api<Pod> = Api::all(self.client.clone());
+        let mut waiting = Vec::new();
         let mut parameters = ListParams::default().fields(UNFINISHED).limit(PAGE);
         for _ in 0..MAX_PAGES {
             let page = call(CALL_TIMEOUT, api.list(&parameters)).await;
             let page = page.map_err(|source| ListError::Call { what: WHAT, source })?;
-            for spec in page.items.into_iter().filter_map(|pod| pod.spec) {
-                let room = spec.node_name.as_ref().and_then(|node| rooms.get_mut(node));
-                let Some((_, room)) = room else { continue };
-                let asks = convert::asks(&spec);
+            for pod in page.items {
+                let Some(spec) = &pod.spec else { continue };
+                let asks = convert::asks(spec);
+                let Some(node) = &spec.node_name else {
+                    if waits(&pod) && waiting.len() < MAX_WAITING {
+                        waiting.push(asks);
+                    }
+                    continue;
+                };
+                let Some((_, room)) = rooms.get_mut(node) else { continue };
                 room.milli_cpu = room.milli_cpu.saturating_sub(asks.milli_cpu);
                 room.memory = room.memory.saturating_sub(asks.memory);
             }
             match page.metadata.continue_ {
                 Some(next) if !next.is_empty() => parameters.continue_token = Some(next),
-                Some(_) | None => return Ok(rooms.into_values().collect()),
+                Some(_) | None => {
+                    return Ok(Room { free: rooms.into_values().collect(), waiting });
+                }
             }
         }
         Err(ListError::TooMany { what: WHAT })
     }
+}
+
+/// Whether a pod without a node will take one of those that are there.
+fn waits(pod: &Pod) -> bool {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let of_daemon_set =
+        owners.clone().any(|it| it.controller == Some(true) && it.kind == "DaemonSet");
+    pod.metadata.deletion_timestamp.is_none() && !of_daemon_set
 }
 
 /// What a node has for pods, by its name; `None` if it takes none, or not all.
@@ -87,6 +116,20 @@ mod tests {
             },
         }));
         empty_room(&node.unwrap()).map(|(_, (_, room))| room)
+    }
+
+    #[test]
+    fn a_pod_waits_for_a_node_unless_it_ends_or_is_that_of_a_daemon_set() {
+        let pod = |metadata: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+        };
+        let owned = |kind: &str| {
+            json!({ "ownerReferences":
+                [{ "apiVersion": "apps/v1", "kind": kind, "name": "x", "uid": "u", "controller": true }] })
+        };
+        assert!(waits(&pod(json!({}))) && waits(&pod(owned("ReplicaSet"))));
+        assert!(!waits(&pod(owned("DaemonSet"))));
+        assert!(!waits(&pod(json!({ "deletionTimestamp": "2026-11-22T15:20:00Z" }))));
     }
 
     #[test]
