@@ -31,6 +31,8 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+use crate::audit::Decision;
+use crate::audit::Happening;
 use crate::reboots::Answered;
 
 /// Errands that wait for the coordinator. A person makes one at a time; a script that makes more is
@@ -124,6 +126,8 @@ pub struct NodeErrand {
     pub wanted: Wanted,
     /// Who wants it, as the API server knows them.
     pub by: String,
+    /// The wish as it is in the audit; its outcome follows it there.
+    pub wish: Box<Happening>,
     /// Where the outcome goes.
     pub reply: oneshot::Sender<Result<State, Declined>>,
 }
@@ -137,6 +141,9 @@ pub enum Declined {
     /// The API server, or the store: it could not be written. In words, with the cause.
     #[error("{0}")]
     Failed(String),
+    /// Nobody: the coordinator was not heard in time, and may come to it yet.
+    #[error("the coordinator has not come to it yet")]
+    Late,
     /// No node of that name exists.
     #[error("no node of that name exists in the cluster")]
     NoNode,
@@ -216,9 +223,16 @@ impl Planned {
     ///
     /// # Errors
     /// [`Declined`].
-    pub async fn ask(&self, node: NodeName, wanted: Wanted, by: String) -> Result<State, Declined> {
+    pub async fn ask(
+        &self,
+        node: NodeName,
+        wanted: Wanted,
+        by: String,
+        wish: Happening,
+    ) -> Result<State, Declined> {
         let (reply, outcome) = oneshot::channel();
-        self.send(Errand::Node(NodeErrand { node, wanted, by, reply }), outcome).await
+        let wish = Box::new(wish);
+        self.send(Errand::Node(NodeErrand { node, wanted, by, wish, reply }), outcome).await
     }
 
     /// Has the coordinator forgive the failures of a pool. Returns the nodes that they were of.
@@ -241,25 +255,91 @@ impl Planned {
         self.errands.try_send(errand).map_err(|_| Declined::Busy)?;
         match tokio::time::timeout(ERRAND_WITHIN, outcome).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Declined::NotCoordinating),
-            Err(_) => {
-                let words = "the coordinator did not answer in time; look at the request before \
-                             asking again";
-                Err(Declined::Failed(words.to_owned()))
+            // Whether it was done before the coordinator ended nobody knows.
+            Ok(Err(_)) | Err(_) => Err(Declined::Late),
+        }
+    }
+}
+
+impl NodeErrand {
+    /// What came of a wish, for the audit. The state is in the words: the audit has each step of a
+    /// request by itself.
+    #[must_use]
+    pub fn told(wish: &Happening, outcome: &Result<State, Declined>) -> Happening {
+        let mut told = wish.clone();
+        match outcome {
+            Ok(state) => told.reason = format!("{}: the request is {state:?}", wish.reason),
+            Err(declined) => {
+                told.decision = Decision::Refused;
+                told.reason = format!("{}: {declined}", wish.reason);
             }
         }
+        told
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Kind;
+
+    fn wish() -> Happening {
+        Happening::own(Kind::Reboot, "node worker-1", "a person called its reboot off")
+    }
+
+    /// A coordinator that shows a plan and comes to nothing.
+    fn showing() -> Planned {
+        let planned = Planned::default();
+        let fleet = Fleet {
+            nodes: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            pods: palisade_plan::fleet::Known::Known(BTreeMap::new()),
+            budgets: palisade_plan::fleet::Known::Known(BTreeMap::new()),
+            blockers: Vec::new(),
+            etcd: None,
+            past: palisade_plan::fleet::Past::default(),
+            own_node: None,
+            frozen_at: None,
+        };
+        let policy = Arc::new(Policy::default());
+        let plan = palisade_plan::plan::plan(&fleet, &policy, Moment::from_unix(1));
+        let (alerts, outlooks) = (BTreeMap::new(), BTreeMap::new());
+        let answered = Arc::default();
+        let view = View { fleet, policy, refused_policy: None, plan, alerts, outlooks, answered };
+        planned.publish(Arc::new(view));
+        planned
+    }
+
+    /// Virtual time moves on its own once everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_coordinator_that_is_busy_or_ends_may_still_have_done_it() {
+        let planned = showing();
+        let node: NodeName = "worker-1".parse().unwrap();
+        let ask = || planned.ask(node.clone(), Wanted::Release, "anna".to_owned(), wish());
+        assert_eq!(ask().await, Err(Declined::Late));
+        let errand = planned.inbox().await.try_recv().unwrap();
+        let Errand::Node(errand) = errand else { panic!("of a node") };
+        assert!(errand.reply.is_closed(), "nobody waits, and it is there to be done");
+        let ends = async { drop(planned.inbox().await.recv().await) };
+        let (outcome, ()) = tokio::join!(ask(), ends);
+        assert_eq!(outcome, Err(Declined::Late));
+    }
+
+    #[test]
+    fn the_outcome_of_a_wish_names_it_and_counts_for_no_step_of_a_request() {
+        let done = NodeErrand::told(&wish(), &Ok(State::Cancelled));
+        assert_eq!(done.reason, "a person called its reboot off: the request is Cancelled");
+        assert_eq!((done.decision, done.after), (Decision::Done, None));
+        let refused = NodeErrand::told(&wish(), &Err(Declined::NoRequest));
+        assert_eq!(refused.decision, Decision::Refused);
+        assert!(refused.reason.ends_with(": there is no reboot request for this node"));
+    }
 
     #[tokio::test]
     async fn without_a_coordinator_nothing_is_promised() {
         let planned = Planned::default();
         let node: NodeName = "worker-1".parse().unwrap();
-        let outcome = planned.ask(node, Wanted::Cancel, "anna".to_owned()).await;
+        let outcome = planned.ask(node, Wanted::Cancel, "anna".to_owned(), wish()).await;
         assert_eq!(outcome, Err(Declined::NotCoordinating));
         assert!(planned.view().is_none());
         assert!(planned.inbox().await.try_recv().is_err(), "nothing waits for a later coordinator");

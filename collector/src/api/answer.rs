@@ -10,6 +10,8 @@ use crate::engine;
 /// What comes of a call.
 #[derive(Debug)]
 pub enum Answer {
+    /// Not done yet; a document that says where to look.
+    Accepted(Document),
     /// A document.
     Document(Document),
     /// Done, and there is nothing to say.
@@ -184,6 +186,19 @@ impl Answer {
                 tracing::error!(%error, "an answer has no JSON form");
                 Refused::new(Kind::Internal, "the answer could not be written").into()
             }
+        }
+    }
+
+    /// `value` as JSON, for what is not done yet.
+    #[must_use]
+    pub fn accepted<T: Serialize>(value: &T) -> Self {
+        match Self::json(value) {
+            Self::Document(document) => Self::Accepted(document),
+            other @ (Self::Accepted(_)
+            | Self::Done
+            | Self::Events(_)
+            | Self::Refused(_)
+            | Self::RefusedUpload(_)) => other,
         }
     }
 

@@ -277,9 +277,8 @@ impl App {
                     ..Happening::own(audit::Kind::Reboot, format!("node {node}"), errand.about())
                 };
                 let now = loaded.clock.now();
-                let answer = reboots::ask(&self.planned, node.clone(), errand, by, now).await?;
-                loaded.engine.audit(happening.about(node))?;
-                Ok(answer)
+                let wish = happening.about(node.clone());
+                reboots::ask(&loaded.engine, &self.planned, node, errand, by, wish, now).await
             }
             Call::ReleasePool(pool) => {
                 let loaded = self.loaded()?;

@@ -16,7 +16,11 @@ use serde::Serialize;
 use super::answer::Answer;
 use super::answer::Refused;
 use super::plan::ShutGate;
+use crate::audit::Happening;
+use crate::engine::Engine;
 use crate::http::call::Errand;
+use crate::planned;
+use crate::planned::Declined;
 use crate::planned::Planned;
 use crate::planned::Wanted;
 
@@ -92,21 +96,29 @@ fn line(request: &Request) -> Line<'_> {
     }
 }
 
-/// Has the coordinator do what somebody wants, and tells the state afterwards.
+/// Has the coordinator do what somebody wants, and tells the state afterwards, or where to look for it.
+/// What is wanted is in the audit before anybody acts upon it, and what came of it afterwards.
 ///
 /// # Errors
-/// [`Refused`] with the reason of the coordinator.
+/// [`Refused`] with the reason of the coordinator, or because the audit does not take it.
 pub async fn ask(
+    engine: &Engine,
     planned: &Planned,
     node: NodeName,
     errand: Errand,
     by: String,
+    wish: Happening,
     now: Moment,
 ) -> Result<Answer, Refused> {
     #[derive(Serialize)]
     struct Body<'a> {
         node: &'a NodeName,
         state: String,
+    }
+    #[derive(Serialize)]
+    struct Later<'a> {
+        node: &'a NodeName,
+        message: String,
     }
     let wanted = match errand {
         Errand::Approve { digest, until } => {
@@ -117,9 +129,33 @@ pub async fn ask(
         Errand::Reboot { note, must_by } => Wanted::Reboot { note, must_by },
         Errand::Release => Wanted::Release,
     };
-    let state = planned.ask(node.clone(), wanted, by).await;
-    let state = state.map_err(|it| super::plan::declined(&it))?;
-    Ok(Answer::json(&Body { node: &node, state: format!("{state:?}") }))
+    engine.audit(wish.clone())?;
+    let outcome = planned.ask(node.clone(), wanted, by, wish.clone()).await;
+    match &outcome {
+        Ok(state) => Ok(Answer::json(&Body { node: &node, state: format!("{state:?}") })),
+        Err(Declined::Late) => {
+            let message = format!(
+                "{}: GET /v1/reboots and /v1/audit?kind=reboot&node={node} tell what came of it",
+                Declined::Late
+            );
+            Ok(Answer::accepted(&Later { node: &node, message }))
+        }
+        Err(declined @ (Declined::Busy | Declined::NotCoordinating)) => {
+            // It has come to nobody who would tell what came of it.
+            if let Err(refusal) = engine.audit(planned::NodeErrand::told(&wish, &outcome)) {
+                tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
+            }
+            Err(super::plan::declined(declined))
+        }
+        Err(
+            declined @ (Declined::Failed(_)
+            | Declined::NoNode
+            | Declined::NoPool(_)
+            | Declined::NoRequest
+            | Declined::OtherReasons
+            | Declined::WrongState(_)),
+        ) => Err(super::plan::declined(declined)),
+    }
 }
 
 /// Has the coordinator forgive the failures of a pool, and tells of which nodes they were. With what the

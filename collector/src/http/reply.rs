@@ -110,6 +110,11 @@ pub enum Tag {
 #[must_use]
 pub fn reply(answer: Answer, tag: Tag, headers: &HeaderMap) -> Reply {
     match answer {
+        Answer::Accepted(document) => {
+            let mut reply = document_reply(document, Tag::None, headers);
+            *reply.status_mut() = StatusCode::ACCEPTED;
+            reply
+        }
         Answer::Document(document) => document_reply(document, tag, headers),
         Answer::Done => made(StatusCode::NO_CONTENT, None, ReplyBody::whole(Bytes::new())),
         Answer::Events(events) => {

@@ -42,11 +42,15 @@ impl Coordinator {
                 return;
             }
         };
-        let NodeErrand { node, wanted, by, reply } = errand;
+        let NodeErrand { node, wanted, by, wish, reply } = errand;
         let outcome = match fleet.nodes.values().find(|it| it.name == node) {
             Some(node) => self.do_wanted(node, wanted, &clean_text(&by), fleet, epoch).await,
             None => Err(Declined::NoNode),
         };
+        // The wish is there already, and so is each step of the request.
+        if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
+            tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
+        }
         // Whoever asked may have gone; what was done stays done.
         drop(reply.send(outcome));
     }

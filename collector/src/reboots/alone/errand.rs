@@ -38,7 +38,7 @@ impl Coordinator {
                 return;
             }
         };
-        let NodeErrand { node, wanted, by, reply } = errand;
+        let NodeErrand { node, wanted, by, wish, reply } = errand;
         let outcome = match fleet.nodes.values().find(|it| it.name == node) {
             Some(node) => {
                 let (request, now) = (fleet.requests.get(&node.uid), self.clock.now());
@@ -54,6 +54,10 @@ impl Coordinator {
             }
             Err(declined) => Err(declined),
         };
+        // The wish is there already, and so is each step of the request.
+        if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
+            tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
+        }
         // Whoever asked may have gone; what was done stays done.
         drop(reply.send(outcome));
     }
