@@ -15,6 +15,7 @@ use super::machine::Power;
 use super::machine::digest;
 use super::store::Holder;
 use super::store::Object;
+use super::tally::FORGOTTEN_WITH_IT;
 use super::tally::Fault;
 use super::world::Event;
 use super::world::World;
@@ -228,8 +229,15 @@ impl World {
     /// `kubectl delete`, and the finalizer taken away by hand: the record is gone, whatever it stood for,
     /// a grant in use too. Without the second, the finalizer keeps the record and the collector takes it
     /// for a cancellation.
+    ///
+    /// Two things are only in the record for a while: that its permission was used, and a failure that
+    /// nobody has told yet. Who takes them away then has nobody know them: see [`FORGOTTEN_WITH_IT`].
     fn force_delete(&mut self, uid: &NodeUid) {
-        let Some(state) = self.store.requests.get(uid).map(|it| it.progress.state) else { return };
+        let Some(request) = self.store.requests.get(uid) else { return };
+        let state = request.progress.state;
+        if state == FORGOTTEN_WITH_IT || !self.kept.past.untold(request, self.now).is_empty() {
+            return;
+        }
         if self.store.delete(uid).is_ok() {
             let tally = &mut self.faults.tally;
             tally.count(Fault::RequestForced);

@@ -9,6 +9,11 @@ use std::collections::BTreeMap;
 
 use crate::request::State;
 
+/// A record that is taken away in this state takes with it the word that its permission was used: a
+/// collector that has not heard the new boot yet knows nothing of it, and reboots the node again for the
+/// same reasons. Nobody takes one away then.
+pub(super) const FORGOTTEN_WITH_IT: State = State::Rebooting;
+
 /// What was done to a run, or to many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -164,6 +169,7 @@ impl Tally {
             before.into_iter().chain((after == 0).then(|| format!("a kill after: {what}")))
         });
         let forced = State::ALL.iter().filter(|state| state.holds_slot());
+        let forced = forced.filter(|state| **state != FORGOTTEN_WITH_IT);
         let forced = forced.filter(|state| !self.forced.contains_key(state));
         let forced = forced.map(|state| format!("a record taken away in {state:?}"));
         faults.chain(kills).chain(forced).collect()
