@@ -152,14 +152,11 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> io::Result<Answer> {
-        if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
-            let sender = match &self.trust {
-                None => Self::greet(TcpStream::connect(self.address).await?).await,
-                Some(trust) => Self::greet(trust.meet(self.address).await?).await,
-            };
-            self.sender = Some(sender.map_err(io::Error::other)?);
-        }
-        self.send(method, path, headers, body).await.map_err(io::Error::other)
+        let sender = match self.reusable().await {
+            Some(kept) => kept,
+            None => self.connect().await?,
+        };
+        self.exchange(sender, method, path, headers, body).await.map_err(io::Error::other)
     }
 
     /// Sends a request on the kept connection, or on a new one if there is none or it was closed.
@@ -173,10 +170,23 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Answer, hyper::Error> {
-        let mut sender = match self.reusable().await {
+        let address = self.address;
+        let cannot = |error| panic!("connect to {address}: {error}");
+        let sender = match self.reusable().await {
             Some(kept) => kept,
-            None => self.connect().await?,
+            None => self.connect().await.unwrap_or_else(cannot),
         };
+        self.exchange(sender, method, path, headers, body).await
+    }
+
+    async fn exchange(
+        &mut self,
+        mut sender: SendRequest<Full<Bytes>>,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, hyper::Error> {
         let mut request =
             Request::builder().method(method).uri(path).header("host", self.address.to_string());
         if let Some(token) = &self.token {
@@ -204,18 +214,12 @@ impl Client {
         Some(kept)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, hyper::Error> {
-        let cannot = |error| panic!("connect to {}: {error}", self.address);
-        match &self.trust {
-            None => {
-                let stream = TcpStream::connect(self.address).await;
-                Self::greet(stream.unwrap_or_else(cannot)).await
-            }
-            Some(trust) => {
-                let cannot = |error| panic!("connect to {}: {error}", self.address);
-                Self::greet(trust.meet(self.address).await.unwrap_or_else(cannot)).await
-            }
-        }
+    async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+        let met = match &self.trust {
+            None => Self::greet(TcpStream::connect(self.address).await?).await,
+            Some(trust) => Self::greet(trust.meet(self.address).await?).await,
+        };
+        met.map_err(io::Error::other)
     }
 
     async fn greet(
