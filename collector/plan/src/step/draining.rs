@@ -65,7 +65,8 @@ pub(super) fn draining(turn: Turn<'_>, node: &Node) -> Step {
         }
     };
     if let Some(why) = &seen.failed {
-        return failed(turn, node, why.clone());
+        // It did not take too long, it went wrong: that is no reason to go with what is left.
+        return turn.roll_back(AfterRollback::Backoff, FaultKind::DrainFailed, why.clone());
     }
     match turn.progress().drain.began {
         None => dry_run(turn, node, seen),
