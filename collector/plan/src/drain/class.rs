@@ -48,8 +48,10 @@ pub fn classify(pod: &Pod, policy: &DrainPolicy) -> Class {
     if is_part(pod, AGENT) {
         return Class::Left(Leaving::Agent);
     }
-    let is_waited_for = selected(pod, &policy.protected) || pod.wish.as_deref() == Some(WISH_WAIT);
-    if selected(pod, &policy.skip) || policy.cordon_only && !is_waited_for {
+    // Its owner has the last word: `wait`, `block`, and what nobody knows.
+    let is_indifferent = matches!(pod.wish.as_deref(), None | Some(WISH_EVICT | WISH_SKIP));
+    let may_stay = policy.cordon_only && is_indifferent && !selected(pod, &policy.protected);
+    if selected(pod, &policy.skip) || may_stay {
         return Class::Left(Leaving::Skipped);
     }
     let managed = match &pod.owner {

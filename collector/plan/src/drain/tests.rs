@@ -161,6 +161,12 @@ fn each_kind_of_pod_has_its_class() {
             Class::Awaited(Awaiting::Protected),
         ),
         (
+            "one whose owner blocks, where only the cordon is wanted",
+            Pod { wish: Some("block".to_owned()), ..db() },
+            DrainPolicy { cordon_only: true, ..usual.clone() },
+            blocked(Blocking::Wish("block".to_owned())),
+        ),
+        (
             "with a word that nobody knows",
             Pod { wish: Some("evcit".to_owned()), ..pod("a", &[]) },
             usual,
