@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
@@ -30,6 +31,10 @@ use crate::kube::fence::NotLeader;
 const MAX_CONFIRMED: usize = 5;
 const CONFIRM_SECS: i64 = 5;
 
+/// How long all pods of the cluster may take to be listed, for a pool that wants to know whether there is
+/// room: 100,000 of them are 200 pages.
+const ROOMS_WITHIN: Duration = Duration::from_secs(30);
+
 impl Coordinator {
     /// The plan by what is true now, and the fleet that it goes by. It starts no node that `plan` did
     /// not start, and only those that were looked at again.
@@ -50,8 +55,10 @@ impl Coordinator {
         let mut confirmed = BTreeSet::new();
         if self.around.is_some() {
             let is_single = plan::is_single(fleet, policy);
+            let rooms = tokio::time::timeout(ROOMS_WITHIN, self.rooms(&plan.start, fleet, policy));
+            let mut rooms = rooms.await.unwrap_or_else(|_| Some(Rooms::late(ROOMS_WITHIN)));
+            // From here on: however long the room takes to be read, somebody has a turn.
             let mut allowance = Allowance::of(MAX_CONFIRMED, CONFIRM_SECS, self.clock.now());
-            let mut rooms = self.rooms(&plan.start, fleet, policy).await;
             for uid in &plan.start {
                 if !allowance.takes(self.clock.now()) {
                     break;

@@ -2,6 +2,7 @@
 //! already: pods without a node, those of drains under way, those of nodes that are claimed in this look.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use palisade_plan::drain;
 use palisade_plan::fleet::Asks;
@@ -46,6 +47,8 @@ impl Coordinator {
             if !matches!(state, State::Claimed | State::Cordoning | State::Draining) {
                 continue;
             }
+            // Whatever its object says yet, nobody goes there.
+            rooms.leave(uid);
             let Some(node) = fleet.nodes.get(uid) else { continue };
             let pool = policy.pool(&request.progress.placement.pool);
             let drain = &pool.unwrap_or_else(|| policy.pool_of(&node.labels)).drain;
@@ -70,6 +73,11 @@ impl Coordinator {
 }
 
 impl Rooms {
+    /// What is known if it takes longer than that.
+    pub(super) fn late(within: Duration) -> Self {
+        Self(Err(format!("the pods of the cluster were not listed within {} s", within.as_secs())))
+    }
+
     /// Without the nodes that start now, and without what waiting pods will take. One that fits nowhere
     /// takes nothing.
     fn of(room: Room, start: &[NodeUid]) -> Self {
@@ -90,6 +98,13 @@ impl Rooms {
                 (!homeless.is_empty()).then(|| format!("no other node has room for {names}"))
             }
             Err(why) => Some(format!("the room on other nodes is not known: {why}")),
+        }
+    }
+
+    /// This node takes no pods.
+    fn leave(&mut self, uid: &NodeUid) {
+        if let Ok(free) = &mut self.0 {
+            free.remove(uid);
         }
     }
 
