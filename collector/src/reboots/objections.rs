@@ -51,7 +51,7 @@ const OLD_ALERTS_SECS: i64 = 60;
 
 /// Seconds of a round that add to how long its answers are believed; who needs longer than that answers
 /// too late for anybody.
-const MAX_ROUND_SECS: i64 = 300;
+const MAX_ROUND_SECS: i64 = 60;
 
 /// What is to be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

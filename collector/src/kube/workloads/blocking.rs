@@ -1,8 +1,8 @@
 //! Pods that speak against reboots: found by their labels, in any namespace, on any node.
 //!
-//! They are asked for again and again, and a label selector spares etcd nothing: so the API server is
-//! asked for what it has in its cache (`resourceVersion=0`), which comes in one piece. Only where that is
-//! too much are pages read, from the quorum. Source: "Resource versions" of the Kubernetes docs.
+//! They are read from the quorum, as a grant may follow: a cache may be of any age. A list in one piece is
+//! what the API server may answer from a cache that it knows to be fresh (KEP-2340); only where that is too
+//! much are pages read.
 
 use http_body_util::BodyExt as _;
 use http_body_util::LengthLimitError;
@@ -85,7 +85,7 @@ impl Workloads {
     /// [`ListError`].
     pub async fn unfinished(&self, selector: &str) -> Result<Vec<Standing>, ListError> {
         let parameters = ListParams::default().labels(selector).fields(UNFINISHED);
-        let body = match tokio::time::timeout(CALL_TIMEOUT, self.cached(&parameters)).await {
+        let body = match tokio::time::timeout(CALL_TIMEOUT, self.at_once(&parameters)).await {
             Ok(body) => body,
             Err(_) => Err(CallError::TimedOut(CALL_TIMEOUT)),
         };
@@ -99,9 +99,9 @@ impl Workloads {
     }
 
     /// A list in one piece; nothing if it is too large for that.
-    async fn cached(&self, parameters: &ListParams) -> Result<Option<Bytes>, CallError> {
+    async fn at_once(&self, parameters: &ListParams) -> Result<Option<Bytes>, CallError> {
         let unreached = |said: String| CallError::Unreached { said: clean_text(&said) };
-        let request = Request::new(Pod::url_path(&(), None)).list(&parameters.clone().match_any());
+        let request = Request::new(Pod::url_path(&(), None)).list(parameters);
         let request = request.map_err(|error| unreached(error.to_string()))?;
         let answer = self.client.send(request.map(Body::from)).await?;
         let status = answer.status();
