@@ -291,6 +291,9 @@ impl Coordinator {
     async fn look_on(mut self) {
         let planned = Arc::clone(&self.planned);
         let mut inbox = planned.inbox().await;
+        while let Ok(errand) = inbox.try_recv() {
+            self.decline(errand);
+        }
         let mut changed = self.book.changed();
         let mut kept_up = self.directory.kept_up();
         let mut answered = self.offers.answered();
@@ -316,7 +319,13 @@ impl Coordinator {
 
     /// One look at everything, and what follows from it.
     async fn look(&mut self, errands: Vec<Errand>) -> Result<(), NotLeader> {
-        let epoch = self.fence.check()?.0;
+        let epoch = match self.fence.check() {
+            Ok(epoch) => epoch.0,
+            Err(not_leader) => {
+                errands.into_iter().for_each(|it| self.decline(it));
+                return Err(not_leader);
+            }
+        };
         let edited = self.follow_policy().await;
         if self.history.is_none() {
             match History::read(&self.reader).await {
@@ -326,6 +335,7 @@ impl Coordinator {
                 }
                 Err(error) => {
                     tracing::warn!(cause = %Chain(&error), "nothing is planned without the past");
+                    errands.into_iter().for_each(|it| self.decline(it));
                     return Ok(());
                 }
             }
@@ -500,12 +510,8 @@ impl Coordinator {
             blockers.push(shut(Gate::OtherActor, value, now));
         }
         let snapshot = self.engine.snapshot();
-        let in_flight: BTreeSet<NodeUid> = requests
-            .iter()
-            .filter(|(_, it)| it.progress.state.holds_slot())
-            .map(|(uid, _)| uid.clone())
-            .collect();
-        self.facts.learn(&snapshot, &self.reader, &in_flight).await;
+        let requested: BTreeSet<NodeUid> = requests.keys().cloned().collect();
+        self.facts.learn(&snapshot, &self.reader, &requested).await;
         let upkeep = self.directory.upkeep();
         self.asked.retain(|_, (at, _)| now.since(*at) < ASKED_SECS);
         let asked = self.asked.iter().map(|(uid, (_, pods))| (uid.clone(), Arc::clone(pods)));

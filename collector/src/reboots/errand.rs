@@ -55,6 +55,23 @@ impl Coordinator {
         drop(reply.send(outcome));
     }
 
+    /// Tells whoever asked that nobody coordinates. What waits when a term begins was asked of the term
+    /// before: what its askers looked at may be otherwise by now.
+    pub(super) fn decline(&self, errand: Errand) {
+        match errand {
+            Errand::Pool(PoolErrand { reply, .. }) => {
+                drop(reply.send(Err(Declined::NotCoordinating)));
+            }
+            Errand::Node(NodeErrand { wish, reply, .. }) => {
+                let outcome = Err(Declined::NotCoordinating);
+                if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
+                    tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
+                }
+                drop(reply.send(outcome));
+            }
+        }
+    }
+
     /// Forgives what has failed in a pool until now, whether its nodes were released or not: those keep
     /// their places until they are. To repeat it changes nothing.
     fn release_pool(

@@ -63,13 +63,13 @@ pub(super) struct Kernels {
 
 impl Facts {
     /// Reads what `snapshot` refers to and is not known yet, and forgets the rest. Whose boot a report
-    /// is of is read only for nodes in flight, certificates also for those that need a reboot: each node
+    /// is of is read only for nodes with a request, certificates also for those that need a reboot: each node
     /// has its own.
     pub(super) async fn learn(
         &mut self,
         snapshot: &Snapshot,
         reader: &Reader,
-        in_flight: &BTreeSet<palisade_report::NodeUid>,
+        requested: &BTreeSet<palisade_report::NodeUid>,
     ) {
         let mut left = MAX_READS;
         let all = |name| {
@@ -85,22 +85,22 @@ impl Facts {
             })
         })
         .await;
-        let is_flying =
-            |node: &&Arc<Node>| node.uid.as_ref().is_some_and(|uid| in_flight.contains(uid));
-        let flying = |name| {
-            let nodes = snapshot.nodes.iter().filter(is_flying);
+        let is_requested =
+            |node: &&Arc<Node>| node.uid.as_ref().is_some_and(|uid| requested.contains(uid));
+        let of_them = |name| {
+            let nodes = snapshot.nodes.iter().filter(is_requested);
             nodes.filter_map(move |node| node.section(name)).collect::<BTreeSet<Digest>>()
         };
-        learn(&mut self.boots, flying(SectionName::Boot), reader, &mut left, |it: Boot| {
+        learn(&mut self.boots, of_them(SectionName::Boot), reader, &mut left, |it: Boot| {
             it.boot_id.value().cloned().ok_or_else(|| "the report does not say its boot".to_owned())
         })
         .await;
-        learn(&mut self.graces, flying(SectionName::Kubelet), reader, &mut left, |it: Kubelet| {
+        learn(&mut self.graces, of_them(SectionName::Kubelet), reader, &mut left, |it: Kubelet| {
             grace_secs(&it).ok_or_else(|| "the report does not say it".to_owned())
         })
         .await;
         let live = snapshot.nodes.iter().filter(|node| node.state.is_live());
-        let asks = |node: &&Arc<Node>| self.is_needed(node) || is_flying(node);
+        let asks = |node: &&Arc<Node>| self.is_needed(node) || is_requested(node);
         let clients = live.filter(asks).filter_map(|node| node.section(SectionName::Certificates));
         let clients = clients.collect();
         let read = |it: Certificates| returns::client(&it);
@@ -112,10 +112,10 @@ impl Facts {
         facts.is_some_and(|it| it.need == reboot::Need::Needed)
     }
 
-    /// Until when the kubelet's client certificate lets a node that needs a reboot, or is in flight, come
+    /// Until when the kubelet's client certificate lets a node that needs a reboot, or has a request, come
     /// back from one. None where reports say nothing of certificates.
-    pub(super) fn certificate(&self, node: &Node, is_in_flight: bool) -> Option<Known<Client>> {
-        if !is_in_flight && !self.is_needed(node) {
+    pub(super) fn certificate(&self, node: &Node, is_requested: bool) -> Option<Known<Client>> {
+        if !is_requested && !self.is_needed(node) {
             return None;
         }
         let digest = node.section(SectionName::Certificates)?;
@@ -135,8 +135,19 @@ impl Facts {
                 Known::Unknown(why) => Err(why.as_str()),
             }
         });
-        let kernels = node.section(SectionName::Kernel).filter(|_| of_boot.is_ok());
-        let kernels = kernels.and_then(|digest| self.kernels.get(&digest)?.known());
+        let kernels = of_boot.and_then(|()| {
+            let digest = node.section(SectionName::Kernel).ok_or("its report has no kernel")?;
+            match self.kernels.get(&digest).map(|it| &**it) {
+                Some(Known::Known(kernel)) => Ok(kernel),
+                Some(Known::Unknown(why)) => Err(why.as_str()),
+                None => Err("its report has not been read yet"),
+            }
+        });
+        let lacks = match kernels {
+            Ok(kernel) => kernel.lacks.clone(),
+            Err(why) => vec![format!("whether the kernel that boots next is whole: {why}")],
+        };
+        let kernels = kernels.ok();
         Agent {
             // By the clock of the term: the engine's own may be stepped between two heartbeats.
             heard_at: node.boot_id.as_ref().and_then(|_| Some(clock.at(node.seen.boot_ms()?))),
@@ -165,7 +176,7 @@ impl Facts {
                 Some(HoldFile::Unknown) => Known::Unknown("the node could not look".to_owned()),
                 None => Known::Unknown("the node does not say".to_owned()),
             },
-            unsafe_to_reboot: kernels.map(|it| it.lacks.clone()).unwrap_or_default(),
+            unsafe_to_reboot: lacks,
             due_by: None,
             report: node.report.filter(|_| of_boot.is_ok()),
         }

@@ -123,7 +123,7 @@ pub(super) fn build(
                 "no key signs grants yet: every node gets its public half before".to_owned();
             node.blockers.push(shut(Gate::RebootMethod, value, now));
         }
-        if let Some(client) = heard.and_then(|it| facts.certificate(it, is_in_flight)) {
+        if let Some(client) = heard.and_then(|it| facts.certificate(it, request.is_some())) {
             certificates.insert(member.uid.clone(), client);
         }
         if kept.is_none() {

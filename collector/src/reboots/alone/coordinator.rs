@@ -36,6 +36,7 @@ use crate::planned::Errand;
 use crate::planned::Planned;
 use crate::planned::View;
 use crate::reboots::answered::Answered;
+use crate::reboots::answered::Leased;
 use crate::reboots::clock::TermClock;
 use crate::reboots::coordinator::say_radius;
 use crate::reboots::facts::Facts;
@@ -183,6 +184,9 @@ impl Coordinator {
     async fn look_on(mut self, ended: &Notify) {
         let planned = Arc::clone(&self.planned);
         let mut inbox = planned.inbox().await;
+        while let Ok(errand) = inbox.try_recv() {
+            self.decline(errand);
+        }
         let mut answered = self.offers.answered();
         let mut errands = Vec::new();
         loop {
@@ -200,7 +204,7 @@ impl Coordinator {
     }
 
     /// One look at everything, and what follows from it. Errands that come to nothing because nothing is
-    /// known are dropped, which says so to whoever asks.
+    /// known are declined.
     async fn look(&mut self, errands: Vec<Errand>) {
         let edited = self.policy.reload(self.clock.now()).await;
         if let Err(why) = self.recall().await {
@@ -210,6 +214,7 @@ impl Coordinator {
                 tracing::warn!(cause = %why, "no reboot goes on");
                 self.blind = Some(why);
             }
+            errands.into_iter().for_each(|it| self.decline(it));
             return;
         }
         self.blind = None;
@@ -270,12 +275,8 @@ impl Coordinator {
         let now = self.clock.now();
         let requests = self.register.requests();
         self.seen = self.roster.follow(&self.engine.snapshot());
-        let in_flight: BTreeSet<NodeUid> = requests
-            .iter()
-            .filter(|(_, it)| it.progress.state.holds_slot())
-            .map(|(uid, _)| uid.clone())
-            .collect();
-        self.facts.learn(&self.seen, &self.reader, &in_flight).await;
+        let requested: BTreeSet<NodeUid> = requests.keys().cloned().collect();
+        self.facts.learn(&self.seen, &self.reader, &requested).await;
         let mut blockers: Vec<Blocker> = Vec::new();
         if let Some(secs) = self.clock.is_off_by() {
             let value = format!("the wall clock was stepped by {secs} s");
@@ -320,6 +321,11 @@ impl Coordinator {
         Answered {
             members: Arc::new(self.roster.members().clone()),
             heard: self.objections.heard(&self.clock),
+            // Nobody else holds a machine, whatever the policy asks for.
+            leased: Leased {
+                namespace: self.policy.policy().cluster.node_lease.clone(),
+                holders: Some(Arc::new(Known::Known(BTreeMap::new()))),
+            },
             certificates: self.certificates.clone(),
             ..Answered::default()
         }

@@ -29,6 +29,22 @@ use crate::reboots::seen::random_id;
 use crate::reboots::tell;
 
 impl Coordinator {
+    /// Tells whoever asked that nobody coordinates.
+    pub(super) fn decline(&self, errand: Errand) {
+        match errand {
+            Errand::Pool(PoolErrand { reply, .. }) => {
+                drop(reply.send(Err(Declined::NotCoordinating)));
+            }
+            Errand::Node(NodeErrand { wish, reply, .. }) => {
+                let outcome = Err(Declined::NotCoordinating);
+                if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
+                    tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
+                }
+                drop(reply.send(outcome));
+            }
+        }
+    }
+
     /// Does what somebody wants, and answers.
     pub(super) async fn run_errand(&mut self, errand: Errand, fleet: &mut Fleet) {
         let errand = match errand {
