@@ -108,11 +108,14 @@ impl Bench {
         .collect()
     }
 
-    /// Whether a node takes pods and bears nothing of ours.
+    /// Whether a node takes pods and bears nothing of ours but the memory of its last reboot.
     pub(super) fn is_as_before(&self, node: &str) -> bool {
         let node = self.cluster.get(&format!("/api/v1/nodes/{node}"));
-        let annotations = node["metadata"]["annotations"].to_string();
-        node["spec"]["unschedulable"].is_null() && !annotations.contains("palisade.dev/")
+        let annotations = node["metadata"]["annotations"].as_object();
+        let is_ours =
+            |key: &String| key.starts_with("palisade.dev/") && key != "palisade.dev/last-reboot";
+        let has_ours = annotations.is_some_and(|all| all.keys().any(is_ours));
+        node["spec"]["unschedulable"].is_null() && !has_ours
     }
 
     /// Makes this the only node that takes pods, or lets all of them take pods again.
