@@ -28,6 +28,7 @@ use super::answered::Answered;
 use super::answered::Leased;
 use super::clock::TermClock;
 use super::drain::Work;
+use super::errand::decline;
 use super::facts::Facts;
 use super::fleet;
 use super::fleet::Materials;
@@ -292,7 +293,7 @@ impl Coordinator {
         let planned = Arc::clone(&self.planned);
         let mut inbox = planned.inbox().await;
         while let Ok(errand) = inbox.try_recv() {
-            self.decline(errand);
+            decline(&self.engine, errand);
         }
         let mut changed = self.book.changed();
         let mut kept_up = self.directory.kept_up();
@@ -322,7 +323,7 @@ impl Coordinator {
         let epoch = match self.fence.check() {
             Ok(epoch) => epoch.0,
             Err(not_leader) => {
-                errands.into_iter().for_each(|it| self.decline(it));
+                errands.into_iter().for_each(|it| decline(&self.engine, it));
                 return Err(not_leader);
             }
         };
@@ -335,7 +336,7 @@ impl Coordinator {
                 }
                 Err(error) => {
                     tracing::warn!(cause = %Chain(&error), "nothing is planned without the past");
-                    errands.into_iter().for_each(|it| self.decline(it));
+                    errands.into_iter().for_each(|it| decline(&self.engine, it));
                     return Ok(());
                 }
             }

@@ -22,10 +22,13 @@ use palisade_report::bound::clean_text;
 use palisade_report::canonical;
 use serde_json::Value;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::coordinator::Coordinator;
 use super::past::Record;
+use crate::audit::Happening;
 use crate::chain::Chain;
+use crate::engine::Engine;
 use crate::planned::Declined;
 use crate::planned::Errand;
 use crate::planned::NodeErrand;
@@ -47,29 +50,7 @@ impl Coordinator {
             Some(node) => self.do_wanted(node, wanted, &clean_text(&by), fleet, epoch).await,
             None => Err(Declined::NoNode),
         };
-        // The wish is there already, and so is each step of the request.
-        if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
-            tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
-        }
-        // Whoever asked may have gone; what was done stays done.
-        drop(reply.send(outcome));
-    }
-
-    /// Tells whoever asked that nobody coordinates. What waits when a term begins was asked of the term
-    /// before: what its askers looked at may be otherwise by now.
-    pub(super) fn decline(&self, errand: Errand) {
-        match errand {
-            Errand::Pool(PoolErrand { reply, .. }) => {
-                drop(reply.send(Err(Declined::NotCoordinating)));
-            }
-            Errand::Node(NodeErrand { wish, reply, .. }) => {
-                let outcome = Err(Declined::NotCoordinating);
-                if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
-                    tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
-                }
-                drop(reply.send(outcome));
-            }
-        }
+        answer(&self.engine, &wish, reply, outcome);
     }
 
     /// Forgives what has failed in a pool until now, whether its nodes were released or not: those keep
@@ -175,6 +156,34 @@ impl Coordinator {
     }
 }
 
+/// Tells whoever asked what came of a wish, and the audit, which has the wish itself and each step of the
+/// request already.
+pub(super) fn answer(
+    engine: &Engine,
+    wish: &Happening,
+    reply: oneshot::Sender<Result<State, Declined>>,
+    outcome: Result<State, Declined>,
+) {
+    if let Err(refusal) = engine.audit(NodeErrand::told(wish, &outcome)) {
+        tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
+    }
+    // Whoever asked may have gone; what was done stays done.
+    drop(reply.send(outcome));
+}
+
+/// Tells whoever asked that nobody coordinates. What waits when a term begins was asked of the term
+/// before: what its askers looked at may be otherwise by now.
+pub(super) fn decline(engine: &Engine, errand: Errand) {
+    match errand {
+        Errand::Pool(PoolErrand { reply, .. }) => {
+            drop(reply.send(Err(Declined::NotCoordinating)));
+        }
+        Errand::Node(NodeErrand { wish, reply, .. }) => {
+            answer(engine, &wish, reply, Err(Declined::NotCoordinating));
+        }
+    }
+}
+
 /// The word that forgives what has failed in a pool until now, and the names of the nodes that did, or
 /// their UIDs if they are gone; `None` if nothing counts.
 pub(super) fn forgiveness(
@@ -249,4 +258,43 @@ pub(super) fn wish_of(node: &Node, by: &str) -> Option<Wish> {
         intent: Intent::Reboot,
         release: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Decision;
+    use crate::audit::Kind;
+    use crate::clock::SystemClock;
+    use crate::engine::EngineSettings;
+    use crate::judge::ProfileJudge;
+    use crate::store::AuditFilter;
+    use crate::store::Store;
+    use crate::testing::Scratch;
+
+    #[tokio::test]
+    async fn what_waits_when_a_term_begins_is_declined_and_the_audit_says_so() {
+        let scratch = Scratch::new();
+        let store = Store::open(&scratch.0.join("palisade.db")).unwrap();
+        let reader = store.reader().unwrap();
+        let judge = std::sync::Arc::new(ProfileJudge::load(None, None).unwrap());
+        let clock = std::sync::Arc::new(SystemClock::start());
+        let (engine, thread) =
+            Engine::start(store, EngineSettings::default(), judge, clock).unwrap();
+        let (reply, outcome) = oneshot::channel();
+        let wish =
+            Box::new(Happening::own(Kind::Reboot, "node db-1", "a person wants it rebooted"));
+        let wanted = Wanted::Reboot { note: None, must_by: None };
+        let (node, by) = ("db-1".parse().unwrap(), "anna".to_owned());
+        let late = NodeErrand { node, wanted, by, wish, reply };
+        decline(&engine, Errand::Node(late));
+        assert_eq!(outcome.await.unwrap(), Err(Declined::NotCoordinating));
+        engine.stop();
+        thread.join();
+        let filter = AuditFilter { kind: Some(Kind::Reboot), ..AuditFilter::default() };
+        let rows = reader.audit(filter, None, 10).await.unwrap().rows;
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!(row.entry.decision, Decision::Refused);
+        assert!(row.entry.reason.starts_with("a person wants it rebooted: "), "{row:?}");
+    }
 }

@@ -123,6 +123,16 @@ impl Facts {
         Some(self.clients.get(&digest).map_or_else(unread, |it| Known::clone(it)))
     }
 
+    /// The kernels that this section of a report speaks of, or why that cannot be told.
+    fn kernels(&self, section: Option<Digest>) -> Result<&Kernels, &str> {
+        let digest = section.ok_or("its report has no kernel")?;
+        match self.kernels.get(&digest).map(|it| &**it) {
+            Some(Known::Known(kernels)) => Ok(kernels),
+            Some(Known::Unknown(why)) => Err(why),
+            None => Err("its report has not been read yet"),
+        }
+    }
+
     /// What an agent says, but for the times that the fleet keeps: since when a reboot is needed, and
     /// since when nothing changes.
     pub(super) fn agent(&self, node: &Node, is_in_flight: bool, clock: &TermClock) -> Agent {
@@ -135,18 +145,8 @@ impl Facts {
                 Known::Unknown(why) => Err(why.as_str()),
             }
         });
-        let kernels = of_boot.and_then(|()| {
-            let digest = node.section(SectionName::Kernel).ok_or("its report has no kernel")?;
-            match self.kernels.get(&digest).map(|it| &**it) {
-                Some(Known::Known(kernel)) => Ok(kernel),
-                Some(Known::Unknown(why)) => Err(why.as_str()),
-                None => Err("its report has not been read yet"),
-            }
-        });
-        let lacks = match kernels {
-            Ok(kernel) => kernel.lacks.clone(),
-            Err(why) => vec![format!("whether the kernel that boots next is whole: {why}")],
-        };
+        let kernels = of_boot.and_then(|()| self.kernels(node.section(SectionName::Kernel)));
+        let lacks = lacks(kernels);
         let kernels = kernels.ok();
         Agent {
             // By the clock of the term: the engine's own may be stepped between two heartbeats.
@@ -202,6 +202,14 @@ impl Facts {
             Some(Known::Unknown(why)) => Err(why),
             None => Err("its report has not been read yet"),
         }
+    }
+}
+
+/// What keeps the kernel that boots next from booting, in words; what cannot be told keeps it too.
+fn lacks(kernels: Result<&Kernels, &str>) -> Vec<String> {
+    match kernels {
+        Ok(kernels) => kernels.lacks.clone(),
+        Err(why) => vec![format!("whether the kernel that boots next is whole: {why}")],
     }
 }
 
@@ -313,6 +321,26 @@ mod tests {
             flags: BTreeMap::new(),
             refused: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_told_is_not_taken_for_a_whole_one() {
+        let [whole, broken, unknown, unread] = [0_u8, 1, 2, 3].map(|number| Digest::of(&[number]));
+        let kernels = |lacks: &[&str]| {
+            let lacks = lacks.iter().map(|it| (*it).to_owned()).collect();
+            Arc::new(Known::Known(Kernels { running: None, next: None, lacks }))
+        };
+        let mut facts = Facts::default();
+        facts.kernels.insert(whole, kernels(&[]));
+        facts.kernels.insert(broken, kernels(&["no modules"]));
+        facts.kernels.insert(unknown, Arc::new(Known::Unknown("/boot: timeout".to_owned())));
+        let words = |section: Option<Digest>| lacks(facts.kernels(section)).join("; ");
+        assert_eq!(words(Some(whole)), "");
+        assert_eq!(words(Some(broken)), "no modules");
+        let cannot = "whether the kernel that boots next is whole: ";
+        assert_eq!(words(Some(unknown)), format!("{cannot}/boot: timeout"));
+        assert_eq!(words(Some(unread)), format!("{cannot}its report has not been read yet"));
+        assert_eq!(words(None), format!("{cannot}its report has no kernel"));
     }
 
     #[test]

@@ -39,6 +39,7 @@ use crate::reboots::answered::Answered;
 use crate::reboots::answered::Leased;
 use crate::reboots::clock::TermClock;
 use crate::reboots::coordinator::say_radius;
+use crate::reboots::errand::decline;
 use crate::reboots::facts::Facts;
 use crate::reboots::fleet;
 use crate::reboots::fleet::Certificates;
@@ -185,7 +186,7 @@ impl Coordinator {
         let planned = Arc::clone(&self.planned);
         let mut inbox = planned.inbox().await;
         while let Ok(errand) = inbox.try_recv() {
-            self.decline(errand);
+            decline(&self.engine, errand);
         }
         let mut answered = self.offers.answered();
         let mut errands = Vec::new();
@@ -214,7 +215,7 @@ impl Coordinator {
                 tracing::warn!(cause = %why, "no reboot goes on");
                 self.blind = Some(why);
             }
-            errands.into_iter().for_each(|it| self.decline(it));
+            errands.into_iter().for_each(|it| decline(&self.engine, it));
             return;
         }
         self.blind = None;

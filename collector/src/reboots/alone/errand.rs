@@ -21,6 +21,7 @@ use crate::planned::Errand;
 use crate::planned::NodeErrand;
 use crate::planned::PoolErrand;
 use crate::planned::Wanted;
+use crate::reboots::errand::answer;
 use crate::reboots::errand::asked;
 use crate::reboots::errand::forgiveness;
 use crate::reboots::errand::may_release;
@@ -29,22 +30,6 @@ use crate::reboots::seen::random_id;
 use crate::reboots::tell;
 
 impl Coordinator {
-    /// Tells whoever asked that nobody coordinates.
-    pub(super) fn decline(&self, errand: Errand) {
-        match errand {
-            Errand::Pool(PoolErrand { reply, .. }) => {
-                drop(reply.send(Err(Declined::NotCoordinating)));
-            }
-            Errand::Node(NodeErrand { wish, reply, .. }) => {
-                let outcome = Err(Declined::NotCoordinating);
-                if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
-                    tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
-                }
-                drop(reply.send(outcome));
-            }
-        }
-    }
-
     /// Does what somebody wants, and answers.
     pub(super) async fn run_errand(&mut self, errand: Errand, fleet: &mut Fleet) {
         let errand = match errand {
@@ -70,12 +55,7 @@ impl Coordinator {
             }
             Err(declined) => Err(declined),
         };
-        // The wish is there already, and so is each step of the request.
-        if let Err(refusal) = self.engine.audit(NodeErrand::told(&wish, &outcome)) {
-            tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
-        }
-        // Whoever asked may have gone; what was done stays done.
-        drop(reply.send(outcome));
+        answer(&self.engine, &wish, reply, outcome);
     }
 
     /// Forgives what has failed in a pool until now, as in a cluster.
