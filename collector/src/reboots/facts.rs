@@ -42,6 +42,9 @@ const UNKNOWN_GRACE_SECS: u32 = 300;
 /// Seconds that a kubelet may be given at most, whatever its node says.
 const LONGEST_GRACE_SECS: u32 = 3600;
 
+/// Why nothing is known of what a node's reboot container would tell. It names what to start.
+const NO_REBOOTER: &str = "nothing is heard of its reboot container, `palisade-agent reboot`";
+
 /// The sections that are known.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -168,13 +171,13 @@ impl Facts {
                     Ok(means) => Known::Known(means.to_owned()),
                     Err(why) => Known::Unknown(why.to_owned()),
                 },
-                None => Known::Unknown("the node says nothing of its reboot container".to_owned()),
+                None => Known::Unknown(NO_REBOOTER.to_owned()),
             },
             hold_file: match node.seen.rebooter().map(|state| state.hold) {
                 Some(HoldFile::Absent) => Known::Known(None),
                 Some(HoldFile::Present) => Known::Known(Some("its operator holds it".to_owned())),
                 Some(HoldFile::Unknown) => Known::Unknown("the node could not look".to_owned()),
-                None => Known::Unknown("the node does not say".to_owned()),
+                None => Known::Unknown(NO_REBOOTER.to_owned()),
             },
             unsafe_to_reboot: lacks,
             due_by: None,
