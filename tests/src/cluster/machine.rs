@@ -194,17 +194,27 @@ impl Machine {
         stdout
     }
 
-    /// Runs a shell command as root that may fail.
+    /// Runs a shell command as root that may fail, once, however often it must be asked about. It must
+    /// not reboot the machine.
     ///
     /// # Panics
     /// If the machine is gone, or the command does not end.
     pub fn attempt(&self, command: &str) -> Ended {
-        let started = self.guest.start(command);
-        let number =
-            started.unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.last_words()));
+        let once = guest::once(command);
+        let mut number = None;
         self.wait(command, RUNS_WITHIN, || {
-            let ended = self.guest.ended(number);
-            ended.unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.last_words()))
+            let answer = match number {
+                None => self.guest.start(&once).map(|it| {
+                    number = Some(it);
+                    None
+                }),
+                Some(number) => self.guest.ended(number),
+            };
+            answer.unwrap_or_else(|error| {
+                eprintln!("machine {}: {error}: {command} is asked about again", self.name);
+                number = None;
+                None
+            })
         })
     }
 

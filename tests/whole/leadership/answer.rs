@@ -19,6 +19,9 @@ const STATUS: &str = "/api/v1/nodes/*/status";
 /// longer.
 const REPEATS_WITHIN: Duration = Duration::from_secs(2);
 
+/// How often the API server is taken away at most until it is seen that agents are served meanwhile.
+const OUTAGES: usize = 3;
+
 /// How far the clock of a node is off, in seconds.
 const SKEW_SECS: i64 = 2 * 60 * 60;
 
@@ -178,28 +181,17 @@ async fn a_collector_outlasts_an_api_server_that_is_away_and_a_node_whose_clock_
         assert_eq!(after["findings"], before["findings"]);
     }
 
-    // Away: what is known is served for a bounded time, and the process goes on.
     let pid = collector.process.pid();
-    bench.cluster.stop_api_server();
-    let began = Instant::now();
-    let away = |status, _: &Value| status == 503;
-    bench.until("it acts on nothing", &collector, "/readyz", away).await;
-    assert_eq!(bench.beat(&collector, &mut node, 0).await.0, 200, "known agents go on");
-    let (status, retry_after) = loop {
-        let (status, retry_after) = bench.beat(&collector, &mut node, 0).await;
-        assert_eq!(bench.ask(&collector, "/livez").await.expect("an answer").0, 200);
-        if status != 200 {
-            break (status, retry_after);
+    let mut served = None;
+    // A machine that stands still for as long as known agents are served shows nothing: tried again.
+    for _ in 0..OUTAGES {
+        served = bench.outage(&collector, &mut node).await;
+        if served.is_some() {
+            break;
         }
-        assert!(began.elapsed() < WITHIN, "it serves for ever");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
-    println!("known agents were served for {:?}, then {status}", began.elapsed());
-    assert_eq!(status, 503);
-    assert!(retry_after.is_some_and(|secs| (1..=60).contains(&secs)), "{retry_after:?}");
-
-    bench.cluster.start_api_server();
-    bench.leads(&collector).await;
+    }
+    let served = served.expect("known agents go on for a while");
+    println!("known agents were served for {served:?}, then 503");
     assert_eq!(collector.process.pid(), pid);
     let deadline = Instant::now() + WITHIN;
     while bench.beat(&collector, &mut node, 0).await.0 != 200 {
@@ -213,6 +205,31 @@ async fn a_collector_outlasts_an_api_server_that_is_away_and_a_node_whose_clock_
 }
 
 impl Bench {
+    /// Takes the API server away until known agents are refused, and gives it back. For how long an
+    /// agent was served after the collector had begun to act on nothing; `None` if it was never.
+    async fn outage(&self, collector: &Collector, node: &mut fleet::Node) -> Option<Duration> {
+        self.cluster.stop_api_server();
+        let away = |status, _: &Value| status == 503;
+        self.until("it acts on nothing", collector, "/readyz", away).await;
+        let began = Instant::now();
+        let mut served = None;
+        let (status, retry_after) = loop {
+            let (status, retry_after) = self.beat(collector, node, 0).await;
+            assert_eq!(self.ask(collector, "/livez").await.expect("an answer").0, 200);
+            if status != 200 {
+                break (status, retry_after);
+            }
+            served = Some(began.elapsed());
+            assert!(began.elapsed() < WITHIN, "it serves for ever");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
+        assert_eq!(status, 503);
+        assert!(retry_after.is_some_and(|secs| (1..=60).contains(&secs)), "{retry_after:?}");
+        self.cluster.start_api_server();
+        self.leads(collector).await;
+        served
+    }
+
     /// A heartbeat by a clock that is so far ahead: the status, and after how many seconds to try again.
     async fn beat(
         &self,

@@ -14,16 +14,20 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 use serde_json::json;
 
-/// A running agent answers within milliseconds; emulated on a busy machine, within seconds. Not asked
-/// again: the end of a command is told once.
-const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// A running agent answers within milliseconds; emulated on a busy machine, within seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a new connection waits for the agent before the caller may look whether it has ended.
 const SYNC_WITHIN: Duration = Duration::from_secs(5);
+
+/// No command of a test ends so.
+pub(super) const NEVER_ENDED: u8 = 199;
 
 /// What marks the start of an answer in `guest-sync-delimited`; no JSON contains it.
 const DELIMITER: u8 = 0xff;
@@ -31,7 +35,7 @@ const DELIMITER: u8 = 0xff;
 /// How a command in the machine ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Its exit code; `None` if a signal ended it.
+    /// Its exit code; 128 and more if a signal ended it, see sh(1).
     pub code: Option<i64>,
     /// What it printed.
     pub stdout: Vec<u8>,
@@ -45,6 +49,27 @@ pub(super) struct Guest {
     socket: PathBuf,
     // One request at a time; without a connection where the last one failed.
     connection: Mutex<Option<BufReader<UnixStream>>>,
+}
+
+/// What can be sent to a machine any number of times: `command` is begun once in this boot, and each
+/// run of this waits for its end and tells it. So an answer that is lost is asked for again. It must
+/// not reboot the machine: the next boot has not begun it.
+///
+/// Exit code [`NEVER_ENDED`] if it was begun and ended by something else.
+pub(super) fn once(command: &str) -> String {
+    static NEXT: AtomicI64 = AtomicI64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Machines are frozen with what ran in them: the numbers of another process must differ.
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos();
+    format!(
+        "it=${{COMMANDS:-/run}}/command-{at}-{number}; exec 9> $it; flock 9
+         if ! [ -e $it.ended ]; then
+           if [ -e $it.begun ]; then echo 'begun, and ended by something else' >&2; exit {NEVER_ENDED}; fi
+           : > $it.begun
+           (\n{command}\n) > $it.out 2> $it.err 9>&-; echo $? > $it.ended
+         fi
+         cat $it.out; cat $it.err >&2; read code < $it.ended; exit $code"
+    )
 }
 
 impl Guest {
@@ -161,7 +186,38 @@ fn decode(text: &str) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::process::Stdio;
+
+    use super::NEVER_ENDED;
     use super::decode;
+    use super::once;
+    use crate::directory::Directory;
+
+    #[test]
+    fn a_command_that_is_sent_again_is_carried_out_once_and_tells_its_end_to_each() {
+        let place = Directory::new("once");
+        let run = |command: &str| {
+            let mut sh = Command::new("sh");
+            sh.arg("-c").arg(command).env("COMMANDS", place.path()).current_dir(place.path());
+            sh.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            sh.spawn().expect("a shell")
+        };
+        let both = once("printf 'a\\0b'; echo oops >&2\necho once >> times; exit 7");
+        for ended in [run(&both), run(&both)].map(|it| it.wait_with_output().expect("its end")) {
+            assert_eq!(ended.status.code(), Some(7));
+            assert_eq!((&ended.stdout[..], &ended.stderr[..]), (&b"a\0b"[..], &b"oops\n"[..]));
+        }
+        assert_eq!(fs::read(place.path().join("times")).expect("a file"), b"once\n");
+
+        // Whoever carries it out is killed: nobody does it again, or waits for ever.
+        let fatal = once("echo once >> fatal; kill -9 $$");
+        assert_eq!(run(&fatal).wait_with_output().expect("its end").status.code(), None);
+        let again = run(&fatal).wait_with_output().expect("its end");
+        assert_eq!(again.status.code(), Some(i32::from(NEVER_ENDED)));
+        assert_eq!(fs::read(place.path().join("fatal")).expect("a file"), b"once\n");
+    }
 
     #[test]
     fn the_vectors_of_the_rfc_hold() {
