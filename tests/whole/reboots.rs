@@ -26,6 +26,7 @@ mod person;
 mod placed;
 mod pods;
 mod restarts;
+mod scale_down;
 mod storms;
 mod strangers;
 mod told;

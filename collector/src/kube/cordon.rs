@@ -6,7 +6,10 @@
 //! ```
 //!
 //! `spec.unschedulable` and the marker change together, so that no cordon of ours is ever without
-//! its marker, whatever happens in between.
+//! its marker, whatever happens in between. So does what keeps cluster-autoscaler from removing a node
+//! that was emptied: it says so for as long as the node bears our marker, unless somebody else already
+//! says anything of it, which stays. What a person says meanwhile stays too, where it can be told from
+//! ours: another value, or one that `managedFields` has another owner for.
 
 use kube::Api;
 use kube::api::Patch;
@@ -32,7 +35,9 @@ use super::nodes::upkeep::BEFORE_CORDON;
 use super::nodes::upkeep::CORDONED_BY;
 use super::nodes::upkeep::EXCLUDE;
 use super::nodes::upkeep::EXCLUDED;
-use super::nodes::upkeep::Excluded;
+use super::nodes::upkeep::SCALE_DOWN_DISABLED;
+use super::nodes::upkeep::SCALE_DOWN_DISABLED_BY;
+use super::nodes::upkeep::Spared;
 
 /// Why a node was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,11 +128,16 @@ impl Cordons {
             Schedulability::Schedulable => "schedulable",
             Schedulability::Unschedulable => "unschedulable",
         };
+        let mut annotations = json!({ CORDONED_BY: marker, BEFORE_CORDON: word });
+        if let (Spared::No, Some(annotations)) = (upkeep.scale_down, annotations.as_object_mut()) {
+            annotations.insert(SCALE_DOWN_DISABLED.to_owned(), "true".into());
+            annotations.insert(SCALE_DOWN_DISABLED_BY.to_owned(), marker.into());
+        }
         let patch = json!({
             "metadata": {
                 "uid": uid.as_str(),
                 "resourceVersion": version,
-                "annotations": { CORDONED_BY: marker, BEFORE_CORDON: word },
+                "annotations": annotations,
             },
             "spec": { "unschedulable": true },
         });
@@ -153,8 +163,11 @@ impl Cordons {
             return Ok(());
         }
         let mut annotations = Map::new();
-        for key in [CORDONED_BY, BEFORE_CORDON, EXCLUDED] {
+        for key in [CORDONED_BY, BEFORE_CORDON, EXCLUDED, SCALE_DOWN_DISABLED_BY] {
             annotations.insert(key.to_owned(), Value::Null);
+        }
+        if upkeep.scale_down == Spared::Ours {
+            annotations.insert(SCALE_DOWN_DISABLED.to_owned(), Value::Null);
         }
         if let Some(text) = last.and_then(written) {
             annotations.insert(LAST_REBOOT.to_owned(), text);
@@ -164,7 +177,7 @@ impl Cordons {
             "resourceVersion": version,
             "annotations": annotations,
         });
-        if let (Excluded::Ours, Some(metadata)) = (upkeep.excluded, metadata.as_object_mut()) {
+        if let (Spared::Ours, Some(metadata)) = (upkeep.excluded, metadata.as_object_mut()) {
             metadata.insert("labels".to_owned(), json!({ EXCLUDE: null }));
         }
         // Perhaps since the decision was made: a person wants it cordoned.
@@ -191,7 +204,7 @@ impl Cordons {
         marker: &str,
     ) -> Result<(), CordonError> {
         let (upkeep, version) = self.current(name, uid).await?;
-        if upkeep.marker.as_deref() != Some(marker) || upkeep.excluded != Excluded::No {
+        if upkeep.marker.as_deref() != Some(marker) || upkeep.excluded != Spared::No {
             return Ok(());
         }
         let patch = json!({ "metadata": {

@@ -19,6 +19,9 @@ const COLLECTOR: &str = "system:serviceaccount:palisade-system:palisade-collecto
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(120);
 
 pub(super) const NODE: &str = "/api/v1/nodes/worker-1";
+/// What keeps cluster-autoscaler from removing a node, and the collector's mark beside it.
+const KEEPS: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+const KEEPS_MARK: &str = "palisade.dev/scale-down-disabled-by";
 const PODS: &str = "/api/v1/namespaces/palisade-system/pods?dryRun=All";
 
 /// A cluster with palisade applied and its policies in force, and one node.
@@ -87,6 +90,20 @@ fn confines_node_writes(cluster: &ControlPlane) {
             "a prefix that only begins like ours",
             json!({ "metadata": { "annotations": { "palisade.dev.evil/x": "2" } } }),
         ),
+        (
+            "what keeps cluster-autoscaler away, without its mark",
+            json!({ "metadata": { "annotations": { KEEPS: "true" } } }),
+        ),
+        (
+            "the same with another value",
+            json!({ "metadata": { "annotations": { KEEPS: "yes", KEEPS_MARK: "request" } } }),
+        ),
+        (
+            "another annotation of cluster-autoscaler",
+            json!({ "metadata": { "annotations": {
+                "cluster-autoscaler.kubernetes.io/x": "true", KEEPS_MARK: "request",
+            } } }),
+        ),
         ("a finalizer", json!({ "metadata": { "finalizers": ["palisade.dev/x"] } })),
         (
             "an owner",
@@ -144,12 +161,18 @@ fn confines_node_writes(cluster: &ControlPlane) {
         NODE,
         &json!({
             "metadata": {
-                "annotations": { "palisade.dev/cordoned-by": "request" },
+                "annotations": {
+                    "palisade.dev/cordoned-by": "request",
+                    KEEPS: "true",
+                    KEEPS_MARK: "request",
+                },
                 "labels": { "palisade.dev/pending": "true" },
             },
             "spec": { "unschedulable": true, "taints": taints },
         }),
     ));
+    let other = json!({ "metadata": { "annotations": { KEEPS: "false" } } });
+    refused(&collector, "its own, changed", Call::merge(NODE, &other), "palisade-node-writes");
     let condition = json!({ "type": "palisade.dev/RebootRequired", "status": "True" });
     let patch = json!({ "status": { "conditions": [condition] } });
     let node = collector.must(Call::merge(format!("{NODE}/status"), &patch));
@@ -161,6 +184,8 @@ fn confines_node_writes(cluster: &ControlPlane) {
             "metadata": {
                 "annotations": {
                     "palisade.dev/cordoned-by": null,
+                    KEEPS: null,
+                    KEEPS_MARK: null,
                     "palisade.dev/last-reboot": "{}",
                 },
                 "labels": { "palisade.dev/pending": null },
@@ -172,8 +197,32 @@ fn confines_node_writes(cluster: &ControlPlane) {
     assert_eq!(after["spec"], before["spec"]);
     assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
     assert_eq!(after["metadata"]["annotations"]["palisade.dev/last-reboot"], "{}");
+    assert_eq!(after["metadata"]["annotations"][KEEPS], Value::Null);
+    leaves_what_a_person_said(cluster, &collector);
     // Others are none of this policy's business.
     cluster.kubectl(&["label", "node", "worker-1", "a=d", "--overwrite"]);
+}
+
+/// Nothing that a person said to cluster-autoscaler is taken away, changed or made the collector's own.
+fn leaves_what_a_person_said(cluster: &ControlPlane, collector: &Api) {
+    for (value, other) in [("true", "false"), ("false", "true")] {
+        let said = format!("{KEEPS}={value}");
+        cluster.kubectl(&["annotate", "--overwrite", "node", "worker-1", &said]);
+        for (what, annotations) in [
+            ("taken away", json!({ KEEPS: null })),
+            ("changed", json!({ KEEPS: other })),
+            ("changed under a mark", json!({ KEEPS: other, KEEPS_MARK: "request" })),
+            ("marked", json!({ KEEPS_MARK: "request" })),
+            ("marked and taken away", json!({ KEEPS: null, KEEPS_MARK: "request" })),
+        ] {
+            let patch = json!({ "metadata": { "annotations": annotations } });
+            let what = format!("a person's {value}, {what}");
+            refused(collector, &what, Call::merge(NODE, &patch), "palisade-node-writes");
+        }
+        let node = cluster.get(NODE);
+        assert_eq!(node["metadata"]["annotations"][KEEPS], value, "{node:#}");
+    }
+    cluster.kubectl(&["annotate", "node", "worker-1", &format!("{KEEPS}-")]);
 }
 
 type Change = fn(&mut Value);

@@ -43,6 +43,7 @@ use super::bench::Bench;
 use super::bench::WITHIN;
 use super::life::Agents;
 use super::life::Conduct;
+use super::scale_down;
 
 /// From so many on, states that need a patient collector are waited for as well.
 const MANY: usize = 200;
@@ -289,6 +290,9 @@ fn nothing_lost(bench: &Bench) {
         let name = node["metadata"]["name"].as_str().expect("a name");
         let marker = &node["metadata"]["annotations"]["palisade.dev/cordoned-by"];
         assert!(marker.is_null(), "{name} bears a marker: {marker}");
+        let (keeps, mark) = scale_down::of(node);
+        assert_eq!(keeps.is_some(), name == KEPT, "{name} is kept from cluster-autoscaler");
+        assert_eq!(mark, None, "{name}");
         let is_cordoned = node["spec"]["unschedulable"] == true;
         assert_eq!(is_cordoned, [FOREIGN, KEPT].contains(&name), "{name}");
     }

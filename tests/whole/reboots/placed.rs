@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::bench::Bench;
 use super::bench::WITHIN;
+use super::scale_down::KEEPS;
 
 /// Keeps what has it from going until it is taken away.
 pub(super) const FINALIZER: &str = "example.com/hold";
@@ -112,8 +113,10 @@ impl Bench {
     pub(super) fn is_as_before(&self, node: &str) -> bool {
         let node = self.cluster.get(&format!("/api/v1/nodes/{node}"));
         let annotations = node["metadata"]["annotations"].as_object();
-        let is_ours =
-            |key: &String| key.starts_with("palisade.dev/") && key != "palisade.dev/last-reboot";
+        let is_ours = |key: &String| {
+            let is_kept = key.starts_with("palisade.dev/") && key != "palisade.dev/last-reboot";
+            is_kept || key == KEEPS
+        };
         let has_ours = annotations.is_some_and(|all| all.keys().any(is_ours));
         node["spec"]["unschedulable"].is_null() && !has_ours
     }

@@ -1,5 +1,6 @@
 //! Uncordoning, RollingBack and what has ended: the node first, then its Lease, then the place.
 
+use crate::fleet::Cordon;
 use crate::fleet::Known;
 use crate::fleet::Node;
 use crate::request::AfterRollback;
@@ -52,7 +53,10 @@ fn own_traces(turn: Turn<'_>, node: &Node) -> Option<Step> {
         return Some(act([uncordon]));
     }
     if let Some(marker) = turn.leftover(&node.cordon) {
-        let restore = Schedulability::Schedulable;
+        let restore = match node.cordon {
+            Cordon::Schedulable => Schedulability::Schedulable,
+            Cordon::Foreign { .. } | Cordon::Ours { .. } => Schedulability::Unschedulable,
+        };
         let clean = Effect::Uncordon { marker: marker.to_owned(), restore };
         return Some(act([clean]));
     }

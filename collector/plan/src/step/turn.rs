@@ -190,10 +190,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// A marker of ours on a node that takes pods: somebody else uncordoned it.
+    /// A marker of ours without a cordon of ours: somebody else uncordoned the node, or made the cordon
+    /// theirs and left something of ours beside it.
     pub(super) fn leftover(&self, cordon: &Cordon) -> Option<&'a str> {
         let marker = self.seen.marker.as_deref().filter(|marker| self.is_own(marker));
-        marker.filter(|_| *cordon == Cordon::Schedulable)
+        marker.filter(|_| match cordon {
+            Cordon::Schedulable | Cordon::Foreign { .. } => true,
+            Cordon::Ours { .. } => false,
+        })
     }
 
     fn is_own(&self, marker: &str) -> bool {

@@ -40,6 +40,16 @@ pub const EXCLUDED: &str = "palisade.dev/excluded-from-load-balancers";
 /// Label that keeps external load balancers away, see "Well-Known Labels" of the Kubernetes docs.
 pub const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// Annotation with whose value `true` cluster-autoscaler removes no node, however empty, see its FAQ.
+pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+
+/// The same in `managedFields`, as a JSON pointer (RFC 6901).
+const SCALE_DOWN_DISABLED_FIELD: &str =
+    "/f:metadata/f:annotations/f:cluster-autoscaler.kubernetes.io~1scale-down-disabled";
+
+/// Annotation that we set with it, the UID of the request, so that a value of somebody else stays.
+pub const SCALE_DOWN_DISABLED_BY: &str = "palisade.dev/scale-down-disabled-by";
+
 /// Taints of one node that are kept: more than any tool sets.
 const MAX_TAINTS: usize = 32;
 
@@ -55,7 +65,8 @@ pub struct Upkeep {
     pub ready: Ready,
     /// Whether it takes pods.
     pub cordon: Cordon,
-    /// [`CORDONED_BY`], whether the node takes pods or not.
+    /// [`CORDONED_BY`], whether the node takes pods or not. Where a person took only that away,
+    /// [`SCALE_DOWN_DISABLED_BY`]: as long as one of them is there, something of ours is.
     pub marker: Option<String>,
     /// [`BEFORE_CORDON`]; `None` without one, or with another word.
     pub before: Option<Schedulability>,
@@ -68,19 +79,21 @@ pub struct Upkeep {
     /// `status.nodeInfo.bootID`, if it is one.
     pub boot: Option<BootId>,
     /// Whether the label [`EXCLUDE`] is there, and by whom.
-    pub excluded: Excluded,
+    pub excluded: Spared,
+    /// Whether cluster-autoscaler is told anything by [`SCALE_DOWN_DISABLED`], and by whom.
+    pub scale_down: Spared,
     /// [`LAST_REBOOT`].
     pub last_reboot: Known<Option<LastReboot>>,
 }
 
-/// Whether external load balancers leave a node alone.
+/// Whether somebody else is told to leave a node alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excluded {
-    /// They do not.
+pub enum Spared {
+    /// Nobody says anything.
     No,
-    /// They do, because of us.
+    /// We do.
     Ours,
-    /// They do, because of somebody else.
+    /// It is not ours to say, whatever is said.
     Foreign,
 }
 
@@ -102,9 +115,10 @@ impl Upkeep {
         let raw = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
         let annotation = |key: &str| raw(key).map(|value| clean(value.as_bytes(), MAX_WORD));
         let has_label = metadata.labels.as_ref().is_some_and(|all| all.contains_key(EXCLUDE));
-        let marker = annotation(CORDONED_BY);
+        let cordoned_by = annotation(CORDONED_BY);
         let by = metadata.managed_fields.as_deref().unwrap_or_default();
-        let unschedulable_by = if *is_unschedulable { other_writer(by) } else { None };
+        let unschedulable_by = other_writer(by, "/f:spec/f:unschedulable");
+        let unschedulable_by = unschedulable_by.filter(|_| *is_unschedulable);
         Some(Self {
             uid,
             ready: match ready {
@@ -112,12 +126,12 @@ impl Upkeep {
                 Some(("False", Some(since))) => at(since).map_or(Ready::Unknown, Ready::NotSince),
                 Some(_) | None => Ready::Unknown,
             },
-            cordon: match (is_unschedulable, &marker) {
+            cordon: match (is_unschedulable, &cordoned_by) {
                 (false, _) => Cordon::Schedulable,
                 (true, Some(request)) => Cordon::Ours { request: request.clone() },
                 (true, None) => Cordon::Foreign { by: unschedulable_by.clone() },
             },
-            marker,
+            marker: cordoned_by.or_else(|| annotation(SCALE_DOWN_DISABLED_BY)),
             before: match annotation(BEFORE_CORDON).as_deref() {
                 Some("schedulable") => Some(Schedulability::Schedulable),
                 Some("unschedulable") => Some(Schedulability::Unschedulable),
@@ -132,9 +146,18 @@ impl Upkeep {
                 .collect(),
             boot: boot.parse().ok(),
             excluded: match (has_label, annotation(EXCLUDED)) {
-                (false, _) => Excluded::No,
-                (true, Some(_)) => Excluded::Ours,
-                (true, None) => Excluded::Foreign,
+                (false, _) => Spared::No,
+                (true, Some(_)) => Spared::Ours,
+                (true, None) => Spared::Foreign,
+            },
+            scale_down: match (raw(SCALE_DOWN_DISABLED), raw(SCALE_DOWN_DISABLED_BY)) {
+                (None, _) => Spared::No,
+                (Some(value), Some(_)) if value == "true" => {
+                    // Whoever wrote it after us, or applies it as well, wants it there.
+                    let other = other_writer(by, SCALE_DOWN_DISABLED_FIELD);
+                    if other.is_none() { Spared::Ours } else { Spared::Foreign }
+                }
+                (Some(_), _) => Spared::Foreign,
             },
             last_reboot: LastReboot::read(raw(LAST_REBOOT).map(String::as_str)),
         })
@@ -162,11 +185,11 @@ fn hold(reason: Option<String>, until: Option<String>) -> Option<Hold> {
     Some(Hold { reason, until })
 }
 
-/// Who owns `spec.unschedulable`, if it is not us.
-fn other_writer(fields: &[ManagedFieldsEntry]) -> Option<String> {
+/// Who owns the field that this JSON pointer names in `managedFields`, if it is not us.
+fn other_writer(fields: &[ManagedFieldsEntry], field: &str) -> Option<String> {
     let owns = |entry: &&ManagedFieldsEntry| {
         let fields = entry.fields_v1.as_ref().map(|it| &it.0);
-        fields.is_some_and(|it| it.pointer("/f:spec/f:unschedulable").is_some())
+        fields.is_some_and(|it| it.pointer(field).is_some())
     };
     let managers = fields.iter().filter(owns).filter_map(|entry| entry.manager.as_deref());
     managers
@@ -220,6 +243,29 @@ mod tests {
         it["spec"]["unschedulable"] = false.into();
         let found = upkeep(&it);
         assert_eq!((found.cordon, found.marker), (Cordon::Schedulable, Some("r-1".to_owned())));
+    }
+
+    #[test]
+    fn scale_down_is_disabled_by_us_only_beside_our_mark_and_if_nobody_else_says_so() {
+        let mut it = node();
+        assert_eq!(upkeep(&it).scale_down, Spared::No);
+        it["metadata"]["annotations"] = serde_json::json!({ SCALE_DOWN_DISABLED: "true" });
+        assert_eq!(upkeep(&it).scale_down, Spared::Foreign, "a person did");
+        assert_eq!(upkeep(&it).marker, None);
+        it["metadata"]["annotations"][SCALE_DOWN_DISABLED_BY] = "r-1".into();
+        let field = format!("f:{SCALE_DOWN_DISABLED}");
+        it["metadata"]["managedFields"] = serde_json::json!([
+            { "manager": MANAGER, "fieldsV1": { "f:metadata": { "f:annotations": { field.clone(): {} } } } },
+        ]);
+        assert_eq!(upkeep(&it).scale_down, Spared::Ours);
+        let marker = Some("r-1".to_owned());
+        assert_eq!(upkeep(&it).marker, marker, "something of ours is there");
+        assert_eq!(upkeep(&it).cordon, Cordon::Schedulable);
+        let mut shared = it.clone();
+        shared["metadata"]["managedFields"][0]["manager"] = "kubectl".into();
+        assert_eq!(upkeep(&shared).scale_down, Spared::Foreign, "a person applied it as well");
+        it["metadata"]["annotations"][SCALE_DOWN_DISABLED] = "false".into();
+        assert_eq!(upkeep(&it).scale_down, Spared::Foreign, "not our value");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use palisade_report::NodeUid;
 use super::register::Register;
 use crate::grants::uid_of;
 use crate::kube::nodes::Upkeep;
-use crate::kube::nodes::upkeep::Excluded;
+use crate::kube::nodes::upkeep::Spared;
 use crate::snapshot;
 use crate::snapshot::ClusterNode;
 use crate::snapshot::HOSTNAME;
@@ -105,7 +105,8 @@ fn upkeep(node: &Node, uid: NodeUid, register: &Register) -> Upkeep {
         hold: None,
         taints: BTreeSet::new(),
         boot: node.boot_id.clone(),
-        excluded: Excluded::No,
+        excluded: Spared::No,
+        scale_down: Spared::No,
         // The store of this collector knows it.
         last_reboot: Known::Known(None),
         uid,

@@ -8,7 +8,7 @@
 //! | `node-4` | keeps its reason: quarantined, until a person heals and releases it |
 //! | `node-5` | a pod that does not end: rolled back, backs off, until its finalizer goes |
 //! | `node-6` | the same, and a person calls each of its reboots off |
-//! | `node-7` | cordoned by a person under a policy that includes such nodes; stays cordoned |
+//! | `node-7` | cordoned by a person under a policy that includes such nodes, and kept from cluster-autoscaler; stays both |
 //! | `gone-N-0` | deleted while it drains |
 
 use palisade_tests::cluster::ControlPlane;
@@ -21,6 +21,7 @@ use super::super::bench::Bench;
 use super::super::bench::now;
 use super::super::life::Agents;
 use super::super::life::Conduct;
+use super::super::scale_down::KEEPS;
 
 /// How many nodes there are from the beginning.
 pub(super) const NODES: usize = 8;
@@ -107,6 +108,7 @@ impl<'a> World<'a> {
             bench.set_unschedulable(node, true);
             agents.need_reboot(node);
         }
+        bench.cluster.kubectl(&["annotate", "node", KEPT, &format!("{KEEPS}=true")]);
         agents.conduct(LIAR, Conduct::KeepsReason);
         agents.conduct(SLOW, Conduct::TakesTime);
         lingering_pod(&bench.cluster, CALLED_OFF);

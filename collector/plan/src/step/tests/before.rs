@@ -452,6 +452,10 @@ fn a_marker_that_somebody_left_behind_is_taken_away() {
     case.node().cordon = Cordon::Schedulable;
     case.seen.marker = Some(ID.to_owned());
     let (marker, restore) = (ID.to_owned(), Schedulability::Schedulable);
+    assert_eq!(case.settle(), [Effect::Uncordon { marker: marker.clone(), restore }]);
+    // Beside a cordon that is somebody's by now, which stays.
+    case.node().cordon = foreign();
+    let restore = Schedulability::Unschedulable;
     assert_eq!(case.settle(), [Effect::Uncordon { marker, restore }]);
     case.seen.marker = Some("another".to_owned());
     assert_eq!(case.settle(), [Effect::ReleaseLease]);
