@@ -9,6 +9,7 @@ use palisade_plan::fleet::Need;
 use palisade_plan::fleet::Node;
 use palisade_plan::plan::failures_of;
 use palisade_plan::policy::Policy;
+use palisade_plan::policy::Pool;
 use palisade_plan::request::Intent;
 use palisade_plan::request::Reason;
 use palisade_plan::request::Request;
@@ -244,6 +245,12 @@ pub(super) fn asked(note: Option<String>, must_by: Option<Moment>, by: &str, now
     }
 }
 
+/// The wish of a node that needs a reboot, with the moment by which its pool and its agent want it gone.
+pub(super) fn wish_under(node: &Node, pool: &Pool, by: &str) -> Option<Wish> {
+    let wish = wish_of(node, by)?;
+    Some(Wish { must_by: Some(pool.must_by(wish.since, &node.agent)), ..wish })
+}
+
 /// The wish of a node that needs a reboot; `None` for one that does not, as far as known.
 pub(super) fn wish_of(node: &Node, by: &str) -> Option<Wish> {
     let Need::Needed { reasons, digest, since } = &node.agent.need else { return None };
@@ -268,9 +275,25 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::engine::EngineSettings;
     use crate::judge::ProfileJudge;
+    use crate::reboots::sample::fleet_of;
     use crate::store::AuditFilter;
     use crate::store::Store;
     use crate::testing::Scratch;
+
+    #[test]
+    fn a_wish_ends_by_the_policy_or_sooner_by_what_its_agent_tells_of() {
+        let now = Moment::from_unix(1_800_000_000);
+        let mut fleet = fleet_of(&["db-1"], now);
+        let mut node = fleet.nodes.pop_first().unwrap().1;
+        let pool = Pool { must_by_secs: 1_000, ..Pool::default() };
+        assert_eq!(wish_under(&node, &pool, "anna"), None, "it needs none");
+        let reasons = BTreeSet::new();
+        node.agent.need = Need::Needed { reasons, digest: Digest::of(b"reasons"), since: now };
+        let must_by = |node: &Node| wish_under(node, &pool, "anna").unwrap().must_by;
+        assert_eq!(must_by(&node), Some(now.plus(1_000)));
+        node.agent.due_by = Some(now.plus(400));
+        assert_eq!(must_by(&node), Some(now.plus(400)));
+    }
 
     #[tokio::test]
     async fn what_waits_when_a_term_begins_is_declined_and_the_audit_says_so() {

@@ -21,7 +21,7 @@ use palisade_report::NodeUid;
 
 use super::carry_out::Outcome;
 use super::coordinator::Coordinator;
-use super::errand::wish_of;
+use super::errand::wish_under;
 use super::refusals::Refusals;
 use super::seen::Read;
 use crate::chain::Chain;
@@ -109,8 +109,7 @@ impl Coordinator {
                     }
                 },
                 None => {
-                    let Some(mut wish) = wish_of(&node, MANAGER) else { continue };
-                    wish.must_by = Some(pool.must_by(wish.since, &node.agent));
+                    let Some(wish) = wish_under(&node, pool, MANAGER) else { continue };
                     let request = step::requested(node.name.clone(), uid.clone(), wish, epoch, now);
                     match self.requests.create(&request).await {
                         Ok(made) => {

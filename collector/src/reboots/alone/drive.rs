@@ -26,7 +26,7 @@ use crate::audit::Happening;
 use crate::chain::Chain;
 use crate::kube::conditions::MANAGER;
 use crate::reboots::carry_out::Outcome;
-use crate::reboots::errand::wish_of;
+use crate::reboots::errand::wish_under;
 use crate::reboots::pass::MAX_STEPS;
 use crate::reboots::pass::pool_of;
 use crate::reboots::past::Record;
@@ -75,8 +75,7 @@ impl Coordinator {
             let request = match fleet.requests.get(uid) {
                 Some(request) => request.clone(),
                 None => {
-                    let Some(mut wish) = wish_of(&node, MANAGER) else { continue };
-                    wish.must_by = Some(wish.since.plus(pool.must_by_secs));
+                    let Some(wish) = wish_under(&node, pool, MANAGER) else { continue };
                     let made = fresh(&node, wish, self.epoch, now);
                     match self.write(&made, made.clone(), fleet).await {
                         Some(written) => written,
