@@ -220,7 +220,7 @@ impl Coordinator {
         }
         self.blind = None;
         let seen_at = self.clock.now();
-        self.calls.hear(seen_at).await;
+        self.calls.hear(seen_at);
         let mut fleet = self.fleet().await;
         for boot in self.boots.follow(&fleet, seen_at) {
             if let Err(refusal) = self.engine.audit(tell::unasked(&boot)) {

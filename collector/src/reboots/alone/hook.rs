@@ -40,7 +40,8 @@ use palisade_report::NodeUid;
 use palisade_report::bound::clean;
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::settings::Hooks;
 
@@ -61,6 +62,9 @@ const MAX_LINE: usize = 256;
 
 /// Calls that run at once, for all nodes: each is a process on the collector's host.
 const MAX_CALLS: usize = 32;
+
+/// How many of them may empty a node: however long these take, nodes are given back.
+const MAX_BEFORE: usize = 24;
 
 /// Between two looks at a process that runs.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -101,7 +105,7 @@ pub(super) enum Word {
 struct Call {
     request: String,
     phase: Phase,
-    running: Option<JoinHandle<Word>>,
+    running: Option<oneshot::Receiver<Word>>,
     last: Option<(Moment, Word)>,
 }
 
@@ -138,11 +142,15 @@ impl Calls {
     }
 
     /// Takes in what has ended.
-    pub(super) async fn hear(&mut self, now: Moment) {
+    pub(super) fn hear(&mut self, now: Moment) {
         for call in self.calls.values_mut() {
-            let Some(running) = call.running.take_if(|it| it.is_finished()) else { continue };
-            // It panicked, or the process is ending.
-            let word = running.await.unwrap_or_else(|_| Word::Failed("it was cut off".to_owned()));
+            let word = match call.running.as_mut().map(oneshot::Receiver::try_recv) {
+                None | Some(Err(TryRecvError::Empty)) => continue,
+                Some(Ok(word)) => word,
+                // It panicked, or the process is ending.
+                Some(Err(TryRecvError::Closed)) => Word::Failed("it was cut off".to_owned()),
+            };
+            call.running = None;
             call.last = Some((now, word));
         }
     }
@@ -164,11 +172,21 @@ impl Calls {
         self.calls.remove(uid);
     }
 
+    /// Whether one more call may run.
+    fn has_room(&self, phase: Phase) -> bool {
+        let running = || self.calls.values().filter(|call| call.running.is_some());
+        let before = running().filter(|call| call.phase == Phase::Before).count();
+        let is_free = match phase {
+            Phase::Before => before < MAX_BEFORE,
+            Phase::After => true,
+        };
+        is_free && running().count() < MAX_CALLS
+    }
+
     /// Calls the hook of this phase, if there is one, nothing runs for the node, and it is time to.
     pub(super) fn call(&mut self, request: &Request, phase: Phase, now: Moment) {
         let Some(path) = self.path(phase).cloned() else { return };
-        let running = self.calls.values().filter(|call| call.running.is_some()).count();
-        if self.is_running(&request.uid) || running >= MAX_CALLS {
+        if self.is_running(&request.uid) || !self.has_room(phase) {
             return;
         }
         let is_same = |call: &&Call| call.phase == phase && call.request == request.id;
@@ -184,15 +202,19 @@ impl Calls {
         }
         let asked = Asked::of(path, request, phase, self.hooks.timeout);
         let (is_over, ended) = (Arc::clone(&self.is_over), Arc::clone(&self.ended));
-        let running = tokio::spawn(async move {
-            let word = tokio::task::spawn_blocking(move || asked.run(&is_over)).await;
-            ended.notify_one();
-            word.unwrap_or_else(|_| Word::Failed("it was cut off".to_owned()))
-        });
+        let (word, running) = oneshot::channel();
+        drop(tokio::task::spawn_blocking(move || tell(asked.run(&is_over), word, &ended)));
         let id = request.id.clone();
         let call = Call { request: id, phase, running: Some(running), last };
         self.calls.insert(request.uid.clone(), call);
     }
+}
+
+/// Says what a call said: first the word, so that whoever is woken finds it.
+fn tell(said: Word, word: oneshot::Sender<Word>, ended: &Notify) {
+    // Nobody wants it any more if it cannot be sent.
+    drop(word.send(said));
+    ended.notify_one();
 }
 
 /// One call.

@@ -1,6 +1,10 @@
 //! Real executables, which the tests write.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Mutex;
+use std::task::Context;
+use std::task::Wake;
+use std::task::Waker;
 
 use palisade_plan::step;
 
@@ -127,7 +131,7 @@ async fn a_hook_is_asked_again_in_time_and_one_that_is_done_never() {
     for word in [Word::NotYet("it gives no reason".to_owned()), Word::Done, Word::Done] {
         while calls.is_running(&request.uid) {
             tokio::time::sleep(LOOK_EVERY).await;
-            calls.hear(at).await;
+            calls.hear(at);
         }
         assert_eq!(calls.last(&request, Phase::Before), Some(&word));
         calls.call(&request, Phase::Before, at.plus(AGAIN_SECS - 1));
@@ -139,4 +143,54 @@ async fn a_hook_is_asked_again_in_time_and_one_that_is_done_never() {
     assert_eq!(calls.last(&request, Phase::After), None);
     let other = Request { id: "another".to_owned(), ..request };
     assert_eq!(calls.last(&other, Phase::Before), None, "what was said is of one request");
+}
+
+#[tokio::test]
+async fn however_many_nodes_are_being_emptied_one_is_given_back() {
+    let scratch = Scratch::new();
+    let [before, after] = ["before", "after"].map(|name| hook(&scratch, name, "sleep 600"));
+    let hooks = Hooks { before: Some(before), after: Some(after), timeout: PATIENCE };
+    let mut calls = Calls::new(hooks, Arc::new(Notify::new()));
+    let node =
+        |number: usize| Request { uid: format!("db-{number}").parse().unwrap(), ..request() };
+    let called = |calls: &mut Calls, phase, from: usize| {
+        let nodes = (from..from + 2 * MAX_CALLS).map(node);
+        let mut count = 0;
+        for node in nodes {
+            calls.call(&node, phase, NOW);
+            count += usize::from(calls.is_running(&node.uid));
+        }
+        count
+    };
+    assert_eq!(called(&mut calls, Phase::Before, 0), MAX_BEFORE);
+    assert_eq!(called(&mut calls, Phase::After, 1_000), MAX_CALLS - MAX_BEFORE);
+    calls.is_over.store(true, Ordering::SeqCst);
+    while calls.calls.values().any(|call| call.running.is_some()) {
+        tokio::time::sleep(LOOK_EVERY).await;
+        calls.hear(NOW);
+    }
+}
+
+#[test]
+fn whoever_is_woken_by_the_end_of_a_call_finds_its_word() {
+    /// Looks for the word at the very moment of being woken.
+    struct Woken {
+        word: Mutex<oneshot::Receiver<Word>>,
+        found: Mutex<Option<Word>>,
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            *self.found.lock().unwrap() = self.word.lock().unwrap().try_recv().ok();
+        }
+    }
+
+    let (sender, receiver) = oneshot::channel();
+    let woken = Arc::new(Woken { word: Mutex::new(receiver), found: Mutex::default() });
+    let ended = Notify::new();
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut waits = std::pin::pin!(ended.notified());
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    tell(Word::Done, sender, &ended);
+    assert_eq!(*woken.found.lock().unwrap(), Some(Word::Done));
 }
