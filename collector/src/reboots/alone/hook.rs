@@ -155,11 +155,11 @@ impl Calls {
         }
     }
 
-    /// What the hook of this phase said last for a request.
-    pub(super) fn last(&self, request: &Request, phase: Phase) -> Option<&Word> {
+    /// What the hook of this phase said last for a request, and when.
+    pub(super) fn last(&self, request: &Request, phase: Phase) -> Option<&(Moment, Word)> {
         let call = self.calls.get(&request.uid)?;
         let is_it = call.phase == phase && call.request == request.id;
-        call.last.as_ref().filter(|_| is_it).map(|(_, word)| word)
+        call.last.as_ref().filter(|_| is_it)
     }
 
     /// Whether a call for this node runs.
@@ -167,7 +167,7 @@ impl Calls {
         self.calls.get(uid).is_some_and(|call| call.running.is_some())
     }
 
-    /// Forgets what was said about a node whose request has come to an end with it.
+    /// Forgets what was said about a node: its request has come to an end with it, or asks anew.
     pub(super) fn forget(&mut self, uid: &NodeUid) {
         self.calls.remove(uid);
     }

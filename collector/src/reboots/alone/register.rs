@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use palisade_plan::fleet::Cordon;
 use palisade_plan::request::Request;
 use palisade_plan::request::Schedulability;
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 use serde::Deserialize;
 use serde::Serialize;
@@ -41,6 +42,10 @@ pub(super) struct Trace {
     pub(super) before: Schedulability,
     /// How far the hook is that empties it.
     pub(super) emptied: Emptied,
+    /// When it was said that the node is empty. `None`: it was not, or by a collector that did not keep
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) emptied_at: Option<Moment>,
 }
 
 /// How far the emptying of a node is. Written before it is true, so that nothing is done that nobody
@@ -54,6 +59,18 @@ pub(super) enum Emptied {
     Begun,
     /// Whoever was asked said that it is empty.
     Done,
+}
+
+/// Seconds for which it is believed that a node is empty, whatever keeps it from going down. In a cluster
+/// pods are read for each grant; asking a hook is work for whoever is asked.
+const BELIEVED_SECS: i64 = 300;
+
+impl Trace {
+    /// Whether the node was said to be empty, not too long before `at`.
+    pub(super) fn is_empty(&self, at: Moment) -> bool {
+        let is_fresh = |said: Moment| (0..BELIEVED_SECS).contains(&at.since(said));
+        self.emptied == Emptied::Done && self.emptied_at.is_some_and(is_fresh)
+    }
 }
 
 impl Entry {
@@ -186,7 +203,6 @@ mod tests {
     use std::path::Path;
 
     use palisade_plan::step;
-    use palisade_report::Moment;
 
     use super::*;
     use crate::audit::Kind;
@@ -217,7 +233,7 @@ mod tests {
         let request =
             step::requested(name().parse().unwrap(), name().parse().unwrap(), wish, 1, NOW);
         let before = Schedulability::Schedulable;
-        let trace = Some(Trace { before, emptied: Emptied::Begun });
+        let trace = Some(Trace { before, emptied: Emptied::Begun, emptied_at: None });
         Entry { request: Request { id: "an-id".to_owned(), ..request }, trace }
     }
 
@@ -252,6 +268,23 @@ mod tests {
         assert_eq!(reader.audit(filter, None, 10).await.unwrap().rows.len(), 2);
         engine.stop();
         thread.join();
+    }
+
+    #[test]
+    fn that_a_node_is_empty_is_believed_for_minutes_and_never_without_its_moment() {
+        let trace = |emptied, emptied_at| {
+            let before = Schedulability::Schedulable;
+            Trace { before, emptied, emptied_at }
+        };
+        let done = trace(Emptied::Done, Some(NOW));
+        for (secs, is_empty) in [(-1, false), (0, true), (299, true), (300, false)] {
+            assert_eq!(done.is_empty(NOW.plus(secs)), is_empty, "{secs}");
+        }
+        assert!(!trace(Emptied::Begun, Some(NOW)).is_empty(NOW));
+        let old = r#"{"before":"schedulable","emptied":"done"}"#;
+        let old: Trace = serde_json::from_str(old).unwrap();
+        assert_eq!(old, trace(Emptied::Done, None));
+        assert!(!old.is_empty(NOW), "it is asked once more");
     }
 
     #[tokio::test]
