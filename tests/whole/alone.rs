@@ -43,17 +43,22 @@ impl Bench {
     }
 
     /// The same with hooks. Each call is a line of `calls`. `before` waits until there is a file `go` and
-    /// fails if there is a file `unreachable`; `after` fails as long as there is a file `broken`.
+    /// fails if there is a file `unreachable`; if there is a file `hang` it does not end, and leaves its
+    /// `pid`. `after` fails as long as there is a file `broken`, and says so if that `before` still runs.
     fn start_hooked(policy: &str) -> Self {
         let mut bench = Self::start_with(policy, Vec::new());
         let at = bench.files.path().display().to_string();
         let before = format!(
             "echo $1 $2 >> {at}/calls\n\
+             test -e {at}/hang && echo $$ > {at}/pid && sleep 600\n\
              test -e {at}/unreachable && echo no such host && exit 3\n\
              test -e {at}/go && exit 0\necho two jobs run; exit 75\n"
         );
+        // What has ended, and nobody has waited for, has no command line.
         let after = format!(
-            "echo $1 $2 >> {at}/calls\ntest -e {at}/broken && echo no answer && exit 1\nexit 0\n"
+            "echo $1 $2 >> {at}/calls\n\
+             test -e {at}/pid && grep -q . /proc/$(cat {at}/pid)/cmdline && echo crossed $2 >> {at}/calls\n\
+             test -e {at}/broken && echo no answer && exit 1\nexit 0\n"
         );
         for (name, script) in [("before", before), ("after", after)] {
             let path = bench.file(name);
@@ -277,6 +282,42 @@ async fn a_node_without_a_cluster_is_emptied_by_a_hook_rebooted_once_and_given_b
         .await;
     bench.wait_for_end("db-2").await;
     assert_eq!(bench.calls()[asked..], ["before db-2", "after db-2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_that_outlives_its_collector_has_ended_before_the_node_is_given_back() {
+    let mut bench = Bench::start_hooked(AUTO);
+    let life = Life::start(bench.address, &["db-1", "db-2"]);
+    bench.touch("hang");
+    life.need_reboot("db-1");
+    bench
+        .until("a hook that does not end", async || {
+            let pid = std::fs::read_to_string(bench.file("pid")).unwrap_or_default();
+            if pid.ends_with('\n') { Ok(()) } else { Err(format!("{:?}", bench.calls())) }
+        })
+        .await;
+    bench.kill();
+    bench.remove("hang");
+    bench.again();
+
+    // Whoever calls it off wants it given back at once.
+    bench
+        .until("a cancellation", async || {
+            let (status, answer) = bench.ask(Method::DELETE, "/v1/reboots/db-1", None).await;
+            if status == 200 { Ok(()) } else { Err(format!("{status} {answer}")) }
+        })
+        .await;
+    bench
+        .until("a node that is given back", async || {
+            let calls = bench.calls();
+            let is_back = bench.states("db-1").await.iter().any(|it| it == "Cancelled");
+            if is_back { Ok(()) } else { Err(format!("{calls:?}")) }
+        })
+        .await;
+    let calls = bench.calls();
+    assert!(calls.contains(&"after db-1".to_owned()), "{calls:?}");
+    assert!(!calls.contains(&"crossed db-1".to_owned()), "{calls:?}");
+    assert_eq!(life.grants(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

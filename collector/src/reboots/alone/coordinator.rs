@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -81,6 +82,8 @@ pub struct Ground {
     pub settings: RebootSettings,
     /// The highest epoch that the store knew when it was opened.
     pub last_epoch: u64,
+    /// Where a hook is told what it is called for, beside the store.
+    pub locks: PathBuf,
 }
 
 impl fmt::Debug for Ground {
@@ -130,7 +133,7 @@ impl Drop for Coordinator {
 pub async fn coordinate(ground: Ground) {
     let boot_clock: Arc<dyn BootClock> = Arc::new(MachineClock);
     let objections = Arc::new(Objections::new(Arc::clone(&boot_clock)));
-    let Ground { engine, reader, clock, offers, planned, settings, last_epoch } = ground;
+    let Ground { engine, reader, clock, offers, planned, settings, last_epoch, locks } = ground;
     let epoch = last_epoch.saturating_add(1);
     until_begun(&engine, epoch).await;
     let RebootSettings { policy, hooks } = settings;
@@ -141,7 +144,7 @@ pub async fn coordinate(ground: Ground) {
         clock: TermClock::start(clock, boot_clock),
         offers,
         register: Register::new(engine.clone()),
-        calls: Calls::new(hooks, Arc::clone(&ended)),
+        calls: Calls::new(hooks, locks, Arc::clone(&ended)),
         facts: Facts::default(),
         history: None,
         certificates: Certificates::new(),

@@ -126,12 +126,22 @@ impl Coordinator {
                     self.calls.call(request, Phase::After, self.clock.now());
                     return match last {
                         Some(Word::Failed(why)) => Outcome::Failed(format!("hook after: {why}")),
-                        Some(Word::NotYet(_) | Word::Done) | None => Outcome::UnderWay,
+                        Some(Word::NotYet(why)) => {
+                            Outcome::Failed(format!("hook after: waits: {why}"))
+                        }
+                        Some(Word::Done) | None => Outcome::UnderWay,
                     };
                 }
             }
-        } else if self.calls.is_running(&request.uid) {
-            return Outcome::UnderWay;
+        } else {
+            match self.calls.is_quiet(&request.uid).await {
+                Ok(true) => {}
+                Ok(false) => return Outcome::UnderWay,
+                Err(error) => {
+                    let what = "nobody can tell whether a hook still runs";
+                    return Outcome::Failed(format!("{what}: {error}"));
+                }
+            }
         }
         let outcome = self.mark(request, None).await;
         if outcome == Outcome::Done {

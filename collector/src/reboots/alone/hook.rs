@@ -8,8 +8,9 @@
 //! anything else, or too late         failed: the first line that it wrote says how
 //! ```
 //!
-//! One call for a node at a time. A collector that ends ends the calls too, but one that is killed leaves
-//! them running and asks again: hooks must be idempotent, which the README demands.
+//! One call for a node at a time, see `lock.rs`. A collector that ends ends the calls too; what one leaves
+//! running that is killed its successor ends, and asks again: hooks must be idempotent, which the README
+//! demands.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +44,7 @@ use tokio::sync::Notify;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use super::lock::NodeLock;
 use crate::settings::Hooks;
 
 /// "Temporary failure, user is invited to retry", see sysexits.h(3head).
@@ -112,6 +114,7 @@ struct Call {
 /// All calls; what they said is lost with this process, and asked anew.
 pub(super) struct Calls {
     hooks: Hooks,
+    locks: PathBuf,
     calls: BTreeMap<NodeUid, Call>,
     is_over: Arc<AtomicBool>,
     ended: Arc<Notify>,
@@ -124,9 +127,10 @@ impl Drop for Calls {
 }
 
 impl Calls {
-    /// Calls of these hooks; `ended` is told when one has ended.
-    pub(super) fn new(hooks: Hooks, ended: Arc<Notify>) -> Self {
-        Self { hooks, calls: BTreeMap::new(), is_over: Arc::default(), ended }
+    /// Calls of these hooks, with the locks of nodes in a directory of their own; `ended` is told when
+    /// one has ended.
+    pub(super) fn new(hooks: Hooks, locks: PathBuf, ended: Arc<Notify>) -> Self {
+        Self { hooks, locks, calls: BTreeMap::new(), is_over: Arc::default(), ended }
     }
 
     /// Whether there is a hook for this phase.
@@ -167,6 +171,19 @@ impl Calls {
         self.calls.get(uid).is_some_and(|call| call.running.is_some())
     }
 
+    /// Whether no call for this node runs, not even one of an earlier collector.
+    ///
+    /// # Errors
+    /// Of the file system: then nobody knows.
+    pub(super) async fn is_quiet(&self, uid: &NodeUid) -> io::Result<bool> {
+        if self.is_running(uid) {
+            return Ok(false);
+        }
+        let (locks, uid) = (self.locks.clone(), uid.clone());
+        let look = tokio::task::spawn_blocking(move || NodeLock::is_free(&locks, &uid));
+        look.await.map_err(io::Error::other)?
+    }
+
     /// Forgets what was said about a node: its request has come to an end with it, or asks anew.
     pub(super) fn forget(&mut self, uid: &NodeUid) {
         self.calls.remove(uid);
@@ -200,7 +217,7 @@ impl Calls {
         if last.as_ref().is_some_and(|(at, _)| now.since(*at) < wait) {
             return;
         }
-        let asked = Asked::of(path, request, phase, self.hooks.timeout);
+        let asked = Asked::of(path, &self.locks, request, phase, self.hooks.timeout);
         let (is_over, ended) = (Arc::clone(&self.is_over), Arc::clone(&self.ended));
         let (word, running) = oneshot::channel();
         drop(tokio::task::spawn_blocking(move || tell(asked.run(&is_over), word, &ended)));
@@ -220,6 +237,8 @@ fn tell(said: Word, word: oneshot::Sender<Word>, ended: &Notify) {
 /// One call.
 struct Asked {
     path: PathBuf,
+    locks: PathBuf,
+    uid: NodeUid,
     phase: Phase,
     node: String,
     request: String,
@@ -228,7 +247,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(path: PathBuf, request: &Request, phase: Phase, timeout: Duration) -> Self {
+    fn of(path: PathBuf, locks: &Path, request: &Request, phase: Phase, timeout: Duration) -> Self {
         let input = json!({
             "phase": phase.to_string(),
             "node": request.node,
@@ -240,6 +259,8 @@ impl Asked {
         });
         Self {
             path,
+            locks: locks.to_owned(),
+            uid: request.uid.clone(),
             phase,
             node: request.node.to_string(),
             request: request.id.clone(),
@@ -250,8 +271,16 @@ impl Asked {
 
     /// Runs it to its end, its time, or ours.
     fn run(self, is_over: &AtomicBool) -> Word {
+        let lock = match NodeLock::take(&self.locks, &self.uid) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Word::NotYet("what an earlier collector called runs".to_owned()),
+            Err(error) => {
+                let what = "nobody can tell whether what an earlier collector called runs";
+                return Word::NotYet(format!("{what}: {error}"));
+            }
+        };
         let mut output = Vec::new();
-        match self.watch(is_over, &mut output) {
+        match self.watch(&lock, is_over, &mut output) {
             Ok(ended) => said(ended, &output),
             // Whoever replaces it is about to be done.
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
@@ -261,8 +290,14 @@ impl Asked {
         }
     }
 
-    fn watch(&self, is_over: &AtomicBool, output: &mut Vec<u8>) -> io::Result<Ended> {
-        let mut child = start(&self.path, &[&self.phase.to_string(), &self.node, &self.request])?;
+    fn watch(
+        &self,
+        lock: &NodeLock,
+        is_over: &AtomicBool,
+        output: &mut Vec<u8>,
+    ) -> io::Result<Ended> {
+        let arguments = [&self.phase.to_string(), &self.node, &self.request];
+        let mut child = start(&self.path, &arguments, lock.input(&self.input)?)?;
         let watched = self.follow(&mut child, is_over, output);
         if !matches!(watched, Ok(Ended::By(_))) {
             end(&mut child);
@@ -276,18 +311,12 @@ impl Asked {
         is_over: &AtomicBool,
         output: &mut Vec<u8>,
     ) -> io::Result<Ended> {
-        let mut stdin = child.stdin.take();
-        if let Some(stdin) = &stdin {
-            set_nonblocking(stdin)?;
-        }
-        let mut input = self.input.as_bytes();
         let mut stdout = child.stdout.take();
         if let Some(stdout) = &stdout {
             set_nonblocking(stdout)?;
         }
         let began = Instant::now();
         loop {
-            stdin = stdin.filter(|mut pipe| write_some(&mut pipe, &mut input));
             let ended = child.try_wait()?;
             if let Some(stdout) = &mut stdout {
                 read_some(stdout, output);
@@ -313,14 +342,14 @@ enum Ended {
     CutOff,
 }
 
-fn start(path: &Path, arguments: &[&str]) -> io::Result<Child> {
+fn start(path: &Path, arguments: &[&String], input: Stdio) -> io::Result<Child> {
     Command::new(path)
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
         .env("PATH", SEARCH)
         .current_dir("/")
-        .stdin(Stdio::piped())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         // A group of its own, which is ended as a whole.
@@ -344,18 +373,6 @@ fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_truncate(fcntl(pipe.as_fd(), FcntlArg::F_GETFL)?);
     fcntl(pipe.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
-}
-
-/// Writes what the pipe takes; whether there is more to write. Whoever closes it needs it not.
-fn write_some(pipe: &mut impl io::Write, input: &mut &[u8]) -> bool {
-    while !input.is_empty() {
-        match pipe.write(input) {
-            Ok(count @ 1..) => *input = input.get(count..).unwrap_or_default(),
-            Ok(0) => return false,
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-        }
-    }
-    false
 }
 
 /// Reads what is there, and keeps the beginning.

@@ -25,6 +25,7 @@ mod drive;
 mod errand;
 mod hands;
 mod hook;
+mod lock;
 mod register;
 mod roster;
 

@@ -35,7 +35,8 @@ fn run(path: PathBuf, timeout: Duration) -> Word {
 
 fn run_for(request: &Request, path: &Path, timeout: Duration) -> Word {
     loop {
-        let asked = Asked::of(path.to_owned(), request, Phase::Before, timeout);
+        let locks = path.with_extension("locks");
+        let asked = Asked::of(path.to_owned(), &locks, request, Phase::Before, timeout);
         let word = asked.run(&AtomicBool::new(false));
         // Another test has forked while it was written, and not yet executed.
         let is_busy = matches!(&word, Word::NotYet(why) if why.ends_with("is being written"));
@@ -80,7 +81,7 @@ fn it_is_told_who_and_why_and_nothing_of_our_environment() {
 }
 
 #[test]
-fn reasons_beyond_what_a_pipe_holds_arrive_whole() {
+fn reasons_of_any_length_arrive_whole() {
     let scratch = Scratch::new();
     let kept = scratch.0.join("kept");
     let path = hook(&scratch, "hook", &format!("wc -c > {}", kept.display()));
@@ -89,7 +90,7 @@ fn reasons_beyond_what_a_pipe_holds_arrive_whole() {
     reason.target = "x".repeat(1_000_000);
     request.wish.reasons = [reason].into();
     assert_eq!(run_for(&request, &path, PATIENCE), Word::Done);
-    let size = Asked::of(path, &request, Phase::Before, PATIENCE).input.len();
+    let size = Asked::of(path, &scratch.0, &request, Phase::Before, PATIENCE).input.len();
     assert_eq!(std::fs::read_to_string(kept).unwrap().trim(), size.to_string());
 }
 
@@ -122,7 +123,7 @@ async fn a_hook_is_asked_again_in_time_and_one_that_is_done_never() {
     let before = Some(hook(&scratch, "hook", &script));
     let ended = Arc::new(Notify::new());
     let hooks = Hooks { before, after: None, timeout: PATIENCE };
-    let mut calls = Calls::new(hooks, Arc::clone(&ended));
+    let mut calls = Calls::new(hooks, scratch.0.join("locks"), Arc::clone(&ended));
     let request = request();
     calls.call(&request, Phase::Before, NOW);
     assert!(calls.is_running(&request.uid) && !calls.has(Phase::After));
@@ -146,11 +147,35 @@ async fn a_hook_is_asked_again_in_time_and_one_that_is_done_never() {
 }
 
 #[tokio::test]
+async fn nothing_is_called_for_a_node_while_something_else_runs_for_it() {
+    let scratch = Scratch::new();
+    let locks = scratch.0.join("locks");
+    let uid = request().uid;
+    let lock = NodeLock::take(&locks, &uid).unwrap().unwrap();
+    let hooks = Hooks { before: None, after: None, timeout: PATIENCE };
+    let calls = Calls::new(hooks, locks.clone(), Arc::new(Notify::new()));
+    assert!(!calls.is_quiet(&uid).await.unwrap());
+    let path = hook(&scratch, "hook", "exit 0");
+    let asked = || Asked::of(path.clone(), &locks, &request(), Phase::After, PATIENCE);
+    let word = asked().run(&AtomicBool::new(false));
+    assert_eq!(word, Word::NotYet("what an earlier collector called runs".to_owned()));
+    drop(lock);
+    assert!(calls.is_quiet(&uid).await.unwrap());
+    while asked().run(&AtomicBool::new(false)) != Word::Done {}
+
+    // What nobody can tell keeps it from being called, and is no failure of the hook.
+    let nowhere = path.join("locks");
+    let asked = Asked::of(path, &nowhere, &request(), Phase::After, PATIENCE);
+    let Word::NotYet(why) = asked.run(&AtomicBool::new(false)) else { panic!("it was called") };
+    assert!(why.starts_with("nobody can tell"), "{why}");
+}
+
+#[tokio::test]
 async fn however_many_nodes_are_being_emptied_one_is_given_back() {
     let scratch = Scratch::new();
     let [before, after] = ["before", "after"].map(|name| hook(&scratch, name, "sleep 600"));
     let hooks = Hooks { before: Some(before), after: Some(after), timeout: PATIENCE };
-    let mut calls = Calls::new(hooks, Arc::new(Notify::new()));
+    let mut calls = Calls::new(hooks, scratch.0.join("locks"), Arc::new(Notify::new()));
     let node =
         |number: usize| Request { uid: format!("db-{number}").parse().unwrap(), ..request() };
     let called = |calls: &mut Calls, phase, from: usize| {
