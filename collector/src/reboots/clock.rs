@@ -1,8 +1,8 @@
 //! The clock of a term: wall time at its beginning, and from there on the machine's own time since
 //! its boot. A stepped wall clock opens no window early and ends no wait before its time.
 //!
-//! While the two differ nothing new begins. Only while no permission may be in use, and the wall clock has stayed elsewhere for a while, is it set
-//! anew: that is a clock that was wrong when the term began.
+//! While the two differ nothing new begins. Only while no permission may be in use, and the wall clock has
+//! stayed elsewhere for a while, is it set anew: that is a clock that was wrong when the term began.
 
 use std::sync::Arc;
 
