@@ -17,6 +17,7 @@ use palisade_report::Reading;
 use palisade_report::section::certificates::CertificateFile;
 use palisade_report::section::certificates::Certificates;
 use palisade_report::section::certificates::Class;
+use palisade_report::section::certificates::Expectation;
 use palisade_report::section::kernel::InstalledKernel;
 use palisade_report::section::kernel::Kernel;
 use palisade_report::section::kernel::KernelPart;
@@ -82,17 +83,25 @@ fn missing(next: &str, running: Option<&str>, installed: &[InstalledKernel]) -> 
 }
 
 /// The time in which the kubelet's client certificate is good. Of several the one that ends last: the
-/// kubelet uses what it renewed, and not what it came with.
+/// kubelet uses what it renewed, and not what it came with. A file that should be there and is not means
+/// that nobody can tell, unless another one has a certificate: the kubelet falls back on that.
 ///
 /// # Errors
 /// In words, if it cannot be told.
 pub(super) fn client(certificates: &Certificates) -> Result<Client, String> {
     let is_client = |file: &CertificateFile| CLIENT.iter().any(|why| file.watched.contains(*why));
-    let mut found: Client = None;
+    let (mut found, mut gone): (Client, Option<&str>) = (None, None);
     for (path, file) in certificates.files.iter().filter(|(_, file)| is_client(file)) {
         let held = match &file.certificates {
             Reading::Known { value, .. } => value,
-            Reading::Absent { .. } => continue,
+            Reading::Absent { .. } => {
+                // A kubelet may have no need of one that nothing names and that never was.
+                let was_there = matches!(file.resolved, Reading::Known { .. });
+                if was_there || file.expected == Expectation::Required {
+                    gone = Some(path);
+                }
+                continue;
+            }
             Reading::Unknown { why, .. } => return Err(format!("{path}: {why}")),
         };
         for leaf in held.iter().filter(|it| it.class == Class::Leaf) {
@@ -105,9 +114,11 @@ pub(super) fn client(certificates: &Certificates) -> Result<Client, String> {
             }
         }
     }
-    match (found, certificates.left_out.first()) {
-        (None, Some(why)) => Err(format!("not all certificates were read: {why}")),
-        (found, _) => Ok(found),
+    match (found, gone, certificates.left_out.first()) {
+        // It runs on what it has in memory, and would come back with nothing to say who it is.
+        (None, Some(path), _) => Err(format!("{path} is gone, or leads to nothing")),
+        (None, None, Some(why)) => Err(format!("not all certificates were read: {why}")),
+        (found, _, _) => Ok(found),
     }
 }
 

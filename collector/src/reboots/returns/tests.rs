@@ -118,7 +118,6 @@ fn the_kubelets_last_client_certificate_counts_and_what_cannot_be_read_is_told()
     let of = |held: Value| client(&certificates(&json!({ ROTATED: file(rotates, &held) })));
     assert_eq!(of(known(&two)), times(2, 9));
     assert_eq!(of(known(&json!([certificate("authority", 0, 9)]))), Ok(None));
-    assert_eq!(of(json!({ "state": "absent", "origin": "here" })), Ok(None));
     assert!(of(unknown()).unwrap_err().contains("not allowed"));
     let mut endless = certificate("leaf", 1, 5);
     endless["not_after"] = unknown();
@@ -135,6 +134,34 @@ fn the_kubelets_last_client_certificate_counts_and_what_cannot_be_read_is_told()
     let captured = client(&section(CONTROL_PLANE, "certificates"));
     assert_eq!(captured, times(1_795_328_813, 1_826_865_114));
     assert_eq!(client(&section(MACHINE, "certificates")), Ok(None), "no kubelet");
+}
+
+#[test]
+fn a_certificate_that_is_gone_is_not_one_that_the_kubelet_never_had() {
+    const KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+    let absent = json!({ "state": "absent", "origin": "here" });
+    let rotated = |expected: &str, resolved: &Value| {
+        json!({
+            "watched": ["kubelet rotateCertificates"], "expected": expected,
+            "resolved": resolved, "certificates": absent,
+        })
+    };
+    let link = known(&json!("/var/lib/kubelet/pki/kubelet-client-2026-11-22.pem"));
+    let embeds = file("kubelet --kubeconfig", &known(&json!([certificate("leaf", 0, 4)])));
+    let names = file("kubelet --kubeconfig", &known(&json!([])));
+    let of = |rotated: Value, kubeconfig: &Value| {
+        client(&certificates(&json!({ ROTATED: rotated, KUBECONFIG: kubeconfig })))
+    };
+    let why = format!("{ROTATED} is gone, or leads to nothing");
+    let gone = Err(why.clone());
+    assert_eq!(of(rotated("optional", &link), &names), gone, "its last one was taken away");
+    assert_eq!(of(rotated("required", &absent), &names), gone, "its kubeconfig names it");
+    assert_eq!(of(rotated("optional", &absent), &names), Ok(None), "by a token");
+    let fallen_back = Ok(Some((Moment::from_unix(0), Moment::from_unix(4))));
+    assert_eq!(of(rotated("optional", &link), &embeds), fallen_back);
+    let client = Known::Unknown(why);
+    let (said, _) = runs_out(&client, &Pool::default(), Moment::from_unix(0)).unwrap();
+    assert!(said.ends_with("is gone, or leads to nothing"), "{said}");
 }
 
 #[test]
