@@ -123,6 +123,14 @@ impl Clients {
     }
 }
 
+#[cfg(test)]
+impl Clients {
+    /// Clients of a server that a test makes; no fence is before it.
+    pub(crate) fn by(client: impl Fn() -> Client) -> Self {
+        Self { reading: client(), acting: client(), electing: client() }
+    }
+}
+
 fn patient(mut config: Config) -> Config {
     config.read_timeout = Some(READ_SILENCE_TIMEOUT);
     config.reset_reader_on_write = true;

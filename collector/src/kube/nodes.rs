@@ -328,6 +328,20 @@ impl Directory {
     }
 }
 
+#[cfg(test)]
+impl Directory {
+    /// As if the watch had listed these Node objects.
+    pub(crate) fn is_listed(&self, nodes: Vec<serde_json::Value>) {
+        let mut labels = Labels::default();
+        self.take_node(Event::Init, &mut labels);
+        for node in nodes {
+            let node = serde_json::from_value(node).unwrap();
+            self.take_node(Event::InitApply(node), &mut labels);
+        }
+        self.take_node(Event::InitDone, &mut labels);
+    }
+}
+
 /// Sets of labels, each kept once.
 #[derive(Debug, Default)]
 struct Labels(BTreeSet<Arc<BTreeMap<String, String>>>);

@@ -42,6 +42,7 @@ use super::refusals::Refusals;
 use super::rest::Rest;
 use super::storm::Storm;
 use super::tell::Teller;
+use super::turns::Turns;
 use super::unplanned::Boots;
 use crate::chain::Chain;
 use crate::clock::Clock;
@@ -179,6 +180,8 @@ pub struct Coordinator {
     pub(super) driven: Option<NodeUid>,
     /// Since when nodes have a cordon whose request is gone.
     pub(super) orphans: BTreeMap<NodeUid, Moment>,
+    /// Nodes whose objects were told last that a failure is forgiven.
+    pub(super) forgetting: Turns,
     /// Nodes whose failures under other collectors are known.
     pub(super) recalled: BTreeSet<NodeUid>,
     plan_digest: Option<palisade_report::Digest>,
@@ -257,6 +260,7 @@ impl Coordinator {
             complaints: BTreeMap::new(),
             orphans: BTreeMap::new(),
             driven: None,
+            forgetting: Turns::default(),
             recalled: BTreeSet::new(),
             plan_digest: None,
             boots: Boots::default(),

@@ -40,8 +40,11 @@ mod rooms;
 #[cfg(test)]
 mod sample;
 mod seen;
+#[cfg(test)]
+mod stand;
 mod storm;
 mod tell;
+mod turns;
 mod unplanned;
 mod untold;
 

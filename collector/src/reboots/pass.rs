@@ -24,6 +24,7 @@ use super::coordinator::Coordinator;
 use super::errand::wish_under;
 use super::refusals::Refusals;
 use super::seen::Read;
+use super::turns::behind;
 use crate::chain::Chain;
 use crate::kube::CallError;
 use crate::kube::NotLeader;
@@ -151,10 +152,7 @@ impl Coordinator {
         policy: &Policy,
         epoch: u64,
     ) -> Result<(), NotLeader> {
-        let mut uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();
-        let next = uids.partition_point(|uid| self.driven.as_ref().is_some_and(|it| uid <= it));
-        uids.rotate_left(next);
-        for uid in uids {
+        for uid in behind(fleet.requests.keys(), self.driven.as_ref()) {
             self.drive(&uid, fleet, policy, epoch).await?;
             self.driven = Some(uid);
             if self.clock.now().since(began) > OLD_SECS {
@@ -376,6 +374,7 @@ impl Coordinator {
             self.asked.clear();
             self.foreseen.clear();
             self.orphans.clear();
+            self.forgetting.clear();
         }
     }
 

@@ -5,12 +5,14 @@
 //! request ──uncordon, or its end──> annotation ──another collector leads──> gates, failures of a pool
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_plan::fleet;
 use palisade_plan::fleet::Failure;
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
+use palisade_plan::fleet::Node;
 use palisade_plan::fleet::Past;
 use palisade_plan::request::Request;
 use palisade_plan::request::State;
@@ -177,24 +179,34 @@ impl Coordinator {
 
     /// Takes failures that are forgiven out of a node object: a collector with another store does not
     /// know that. One at a time, as nothing waits for it.
-    pub(super) async fn forget_forgiven(&self, fleet: &Fleet) -> Result<(), NotLeader> {
+    pub(super) async fn forget_forgiven(&mut self, fleet: &Fleet) -> Result<(), NotLeader> {
         let Some(history) = self.history.as_ref().filter(|_| self.is_fresh) else { return Ok(()) };
-        let forgiven = fleet.nodes.iter().find_map(|(uid, node)| {
-            let last = self.annotated(&node.name, uid)?;
-            let is_over = !fleet.requests.contains_key(uid);
-            (is_over && is_forgiven(&history.past, uid, last.failed_at?)).then_some((
-                uid,
-                node,
-                LastReboot { failed_at: None, ..last },
-            ))
+        let (past, now) = (&history.past, self.clock.now());
+        // Only who failed can be forgiven, and those are few.
+        let failed = past.failures.iter().map(|it| &it.node);
+        let over = failed.filter_map(|uid| {
+            let (uid, node) = fleet.nodes.get_key_value(uid)?;
+            (!fleet.requests.contains_key(uid)).then_some((uid, node))
         });
-        let Some((uid, node, last)) = forgiven else { return Ok(()) };
-        match self.cordons.keep_in_mind(&node.name, uid, &last).await {
+        let forgiven: BTreeMap<&NodeUid, (&Node, LastReboot)> = over
+            .filter_map(|(uid, node)| {
+                let kept = self.directory.upkeep_of(&node.name).filter(|kept| kept.uid == *uid)?;
+                let last = kept.last_reboot.known()?.as_ref()?;
+                let is_forgiven = is_forgiven(past, uid, last.failed_at?);
+                is_forgiven.then(|| (uid, (node, LastReboot { failed_at: None, ..last.clone() })))
+            })
+            .collect();
+        self.forgetting.retain(|uid| forgiven.contains_key(uid));
+        let next = self.forgetting.next(forgiven.keys().copied(), now);
+        let Some((uid, (node, last))) = next.and_then(|uid| forgiven.get_key_value(uid)) else {
+            return Ok(());
+        };
+        match self.cordons.keep_in_mind(&node.name, uid, last).await {
             Ok(()) => Ok(()),
             Err(CordonError::Call(CallError::NotLeader)) => Err(NotLeader),
             Err(error) => {
-                // It is tried again at the next look, and shuts what a person has opened until then
-                // only where another collector leads meanwhile.
+                // It is tried again, and shuts what a person has opened until then only where another
+                // collector leads meanwhile.
                 tracing::debug!(node = %node.name, cause = %Chain(&error), "not forgotten yet");
                 Ok(())
             }
@@ -204,6 +216,8 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use palisade_plan::request::BootRecord;
     use palisade_plan::request::Entered;
     use palisade_plan::request::Release;
@@ -212,6 +226,8 @@ mod tests {
     use super::*;
     use crate::reboots::errand;
     use crate::reboots::past::History;
+    use crate::reboots::sample::fleet_of;
+    use crate::reboots::stand::Stand;
 
     const NOW: Moment = Moment::from_unix(1_800_000_000);
 
@@ -285,5 +301,40 @@ mod tests {
         let node = late().uid;
         let failure = untold(&last, &node, "workers", &Past::default(), NOW).unwrap();
         assert_eq!(failure.at, NOW);
+    }
+
+    /// A node whose failure a person has forgiven, and which says it still.
+    fn failed(name: &str) -> serde_json::Value {
+        let last = reboot_of(&late(), None, &Past::default(), NOW.plus(130)).unwrap();
+        serde_json::json!({ "metadata": {
+            "name": name, "uid": name, "resourceVersion": "1",
+            "annotations": { crate::kube::nodes::last_reboot::LAST_REBOOT:
+                serde_json::to_string(&last).unwrap() },
+        } })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_cannot_be_told_that_it_is_forgiven_keeps_no_other_from_being_told() {
+        let names = ["worker-1", "worker-2", "worker-3"];
+        let nodes = names.iter().map(|it| failed(it)).collect();
+        let mut stand = Stand::start(NOW.plus(1_000), nodes, Duration::ZERO);
+        let fleet = fleet_of(&names, NOW);
+        let mut history = History::default();
+        // The third has not failed as far as the store knows, so that nobody has forgiven it.
+        for node in ["worker-1", "worker-2"].map(|it| it.parse().unwrap()) {
+            let (pool, what) = ("workers".to_owned(), "late".to_owned());
+            let (at, entered) = (NOW.plus(90), Some(NOW.plus(90)));
+            history.add(Record::Failed(Failure { at, pool, node, what, entered }));
+        }
+        history.add(Record::Released { pool: "workers".to_owned(), at: NOW.plus(902) });
+        (stand.coordinator.history, stand.coordinator.is_fresh) = (Some(history), true);
+        let one = |name| [(format!("GET /api/v1/nodes/{name}"), 1)].into();
+        for expected in [one("worker-1"), one("worker-2"), BTreeMap::new()] {
+            stand.coordinator.forget_forgiven(&fleet).await.unwrap();
+            assert_eq!(stand.asked(), expected);
+        }
+        tokio::time::advance(Duration::from_secs(120)).await;
+        stand.coordinator.forget_forgiven(&fleet).await.unwrap();
+        assert_eq!(stand.asked(), one("worker-1"), "tried again");
     }
 }
