@@ -180,6 +180,8 @@ pub struct Coordinator {
     pub(super) driven: Option<NodeUid>,
     /// Since when nodes have a cordon whose request is gone.
     pub(super) orphans: BTreeMap<NodeUid, Moment>,
+    /// The node whose waiting request was written last.
+    pub(super) judged: Option<NodeUid>,
     /// Nodes whose objects were told last that a failure is forgiven.
     pub(super) forgetting: Turns,
     /// Nodes whose failures under other collectors are known.
@@ -260,6 +262,7 @@ impl Coordinator {
             complaints: BTreeMap::new(),
             orphans: BTreeMap::new(),
             driven: None,
+            judged: None,
             forgetting: Turns::default(),
             recalled: BTreeSet::new(),
             plan_digest: None,

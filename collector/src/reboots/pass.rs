@@ -19,6 +19,7 @@ use palisade_plan::step::Step;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
+use super::allowance::Allowance;
 use super::carry_out::Outcome;
 use super::coordinator::Coordinator;
 use super::errand::wish_under;
@@ -38,13 +39,19 @@ const OLD_SECS: i64 = 10;
 /// Steps of one request at one look: a reboot that goes well takes two at a time.
 pub(super) const MAX_STEPS: usize = 8;
 
+/// Waiting requests that are written at one look, and seconds within which the last of them begins. One
+/// gate that opens or shuts for all of them changes thousands, and what is under way waits meanwhile.
+pub(super) const MAX_JUDGED: usize = 64;
+const JUDGE_SECS: i64 = 5;
+
 /// Seconds for which a marker of a request that is gone is left alone: the watches of nodes and of
 /// requests are not one, and a request that has just ended takes its marker first. As long as that
 /// its place seems to be free.
 const ORPHAN_SECS: i64 = 30;
 
 impl Coordinator {
-    /// Writes into waiting requests what the plan says of them.
+    /// Writes into waiting requests what the plan says of them: so many at a look, and for so long. Who
+    /// is not reached is first at the next one.
     pub(super) async fn judge(
         &mut self,
         plan: &Plan,
@@ -55,10 +62,29 @@ impl Coordinator {
         let waiting = fleet.requests.values().filter(|it| {
             matches!(it.progress.state, State::Needed | State::Blocked | State::Ready)
         });
-        let waiting: Vec<Request> = waiting.cloned().collect();
-        for mut request in waiting {
-            let Some(node) = fleet.nodes.get(&request.uid) else { continue };
-            if let Some(wish) = step::refreshed(&request, node) {
+        let mut allowance = Allowance::of(MAX_JUDGED, JUDGE_SECS, self.clock.now());
+        for uid in behind(waiting.map(|it| &it.uid), self.judged.as_ref()) {
+            let (Some(request), Some(node)) = (fleet.requests.get(&uid), fleet.nodes.get(&uid))
+            else {
+                continue;
+            };
+            let now = self.clock.now();
+            let judged = |request: &Request| {
+                let place = plan.places.get(&request.uid)?;
+                let place = (place.verdict == Verdict::Waits).then_some(place)?;
+                let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
+                step::judged(request, place.blockers.clone(), pool, epoch, now)
+            };
+            let wish = step::refreshed(request, node);
+            if wish.is_none() && judged(request).is_none() {
+                continue;
+            }
+            if !allowance.takes(now) {
+                break;
+            }
+            let mut request = request.clone();
+            self.judged = Some(uid);
+            if let Some(wish) = wish {
                 request.wish = wish;
                 match self.requests.restate(&request).await {
                     Ok(written) => request = written,
@@ -69,12 +95,7 @@ impl Coordinator {
                 }
                 self.took(&request, fleet);
             }
-            let place = plan.places.get(&request.uid);
-            let Some(place) = place.filter(|it| it.verdict == Verdict::Waits) else { continue };
-            let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
-            let now = self.clock.now();
-            let next = step::judged(&request, place.blockers.clone(), pool, epoch, now);
-            if let Some(next) = next {
+            if let Some(next) = judged(&request) {
                 self.write(&request, &next, fleet).await?;
             }
         }
@@ -430,3 +451,6 @@ pub(super) fn pool_of<'a>(request: &Request, fleet: &Fleet, policy: &'a Policy) 
         node.map_or(&policy.unmatched, |node| policy.pool_of(&node.labels))
     })
 }
+
+#[cfg(test)]
+mod tests;
