@@ -20,6 +20,7 @@ use palisade_plan::policy::Policy;
 use palisade_report::NodeUid;
 
 use super::allowance::Allowance;
+use super::clock::TermClock;
 use super::coordinator::Coordinator;
 use super::drain::Work;
 use super::fleet::shut;
@@ -34,6 +35,17 @@ const CONFIRM_SECS: i64 = 5;
 /// How long all pods of the cluster may take to be listed, for a pool that wants to know whether there is
 /// room: 100,000 of them are 200 pages.
 const ROOMS_WITHIN: Duration = Duration::from_secs(30);
+
+/// What is known of the room, and how many may be looked at from then on: however long it takes to be
+/// read, somebody has a turn.
+async fn room_first(
+    rooms: impl Future<Output = Option<Rooms>>,
+    clock: &TermClock,
+) -> (Option<Rooms>, Allowance) {
+    let rooms = tokio::time::timeout(ROOMS_WITHIN, rooms).await;
+    let rooms = rooms.unwrap_or_else(|_| Some(Rooms::late(ROOMS_WITHIN)));
+    (rooms, Allowance::of(MAX_CONFIRMED, CONFIRM_SECS, clock.now()))
+}
 
 impl Coordinator {
     /// The plan by what is true now, and the fleet that it goes by. It starts no node that `plan` did
@@ -55,10 +67,8 @@ impl Coordinator {
         let mut confirmed = BTreeSet::new();
         if self.around.is_some() {
             let is_single = plan::is_single(fleet, policy);
-            let rooms = tokio::time::timeout(ROOMS_WITHIN, self.rooms(&plan.start, fleet, policy));
-            let mut rooms = rooms.await.unwrap_or_else(|_| Some(Rooms::late(ROOMS_WITHIN)));
-            // From here on: however long the room takes to be read, somebody has a turn.
-            let mut allowance = Allowance::of(MAX_CONFIRMED, CONFIRM_SECS, self.clock.now());
+            let rooms = self.rooms(&plan.start, fleet, policy);
+            let (mut rooms, mut allowance) = room_first(rooms, &self.clock).await;
             for uid in &plan.start {
                 if !allowance.takes(self.clock.now()) {
                     break;
@@ -113,5 +123,34 @@ impl Coordinator {
             *read_at = now;
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_plan::policy::DrainPolicy;
+    use palisade_report::Moment;
+
+    use super::*;
+    use crate::reboots::stand::Virtual;
+
+    /// Virtual time moves on its own once everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn room_that_takes_longer_to_be_read_than_may_be_looked_costs_nobody_the_turn() {
+        let virtual_time = Arc::new(Virtual::from(Moment::from_unix(1_800_000_000)));
+        let clock = TermClock::start(Arc::clone(&virtual_time) as _, virtual_time);
+        let longer = Duration::from_secs(CONFIRM_SECS.unsigned_abs() + 1);
+        let slow = async {
+            tokio::time::sleep(longer).await;
+            None
+        };
+        let began = tokio::time::Instant::now();
+        let (rooms, mut allowance) = room_first(slow, &clock).await;
+        assert!(began.elapsed() >= longer && rooms.is_none());
+        assert!(allowance.takes(clock.now()), "the first of them has a turn");
+        let (rooms, mut allowance) = room_first(std::future::pending(), &clock).await;
+        let said = rooms.unwrap().homeless(&[], &DrainPolicy::default()).unwrap();
+        assert!(said.ends_with("not listed within 30 s"), "{said}");
+        assert!(allowance.takes(clock.now()), "who is told why it waits has had a turn, too");
     }
 }
