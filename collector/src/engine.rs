@@ -129,6 +129,10 @@ enum Event {
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     Stop,
+    Told {
+        happening: Box<Happening>,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     Upload {
         node: NodeName,
         uid: Option<NodeUid>,
@@ -273,6 +277,16 @@ impl Engine {
     /// [`Refusal::Busy`] or [`Refusal::Stopped`]: it is not kept.
     pub fn audit(&self, happening: Happening) -> Result<(), Refusal> {
         self.send(Event::Audit(Box::new(happening)))
+    }
+
+    /// Puts something into the audit that is to be there before anybody acts upon it. The answer means
+    /// that it is durable.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is not kept.
+    pub async fn audit_durably(&self, happening: Happening) -> Result<(), Refusal> {
+        let happening = Box::new(happening);
+        self.ask(|reply| Event::Told { happening, reply }).await
     }
 
     /// Notes the epoch in which this collector leads, so that later terms are above it even if the
@@ -493,6 +507,10 @@ impl Owner {
             Event::Lead(epoch) => self.core.lead(epoch),
             Event::Rules(judge) => self.core.judge_by(judge, now),
             Event::Stop => return Going::Out,
+            Event::Told { happening, reply } => {
+                let outcome = self.core.told(*happening, now);
+                self.core.answer(outcome, |result| Reply::Kept(reply, result));
+            }
             Event::Upload { node, uid, report, boot_id, sections, unusable, reply } => {
                 let upload = Upload { report, boot_id, sections, unusable };
                 let outcome = match self.core.recognise(&node, uid.as_ref(), now) {

@@ -39,6 +39,9 @@ use crate::reboots::Answered;
 /// told to come back.
 const MAX_ERRANDS: usize = 64;
 
+/// Nodes whose failures the audit names when their pool is released.
+const MAX_TOLD: usize = 10;
+
 /// How long an errand may take: a few calls to the API server, each bounded itself.
 const ERRAND_WITHIN: Duration = Duration::from_secs(20);
 
@@ -112,6 +115,8 @@ pub enum Errand {
 pub struct PoolErrand {
     /// Its name.
     pub pool: String,
+    /// The wish as it is in the audit; its outcome follows it there.
+    pub wish: Box<Happening>,
     /// Where the names of the nodes go whose failures counted until then, or their UIDs if they are
     /// gone; none, if none did.
     pub reply: oneshot::Sender<Result<BTreeSet<String>, Declined>>,
@@ -156,6 +161,9 @@ pub enum Declined {
     /// Nobody: no coordinator runs here.
     #[error("no reboots are coordinated: the collector runs without a reboot policy")]
     NotCoordinating,
+    /// Nobody: whoever coordinated ended, or lost sight of the past, before it came to that.
+    #[error("the coordinator could not take it up: look at what is there now, and ask again")]
+    NotNow,
     /// What was approved is not what is asked now.
     #[error("the reasons have changed: look at them again before approving them")]
     OtherReasons,
@@ -239,9 +247,14 @@ impl Planned {
     ///
     /// # Errors
     /// [`Declined`].
-    pub async fn release_pool(&self, pool: String) -> Result<BTreeSet<String>, Declined> {
+    pub async fn release_pool(
+        &self,
+        pool: String,
+        wish: Happening,
+    ) -> Result<BTreeSet<String>, Declined> {
         let (reply, outcome) = oneshot::channel();
-        self.send(Errand::Pool(PoolErrand { pool, reply }), outcome).await
+        let wish = Box::new(wish);
+        self.send(Errand::Pool(PoolErrand { pool, wish, reply }), outcome).await
     }
 
     async fn send<T>(
@@ -266,16 +279,33 @@ impl NodeErrand {
     /// request by itself.
     #[must_use]
     pub fn told(wish: &Happening, outcome: &Result<State, Declined>) -> Happening {
-        let mut told = wish.clone();
-        match outcome {
-            Ok(state) => told.reason = format!("{}: the request is {state:?}", wish.reason),
-            Err(declined) => {
-                told.decision = Decision::Refused;
-                told.reason = format!("{}: {declined}", wish.reason);
-            }
-        }
-        told
+        told(wish, outcome.as_ref().map(|state| format!("the request is {state:?}")))
     }
+}
+
+impl PoolErrand {
+    /// What came of a wish, for the audit.
+    #[must_use]
+    pub fn told(wish: &Happening, outcome: &Result<BTreeSet<String>, Declined>) -> Happening {
+        let about = outcome.as_ref().map(|released| {
+            let some: Vec<_> = released.iter().take(MAX_TOLD).map(String::as_str).collect();
+            match released.len() {
+                0 => "nothing counted in it".to_owned(),
+                count => format!("failures of {count} nodes count no more: {}", some.join(", ")),
+            }
+        });
+        told(wish, about)
+    }
+}
+
+fn told(wish: &Happening, outcome: Result<String, &Declined>) -> Happening {
+    let mut told = wish.clone();
+    let words = outcome.unwrap_or_else(|declined| {
+        told.decision = Decision::Refused;
+        declined.to_string()
+    });
+    told.reason = format!("{}: {words}", wish.reason);
+    told
 }
 
 #[cfg(test)]
@@ -333,6 +363,13 @@ mod tests {
         let refused = NodeErrand::told(&wish(), &Err(Declined::NoRequest));
         assert_eq!(refused.decision, Decision::Refused);
         assert!(refused.reason.ends_with(": there is no reboot request for this node"));
+        let pool = Happening::own(Kind::Reboot, "pool web", "a person released the pool");
+        let told = |released: &[&str]| {
+            let released = released.iter().map(|&it| it.to_owned()).collect();
+            PoolErrand::told(&pool, &Ok(released)).reason
+        };
+        assert_eq!(told(&[]), "a person released the pool: nothing counted in it");
+        assert!(told(&["b", "a"]).ends_with(": failures of 2 nodes count no more: a, b"));
     }
 
     #[tokio::test]

@@ -283,13 +283,13 @@ impl App {
             Call::ReleasePool(pool) => {
                 let loaded = self.loaded()?;
                 let object = format!("pool {}", palisade_report::bound::clean_text(&pool));
-                let (answer, about) = reboots::release_pool(&self.planned, pool).await?;
-                loaded.engine.audit(Happening {
+                let about = "a person released the pool";
+                let wish = Happening {
                     actor: audit::actor(caller, None),
                     source: Some(from),
                     ..Happening::own(audit::Kind::Reboot, object, about)
-                })?;
-                Ok(answer)
+                };
+                reboots::release_pool(&loaded.engine, &self.planned, pool, wish).await
             }
             Call::Explain { node, prose } => {
                 let (planned, now) = (Arc::clone(&self.planned), self.loaded()?.clock.now());

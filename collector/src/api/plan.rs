@@ -47,7 +47,7 @@ pub(super) fn declined(declined: &Declined) -> Refused {
     let message = declined.to_string();
     match declined {
         Declined::Busy => Refused::new(Kind::Busy, message).retry_after(1),
-        Declined::Failed(_) | Declined::Late => {
+        Declined::Failed(_) | Declined::Late | Declined::NotNow => {
             Refused::new(Kind::Unavailable, message).retry_after(5)
         }
         Declined::NoNode

@@ -19,16 +19,14 @@ use super::plan::ShutGate;
 use crate::audit::Happening;
 use crate::engine::Engine;
 use crate::http::call::Errand;
-use crate::planned;
 use crate::planned::Declined;
+use crate::planned::NodeErrand;
 use crate::planned::Planned;
+use crate::planned::PoolErrand;
 use crate::planned::Wanted;
 
 /// How long an approval holds if nothing is said: a person who approves in the morning means this day.
 const APPROVED_FOR_SECS: i64 = 24 * 60 * 60;
-
-/// Nodes whose failures the audit names when their pool is released.
-const MAX_TOLD: usize = 10;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -129,7 +127,7 @@ pub async fn ask(
         Errand::Reboot { note, must_by } => Wanted::Reboot { note, must_by },
         Errand::Release => Wanted::Release,
     };
-    engine.audit(wish.clone())?;
+    engine.audit_durably(wish.clone()).await?;
     let outcome = planned.ask(node.clone(), wanted, by, wish.clone()).await;
     match &outcome {
         Ok(state) => Ok(Answer::json(&Body { node: &node, state: format!("{state:?}") })),
@@ -141,10 +139,7 @@ pub async fn ask(
             Ok(Answer::accepted(&Later { node: &node, message }))
         }
         Err(declined @ (Declined::Busy | Declined::NotCoordinating)) => {
-            // It has come to nobody who would tell what came of it.
-            if let Err(refusal) = engine.audit(planned::NodeErrand::told(&wish, &outcome)) {
-                tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
-            }
+            came_to_nobody(engine, NodeErrand::told(&wish, &outcome));
             Err(super::plan::declined(declined))
         }
         Err(
@@ -152,32 +147,41 @@ pub async fn ask(
             | Declined::NoNode
             | Declined::NoPool(_)
             | Declined::NoRequest
+            | Declined::NotNow
             | Declined::OtherReasons
             | Declined::WrongState(_)),
         ) => Err(super::plan::declined(declined)),
     }
 }
 
-/// Has the coordinator forgive the failures of a pool, and tells of which nodes they were. With what the
-/// audit is to say of that.
+/// Has the coordinator forgive the failures of a pool, and tells of which nodes they were. The wish is in
+/// the audit before, and what came of it afterwards.
 ///
 /// # Errors
-/// [`Refused`] with the reason of the coordinator.
-pub async fn release_pool(planned: &Planned, pool: String) -> Result<(Answer, String), Refused> {
+/// [`Refused`] with the reason of the coordinator, or because the audit does not take it.
+pub async fn release_pool(
+    engine: &Engine,
+    planned: &Planned,
+    pool: String,
+    wish: Happening,
+) -> Result<Answer, Refused> {
     #[derive(Serialize)]
     struct Body<'a> {
         pool: &'a str,
         released: &'a BTreeSet<String>,
     }
-    let released = planned.release_pool(pool.clone()).await;
-    let released = released.map_err(|it| super::plan::declined(&it))?;
-    let some: Vec<_> = released.iter().take(MAX_TOLD).map(String::as_str).collect();
-    let about = match released.len() {
-        0 => "a person released the pool, in which nothing counted".to_owned(),
-        count => format!(
-            "a person released the pool after failures of {count} nodes: {}",
-            some.join(", ")
-        ),
-    };
-    Ok((Answer::json(&Body { pool: &pool, released: &released }), about))
+    engine.audit_durably(wish.clone()).await?;
+    let outcome = planned.release_pool(pool.clone(), wish.clone()).await;
+    if matches!(outcome, Err(Declined::Busy | Declined::NotCoordinating)) {
+        came_to_nobody(engine, PoolErrand::told(&wish, &outcome));
+    }
+    let released = outcome.map_err(|it| super::plan::declined(&it))?;
+    Ok(Answer::json(&Body { pool: &pool, released: &released }))
+}
+
+/// Says what came of a wish that came to nobody who would.
+fn came_to_nobody(engine: &Engine, told: Happening) {
+    if let Err(refusal) = engine.audit(told) {
+        tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
+    }
 }

@@ -10,6 +10,7 @@ use crate::http::route::ROUTES;
 
 mod live;
 mod planned;
+mod wishes;
 
 fn document() -> Value {
     serde_json::from_str(super::OPENAPI).unwrap()

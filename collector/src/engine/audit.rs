@@ -2,7 +2,7 @@
 //! link, and are durable with it.
 //!
 //! While the store takes no writes they go on waiting, bounded; what does not fit is counted and
-//! said in the log, because nobody can be told otherwise.
+//! said in the log, because nobody can be told otherwise. What somebody waits for is refused meanwhile.
 
 use std::collections::VecDeque;
 
@@ -10,6 +10,7 @@ use palisade_report::Moment;
 
 use super::core::Core;
 use super::core::Now;
+use super::core::Outcome;
 use crate::audit::Entry;
 use crate::audit::Happening;
 use crate::audit::chain;
@@ -57,6 +58,15 @@ impl Core {
             tracing::error!("entries of the audit are lost while the store takes no writes");
         }
         self.audit.lost = self.audit.lost.saturating_add(1);
+    }
+
+    /// Takes a happening that somebody waits for: it is durable when they hear of it, or not kept.
+    pub(super) fn told(&mut self, happening: Happening, now: Now) -> Outcome<()> {
+        if !self.is_durable(now) {
+            return Self::not_durable();
+        }
+        self.note_done(happening, now);
+        Outcome::Durable(Ok(()))
     }
 
     /// Notes what this batch does: it is kept if the batch is, and not otherwise.

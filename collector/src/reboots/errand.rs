@@ -26,7 +26,9 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::coordinator::Coordinator;
+use super::past::History;
 use super::past::Record;
+use super::tell::recorded_about;
 use crate::audit::Happening;
 use crate::chain::Chain;
 use crate::engine::Engine;
@@ -41,8 +43,9 @@ impl Coordinator {
     pub(super) async fn run_errand(&mut self, errand: Errand, fleet: &mut Fleet, epoch: u64) {
         let errand = match errand {
             Errand::Node(errand) => errand,
-            Errand::Pool(PoolErrand { pool, reply }) => {
-                drop(reply.send(self.release_pool(&pool, fleet)));
+            Errand::Pool(PoolErrand { pool, wish, reply }) => {
+                let outcome = self.release_pool(&pool, fleet).await;
+                answer(&self.engine, PoolErrand::told(&wish, &outcome), reply, outcome);
                 return;
             }
         };
@@ -51,29 +54,19 @@ impl Coordinator {
             Some(node) => self.do_wanted(node, wanted, &clean_text(&by), fleet, epoch).await,
             None => Err(Declined::NoNode),
         };
-        answer(&self.engine, &wish, reply, outcome);
+        answer(&self.engine, NodeErrand::told(&wish, &outcome), reply, outcome);
     }
 
     /// Forgives what has failed in a pool until now, whether its nodes were released or not: those keep
     /// their places until they are. To repeat it changes nothing.
-    fn release_pool(
+    async fn release_pool(
         &mut self,
         pool: &str,
         fleet: &mut Fleet,
     ) -> Result<BTreeSet<String>, Declined> {
-        let now = self.clock.now();
-        let Some(history) = &mut self.history else { return Err(Declined::NotCoordinating) };
-        let Some((record, nodes)) = forgiveness(pool, self.policy.policy(), fleet, now)? else {
-            return Ok(BTreeSet::new());
-        };
-        if !self.teller.keep_about(None, format!("pool {pool}"), &record) {
-            let words = "it cannot be put into the audit at the moment, and would be forgotten";
-            return Err(Declined::Failed(words.to_owned()));
-        }
-        tracing::info!(%pool, nodes = nodes.len(), "a person released a pool");
-        history.add(record);
-        fleet.past.released.clone_from(&history.past.released);
-        Ok(nodes)
+        let Some(history) = &mut self.history else { return Err(Declined::NotNow) };
+        let (policy, now) = (self.policy.policy(), self.clock.now());
+        forgive(pool, &self.engine, history, policy, fleet, now).await
     }
 
     async fn do_wanted(
@@ -159,35 +152,60 @@ impl Coordinator {
 
 /// Tells whoever asked what came of a wish, and the audit, which has the wish itself and each step of the
 /// request already.
-pub(super) fn answer(
+pub(super) fn answer<T>(
     engine: &Engine,
-    wish: &Happening,
-    reply: oneshot::Sender<Result<State, Declined>>,
-    outcome: Result<State, Declined>,
+    told: Happening,
+    reply: oneshot::Sender<Result<T, Declined>>,
+    outcome: Result<T, Declined>,
 ) {
-    if let Err(refusal) = engine.audit(NodeErrand::told(wish, &outcome)) {
+    if let Err(refusal) = engine.audit(told) {
         tracing::warn!(cause = %refusal, "the outcome of a wish is not in the audit");
     }
     // Whoever asked may have gone; what was done stays done.
     drop(reply.send(outcome));
 }
 
-/// Tells whoever asked that nobody coordinates. What waits when a term begins was asked of the term
+/// Tells whoever asked that nobody took it up. What waits when a term begins was asked of the term
 /// before: what its askers looked at may be otherwise by now.
 pub(super) fn decline(engine: &Engine, errand: Errand) {
     match errand {
-        Errand::Pool(PoolErrand { reply, .. }) => {
-            drop(reply.send(Err(Declined::NotCoordinating)));
+        Errand::Pool(PoolErrand { wish, reply, .. }) => {
+            let outcome = Err(Declined::NotNow);
+            answer(engine, PoolErrand::told(&wish, &outcome), reply, outcome);
         }
         Errand::Node(NodeErrand { wish, reply, .. }) => {
-            answer(engine, &wish, reply, Err(Declined::NotCoordinating));
+            let outcome = Err(Declined::NotNow);
+            answer(engine, NodeErrand::told(&wish, &outcome), reply, outcome);
         }
     }
 }
 
+/// Forgives what has failed in a pool until now, once that is in the audit for later terms. Returns the
+/// nodes that had failed.
+pub(super) async fn forgive(
+    pool: &str,
+    engine: &Engine,
+    history: &mut History,
+    policy: &Policy,
+    fleet: &mut Fleet,
+    now: Moment,
+) -> Result<BTreeSet<String>, Declined> {
+    let Some((record, nodes)) = forgiveness(pool, policy, fleet, now)? else {
+        return Ok(BTreeSet::new());
+    };
+    if let Some(happening) = recorded_about(None, format!("pool {pool}"), &record) {
+        let told = engine.audit_durably(happening).await;
+        told.map_err(|refusal| Declined::Failed(refusal.to_string()))?;
+    }
+    tracing::info!(%pool, nodes = nodes.len(), "a person released a pool");
+    history.add(record);
+    fleet.past.released.clone_from(&history.past.released);
+    Ok(nodes)
+}
+
 /// The word that forgives what has failed in a pool until now, and the names of the nodes that did, or
 /// their UIDs if they are gone; `None` if nothing counts.
-pub(super) fn forgiveness(
+fn forgiveness(
     pool: &str,
     policy: &Policy,
     fleet: &Fleet,
@@ -311,7 +329,7 @@ mod tests {
         let (node, by) = ("db-1".parse().unwrap(), "anna".to_owned());
         let late = NodeErrand { node, wanted, by, wish, reply };
         decline(&engine, Errand::Node(late));
-        assert_eq!(outcome.await.unwrap(), Err(Declined::NotCoordinating));
+        assert_eq!(outcome.await.unwrap(), Err(Declined::NotNow));
         engine.stop();
         thread.join();
         let filter = AuditFilter { kind: Some(Kind::Reboot), ..AuditFilter::default() };

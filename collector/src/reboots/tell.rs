@@ -96,23 +96,16 @@ impl Teller {
         }
     }
 
-    /// Puts a record into the audit that no request tells of; whether it is there.
-    pub(super) fn keep_about(
-        &self,
-        node: Option<&NodeName>,
-        object: String,
-        record: &Record,
-    ) -> bool {
-        recorded_about(node, object, record).is_some_and(|happening| self.note(happening))
+    /// Puts a record into the audit that no request tells of.
+    pub(super) fn keep_about(&self, node: Option<&NodeName>, object: String, record: &Record) {
+        if let Some(happening) = recorded_about(node, object, record) {
+            self.note(happening);
+        }
     }
 
-    fn note(&self, happening: Happening) -> bool {
-        match self.engine.audit(happening) {
-            Ok(()) => true,
-            Err(refusal) => {
-                tracing::warn!(cause = %refusal, "a step of a reboot is not in the audit");
-                false
-            }
+    fn note(&self, happening: Happening) {
+        if let Err(refusal) = self.engine.audit(happening) {
+            tracing::warn!(cause = %refusal, "a step of a reboot is not in the audit");
         }
     }
 

@@ -34,7 +34,7 @@ use crate::planned::View;
 const NOW: Moment = Moment::from_unix(1_795_000_000);
 
 /// One pool of all nodes, one at a time.
-const POLICY: &str = "apiVersion: palisade.dev/v1alpha1
+pub(super) const POLICY: &str = "apiVersion: palisade.dev/v1alpha1
 kind: RebootPolicy
 pools:
   - name: workers
@@ -83,7 +83,7 @@ fn needed() -> Need {
 }
 
 /// Two need a reboot, one none, and of one it cannot be told.
-fn planned(policy: &str) -> Planned {
+pub(super) fn planned(policy: &str) -> Planned {
     let needs =
         [needed(), needed(), Need::NotNeeded, Need::Unknown { why: "no dpkg status".to_owned() }];
     let nodes: BTreeMap<_, _> = needs

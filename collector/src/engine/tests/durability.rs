@@ -83,6 +83,47 @@ fn a_full_disk_refuses_what_is_new_keeps_what_was_and_heals() {
 }
 
 #[test]
+fn whoever_waits_for_the_audit_hears_of_it_when_it_is_durable_or_not_kept() {
+    let scratch = Scratch::new();
+    let mut bench = Bench::open(&scratch, clock());
+    let tell = |bench: &mut Bench| {
+        let (reply, mut answer) = oneshot::channel();
+        let (happening, now) = (Happening::own(Kind::Reboot, "node a", "a wish"), bench.now());
+        let outcome = bench.core.told(happening, now);
+        bench.core.answer(outcome, |result| Reply::Kept(reply, result));
+        let early = answer.try_recv().ok();
+        bench.turn();
+        early.map_or_else(|| (false, answer.try_recv().unwrap()), |early| (true, early))
+    };
+    let kept = |bench: &Bench| {
+        let reader = bench.core.store.reader().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let page = runtime.block_on(reader.audit(crate::store::AuditFilter::default(), None, 5000));
+        page.unwrap().rows.len()
+    };
+    bench.core.store.limit_pages(Some(0));
+    let mut told = 0;
+    let refused = loop {
+        match tell(&mut bench) {
+            (early, Ok(())) => {
+                assert!(!early, "before the commit nobody can tell");
+                told += 1;
+                assert_eq!(kept(&bench), told);
+            }
+            (_, Err(refusal)) => break refusal,
+        }
+    };
+    assert!(matches!(refused, Refusal::NotDurable { .. }), "{refused:?}");
+    let (early, refused) = tell(&mut bench);
+    assert!(early && refused.is_err(), "while the store fails nobody is kept waiting");
+    bench.core.store.limit_pages(None);
+    bench.advance(1);
+    assert_eq!(kept(&bench), told, "what was refused is not kept later");
+    assert_eq!(tell(&mut bench), (false, Ok(())));
+    assert_eq!(kept(&bench), told + 1);
+}
+
+#[test]
 fn a_batch_that_fails_takes_all_its_replies_with_it() {
     let scratch = Scratch::new();
     let mut bench = Bench::open(&scratch, clock());

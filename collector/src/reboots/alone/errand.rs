@@ -23,19 +23,19 @@ use crate::planned::PoolErrand;
 use crate::planned::Wanted;
 use crate::reboots::errand::answer;
 use crate::reboots::errand::asked;
-use crate::reboots::errand::forgiveness;
+use crate::reboots::errand::forgive;
 use crate::reboots::errand::may_release;
 use crate::reboots::errand::wish_of;
 use crate::reboots::seen::random_id;
-use crate::reboots::tell;
 
 impl Coordinator {
     /// Does what somebody wants, and answers.
     pub(super) async fn run_errand(&mut self, errand: Errand, fleet: &mut Fleet) {
         let errand = match errand {
             Errand::Node(errand) => errand,
-            Errand::Pool(PoolErrand { pool, reply }) => {
-                drop(reply.send(self.release_pool(&pool, fleet)));
+            Errand::Pool(PoolErrand { pool, wish, reply }) => {
+                let outcome = self.release_pool(&pool, fleet).await;
+                answer(&self.engine, PoolErrand::told(&wish, &outcome), reply, outcome);
                 return;
             }
         };
@@ -55,29 +55,18 @@ impl Coordinator {
             }
             Err(declined) => Err(declined),
         };
-        answer(&self.engine, &wish, reply, outcome);
+        answer(&self.engine, NodeErrand::told(&wish, &outcome), reply, outcome);
     }
 
     /// Forgives what has failed in a pool until now, as in a cluster.
-    fn release_pool(
+    async fn release_pool(
         &mut self,
         pool: &str,
         fleet: &mut Fleet,
     ) -> Result<BTreeSet<String>, Declined> {
-        let now = self.clock.now();
-        let Some(history) = &mut self.history else { return Err(Declined::NotCoordinating) };
-        let Some((record, nodes)) = forgiveness(pool, self.policy.policy(), fleet, now)? else {
-            return Ok(BTreeSet::new());
-        };
-        let told = tell::recorded_about(None, format!("pool {pool}"), &record);
-        if let Some(happening) = told {
-            let told = self.engine.audit(happening);
-            told.map_err(|refusal| Declined::Failed(refusal.to_string()))?;
-        }
-        tracing::info!(%pool, nodes = nodes.len(), "a person released a pool");
-        history.add(record);
-        fleet.past.released.clone_from(&history.past.released);
-        Ok(nodes)
+        let Some(history) = &mut self.history else { return Err(Declined::NotNow) };
+        let (policy, now) = (self.policy.policy(), self.clock.now());
+        forgive(pool, &self.engine, history, policy, fleet, now).await
     }
 
     async fn keep_wish(&mut self, request: Request, fleet: &mut Fleet) -> Result<State, Declined> {
