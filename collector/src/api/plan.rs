@@ -12,6 +12,7 @@ use palisade_plan::plan::Plan;
 use palisade_plan::plan::Verdict;
 use palisade_plan::plan::outlooks;
 use palisade_plan::plan::plan;
+use palisade_plan::policy::Advice;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::compare::BlastRadius;
 use palisade_plan::policy::compare::Judged;
@@ -137,6 +138,9 @@ struct Body<'a> {
     digest: Digest,
     policy: Digest,
     policy_refused: Option<&'a str>,
+    /// What is worth knowing of the policy: windows that clocks will skip, among others.
+    #[serde(skip_serializing_if = "<[Advice]>::is_empty")]
+    advice: &'a [Advice],
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<BlastRadius>,
     counts: BTreeMap<&'static str, usize>,
@@ -153,7 +157,8 @@ struct Body<'a> {
 pub fn list(planned: &Planned, query: &PlanQuery) -> Result<Answer, Refused> {
     let view = view(planned)?;
     let refused = view.refused_policy.as_deref();
-    Ok(answer(&view, &view.plan, &view.outlooks, refused, None, query))
+    let advice = view.policy.advice(view.plan.at);
+    Ok(answer(&view, (&view.plan, &advice), &view.outlooks, refused, None, query))
 }
 
 /// The plan as it would be under another policy, and what that changes. Nothing is done, and nothing is
@@ -174,12 +179,13 @@ pub fn what_if(
     let (plan, outlooks) = (plan(&fleet, &policy, now), outlooks(&fleet, &policy, now));
     let old = Judged { fleet: &view.fleet, policy: &view.policy };
     let changes = compare(old, Judged { fleet: &fleet, policy: &policy }, now);
-    Ok(answer(&view, &plan, &outlooks, None, Some(changes), query))
+    let advice = policy.advice(now);
+    Ok(answer(&view, (&plan, &advice), &outlooks, None, Some(changes), query))
 }
 
 fn answer(
     view: &View,
-    plan: &Plan,
+    (plan, advice): (&Plan, &[Advice]),
     outlooks: &BTreeMap<NodeUid, Outlook>,
     refused: Option<&str>,
     changes: Option<BlastRadius>,
@@ -225,6 +231,7 @@ fn answer(
         digest: plan.digest,
         policy: plan.policy,
         policy_refused: refused,
+        advice,
         changes,
         counts,
         start: names(&plan.start, usize::MAX),

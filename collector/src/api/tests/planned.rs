@@ -145,6 +145,24 @@ fn a_plan_names_who_starts_and_what_each_of_the_others_waits_for() {
 }
 
 #[test]
+fn a_plan_says_beforehand_when_clocks_will_skip_a_window() {
+    let window =
+        "    windows: [{days: [sun], start: \"02:00\", end: \"03:00\", zone: Europe/Berlin}]\n";
+    let told = |policy: &str| {
+        let plan = json(answers::list(&planned(policy), &query()).unwrap());
+        let advice = plan["advice"].as_array().cloned().unwrap_or_default();
+        advice.into_iter().find(|it| it["kind"] == "window-skipped")
+    };
+    let skipped = told(&format!("{POLICY}{window}")).unwrap();
+    assert_eq!(skipped["pool"], "workers");
+    let said = skipped["message"].as_str().unwrap();
+    assert!(said.contains("skip the window from 02:00 to 03:00 at 2027-03-28T01:00:00Z"), "{said}");
+    assert_eq!(told(&format!("{POLICY}{}", window.replace("Europe/Berlin", "UTC"))), None);
+    let tried = answers::what_if(&planned(POLICY), &format!("{POLICY}{window}"), &query(), NOW);
+    assert!(json(tried.unwrap())["advice"].to_string().contains("window-skipped"));
+}
+
+#[test]
 fn another_policy_can_be_tried_and_a_wrong_one_is_refused_with_its_line() {
     let planned = planned(POLICY);
     let report = POLICY.replace("auto", "report");
