@@ -50,6 +50,16 @@ pub(super) struct Faults {
 const STEP_KILLS: u64 = 10;
 const SELDOM_KILLS: u64 = 2_000;
 
+/// Waits that a node is hardly ever deleted in by chance: they are short, or few are in them.
+const LEFT_WAITING: [State; 3] = [State::Needed, State::Ready, State::Backoff];
+
+/// In how many of a thousand runs a node is deleted in each of these. So a campaign meets collectors
+/// that die around it, and most runs are none the poorer by a node.
+const LEFT_PER_THOUSAND: u64 = 100;
+
+/// Seconds until the next look for a node that waits so.
+const LOOK_SECS: i64 = 15;
+
 /// What becomes of a call to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Luck {
@@ -120,6 +130,9 @@ pub(super) enum Trouble {
     NotReady(i64),
     /// A machine reboots by itself.
     Boot,
+    /// A node whose request is in this state is deleted, as soon as there is one; which, of those that
+    /// there are, goes by the number.
+    Gone(State, u64),
     /// Nothing goes wrong from here on.
     End,
 }
@@ -252,6 +265,15 @@ impl Faults {
                 troubles.push((at, kind(chance)));
             }
         }
+        if self.profile == Profile::All {
+            // Drawn last: what else goes wrong in a run is the same with these and without them.
+            for state in LEFT_WAITING {
+                if chance.in_thousand(LEFT_PER_THOUSAND) {
+                    troubles
+                        .push((chance.secs(0, secs), Trouble::Gone(state, chance.below(1 << 32))));
+                }
+            }
+        }
         troubles.push((secs, Trouble::End));
         troubles
     }
@@ -326,6 +348,14 @@ fn which(chance: &mut Chance) -> usize {
 impl World {
     /// Something goes wrong that has to do with machinery; what people do is beside it.
     pub(super) fn trouble(&mut self, trouble: Trouble) {
+        if let Trouble::Gone(state, number) = trouble
+            && self.waiting(state, number).is_none()
+        {
+            if self.faults.active {
+                self.after(LOOK_SECS, Event::Trouble(trouble));
+            }
+            return;
+        }
         self.timeline.say(self.now, &format!("trouble: {trouble:?}"));
         match trouble {
             Trouble::Outage(secs) => {
@@ -370,6 +400,7 @@ impl World {
                 self.budgets_back();
                 self.record(crate::law::Author::Cluster, crate::law::What::FaultsEnded);
             }
+            Trouble::Gone(state, number) => self.delete_waiting(state, number),
             Trouble::Lie(_)
             | Trouble::Delete
             | Trouble::Recreate

@@ -33,6 +33,7 @@ use crate::request::Intent;
 use crate::request::Reason;
 use crate::request::Release;
 use crate::request::Request;
+use crate::request::State;
 use crate::request::Wish;
 use crate::step::requested;
 
@@ -129,7 +130,8 @@ impl World {
                 self.faults.tally.count(Fault::BootsByItself);
                 self.go_down(&uid, None);
             }
-            Trouble::Outage(_)
+            Trouble::Gone(..)
+            | Trouble::Outage(_)
             | Trouble::Storm(_)
             | Trouble::Gap(..)
             | Trouble::Clock(..)
@@ -146,6 +148,30 @@ impl World {
             machine.kubelet = Life::Running;
             self.after(10, Event::Notice(uid.clone(), Readiness::Ready));
         }
+    }
+
+    /// A node is deleted whose request waits in this state.
+    pub(super) fn delete_waiting(&mut self, state: State, number: u64) {
+        let Some(uid) = self.waiting(state, number) else { return };
+        self.timeline.say(self.now, &format!("  on {uid}"));
+        if state == State::Needed {
+            self.ask(&uid);
+        }
+        self.faults.tally.count(Fault::DeletedWaiting);
+        self.delete_node(&uid);
+    }
+
+    /// A node whose request waits in this state, if there is one. Needed is what a person leaves behind
+    /// who asks and then takes the node away, before any collector has looked: it may be any node.
+    pub(super) fn waiting(&self, state: State, number: u64) -> Option<NodeUid> {
+        let waits = |uid: &&NodeUid| match (self.store.requests.get(*uid), state) {
+            (None, State::Needed) => true,
+            (None, _) => false,
+            (Some(request), _) => request.progress.state == state,
+        };
+        let found: Vec<&NodeUid> = self.machines.keys().filter(waits).collect();
+        let at = number.checked_rem(u64::try_from(found.len()).ok()?)?;
+        found.get(usize::try_from(at).ok()?).map(|uid| NodeUid::clone(uid))
     }
 
     fn recreate(&mut self, uid: &NodeUid) {

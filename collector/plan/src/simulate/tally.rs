@@ -101,6 +101,7 @@ faults! {
     BootsByItself = "node boots by itself";
     NotReady = "kubelet silent";
     Deleted = "node deleted";
+    DeletedWaiting = "node deleted while its request waits";
     Recreated = "node made again under its name";
     Cordoned = "cordon by hand";
     Uncordoned = "uncordon by hand";

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 
+use super::fault::Trouble;
 use super::*;
 
 mod builds;
@@ -119,4 +120,30 @@ fn assertions_are_read_and_nonsense_is_not() {
     }
     assert_eq!(duration_secs("8h"), Ok(28_800));
     assert!(duration_secs("h").is_err());
+}
+
+/// A node goes while its request waits for the next look; a campaign needs collectors that die around it.
+#[test]
+fn a_node_is_deleted_while_its_request_waits_in_some_runs_and_the_others_are_as_they_were() {
+    let drawn = |seed| {
+        let mut chance = Chance::new(seed);
+        chance.split();
+        Faults::new(Profile::All).troubles(&mut chance, 3 * 3600)
+    };
+    let has = |seed: &u64, state| {
+        drawn(*seed).iter().any(|(_, it)| matches!(it, Trouble::Gone(of, _) if *of == state))
+    };
+    for state in [State::Needed, State::Ready, State::Backoff] {
+        let runs = (0..1000).filter(|seed| has(seed, state)).count();
+        assert!((60..140).contains(&runs), "{state:?} in {runs} of 1000 runs");
+    }
+    let mut tally = Tally::default();
+    for seed in (2..).filter(|seed| has(seed, State::Needed)).take(4) {
+        let outcome = run(seed, 40, Profile::All);
+        assert_eq!(outcome.broken, [], "seed {seed}");
+        tally.add(&outcome.tally);
+    }
+    let gone = tally.steps.get(&(Some(State::Needed), State::NodeGone)).copied();
+    assert!(gone.is_some_and(|kills| kills.done > 0), "{:?}", tally.steps);
+    assert!(tally.times(Fault::DeletedWaiting) > 0);
 }
