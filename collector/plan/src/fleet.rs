@@ -374,6 +374,17 @@ pub struct Failure {
     pub entered: Option<Moment>,
 }
 
+impl Failure {
+    /// Whether a person has released the request that failed since it did.
+    #[must_use]
+    pub fn is_released(&self, request: &Request, now: Moment) -> bool {
+        let is_this = |entered: &Entered| Some(entered.at) == self.entered;
+        request.uid == self.node
+            && request.released_at(now).is_some_and(|released| released >= self.at)
+            && request.failed().filter(is_this).all(|entered| request.has_released(&entered, now))
+    }
+}
+
 impl Past {
     /// The last reboots of a node, by all that is known.
     pub fn last_reboots(&self, node: &NodeUid) -> impl Iterator<Item = &LastReboot> {
@@ -397,12 +408,10 @@ impl Past {
                 None => failure.at >= at,
             })
         };
-        let looked_at = request.released_at(now);
-        let is_forgiven = |at: Moment| looked_at.is_some_and(|looked_at| looked_at >= at);
         request
             .failed()
-            .filter(|entered| !is_told(entered.at) && !is_forgiven(entered.at))
-            .map(|Entered { state, at }| Failure {
+            .filter(|entered| !is_told(entered.at) && !request.has_released(entered, now))
+            .map(|Entered { state, at, .. }| Failure {
                 at,
                 pool: progress.placement.pool.clone(),
                 node: uid.clone(),

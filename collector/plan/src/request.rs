@@ -111,13 +111,27 @@ pub struct Override {
 impl Request {
     /// Its failures: each time that it came to wait for a person, as far as its history goes.
     pub fn failed(&self) -> impl Iterator<Item = Entered> + '_ {
-        let Progress { state, since: at, history, .. } = &self.progress;
-        let is_last = |entered: &Entered| entered.state == *state;
-        // Of a record that somebody else wrote, the history may say nothing.
-        let now = Some(Entered { state: *state, at: *at });
-        let now = now.filter(|_| !history.last().is_some_and(is_last));
+        let history = &self.progress.history;
+        let now = Some(self.entered()).filter(|now| history.last() != Some(now));
         let entries = history.iter().copied().chain(now);
         entries.filter(|entered| matches!(entered.state, State::Quarantined | State::NotReturned))
+    }
+
+    /// How it came into its state.
+    #[must_use]
+    pub fn entered(&self) -> Entered {
+        let Progress { state, since: at, history, .. } = &self.progress;
+        // Of a record that somebody else wrote, the history may say nothing.
+        let last = history.last().filter(|last| last.state == *state);
+        last.copied().unwrap_or(Entered { state: *state, at: *at, after_release: None })
+    }
+
+    /// Whether a person has released what it came into then. A word that was there already is about
+    /// something else, and the clocks that stamped the two may not show it.
+    #[must_use]
+    pub fn has_released(&self, entered: &Entered, now: Moment) -> bool {
+        let released = self.released_at(now);
+        released.is_some_and(|at| at >= entered.at && entered.after_release != Some(at))
     }
 
     /// When a person released it, if that has come: what had failed until then is forgiven. A failure
@@ -217,6 +231,10 @@ pub struct Entered {
     pub state: State,
     /// When.
     pub at: Moment,
+    /// What the release says when it was given, if one was there already: nobody releases in advance.
+    /// Whoever led may have had a clock that is hours behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_release: Option<Moment>,
 }
 
 /// Where a node counts.

@@ -135,8 +135,7 @@ impl History {
         let looked_at = request.released_at(now)?;
         let holds = |failure: &&Failure| {
             let released = self.past.released.get(&failure.pool);
-            failure.node == request.uid
-                && failure.at <= looked_at
+            failure.is_released(request, now)
                 && released.is_none_or(|released| failure.at > *released)
         };
         let failure = self.past.failures.iter().find(holds)?;
@@ -156,6 +155,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use palisade_plan::request::Entered;
     use palisade_plan::request::Release;
     use palisade_plan::request::State;
     use palisade_plan::step;
@@ -219,6 +219,22 @@ mod tests {
         let released = history.past.released["workers"];
         let left = history.past.failures.iter().filter(|failure| failure.at > released);
         assert_eq!(left.count(), 1, "what failed since counts");
+    }
+
+    #[test]
+    fn a_release_from_before_the_failure_is_no_word_of_it_whatever_the_clocks_say() {
+        let mut request = quarantined(NOW.plus(-3600));
+        let (by, reason, at) = ("anna".to_owned(), "seen".to_owned(), NOW.plus(-60));
+        request.wish.release = Some(Release { by, reason, at });
+        let entered = Entered { after_release: Some(at), ..request.entered() };
+        request.progress.history.push(entered);
+        let mut history = History::default();
+        let untold = history.untold(&request, NOW);
+        assert_eq!(untold.len(), 1, "it is told");
+        untold.into_iter().for_each(|record| history.add(record));
+        assert_eq!(history.forgiven(&request, NOW), None, "and not forgiven when its request goes");
+        request.wish.release.as_mut().unwrap().at = NOW;
+        assert!(history.forgiven(&request, NOW).is_some(), "a word that came since");
     }
 
     fn failure(history: &History) -> Failure {

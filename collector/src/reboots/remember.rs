@@ -47,9 +47,8 @@ pub(super) fn reboot_of(
 ) -> Option<LastReboot> {
     let fleet::LastReboot { at, digest, occurrence } = tell::rebooted(request)?;
     let Request { uid, id, progress, .. } = request;
-    let looked_at = request.released_at(now);
-    let failed = request.failed().map(|entered| entered.at);
-    let failed = failed.filter(|at| looked_at.is_none_or(|looked_at| looked_at < *at)).max();
+    let failed = request.failed().filter(|entered| !request.has_released(entered, now));
+    let failed = failed.map(|entered| entered.at).max();
     // One of an earlier reboot counts as long as nobody has forgiven it.
     let failed = failed.or_else(|| before?.failed_at);
     Some(LastReboot {
@@ -245,8 +244,8 @@ mod tests {
             seen_at: NOW.plus(100),
         });
         progress.history = vec![
-            Entered { state: State::NotReturned, at: NOW.plus(90) },
-            Entered { state: State::Uncordoning, at: NOW.plus(120) },
+            Entered { state: State::NotReturned, at: NOW.plus(90), after_release: None },
+            Entered { state: State::Uncordoning, at: NOW.plus(120), after_release: None },
         ];
         (progress.state, progress.since) = (State::Uncordoning, NOW.plus(120));
         request
@@ -264,6 +263,11 @@ mod tests {
         request.wish.release = Some(Release { by, reason, at: NOW.plus(125) });
         let released = reboot_of(&request, None, &past, NOW.plus(130)).unwrap();
         assert_eq!((released.outcome, released.failed_at), (Outcome::Released, None));
+        // A word from before the failure, though it bears a later time.
+        let mut request_before = request.clone();
+        request_before.progress.history[0].after_release = Some(NOW.plus(125));
+        let kept = reboot_of(&request_before, None, &past, NOW.plus(130)).unwrap();
+        assert_eq!(kept.failed_at, Some(NOW.plus(90)));
         // A failure of an earlier reboot that nobody has looked at is not written over.
         let before = LastReboot { failed_at: Some(NOW.plus(-5)), ..released };
         let kept = reboot_of(&request, Some(&before), &past, NOW.plus(130)).unwrap();

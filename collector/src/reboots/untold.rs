@@ -129,7 +129,7 @@ mod tests {
         let (node, uid) = ("worker-1".parse().unwrap(), "u-1".parse().unwrap());
         let mut request = step::requested(node, uid, wish, 1, NOW);
         request.progress.epoch = 7;
-        let last = Entered { state: State::Draining, at: NOW.plus(60) };
+        let last = Entered { state: State::Draining, at: NOW.plus(60), after_release: None };
         let term = |epoch, began_at| vec![Term { epoch, began_at }];
         assert!(is_own(&request, &last, &term(7, NOW)));
         assert!(!is_own(&request, &last, &term(6, NOW)));

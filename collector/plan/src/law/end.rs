@@ -223,7 +223,7 @@ mod tests {
             release: None,
         };
         let mut request = requested(node.name.clone(), node.uid.clone(), wish, 1, START);
-        let entered = |(secs, state)| Entered { state, at: START.plus(secs) };
+        let entered = |(secs, state)| Entered { state, at: START.plus(secs), after_release: None };
         request.progress.history = history.into_iter().map(entered).collect();
         request.progress.state = request.progress.history.last().unwrap().state;
         request

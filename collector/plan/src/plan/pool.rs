@@ -181,9 +181,7 @@ fn unforgiven(pool: &str, fleet: &Fleet, failed: &[&Request], now: Moment) -> Ve
     let released = past.released.get(pool).copied();
     // Whoever releases what failed has looked at it.
     let looked_at = |failure: &Failure| {
-        let request = fleet.requests.get(&failure.node);
-        let looked_at = request.and_then(|request| request.released_at(now));
-        looked_at.is_some_and(|looked_at| looked_at >= failure.at)
+        fleet.requests.get(&failure.node).is_some_and(|request| failure.is_released(request, now))
     };
     let counts = |failure: &Failure| {
         failure.pool == pool

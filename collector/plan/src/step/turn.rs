@@ -68,6 +68,10 @@ impl<'a> Turn<'a> {
         next.progress.blockers_at = None;
         change(&mut next.progress);
         begin(&mut next.progress, state, self.now);
+        let release = self.request.wish.release.as_ref().map(|release| release.at);
+        if let Some(entered) = next.progress.history.last_mut() {
+            entered.after_release = release;
+        }
         next.progress.deadline = deadline::of(&next.progress, self.pool, self.seen.usual, self.now);
         self.write(next)
     }
@@ -208,8 +212,7 @@ impl<'a> Turn<'a> {
     /// A person released this very state. A word that bears a later time does not count before then: it
     /// would release whatever comes until then.
     pub(super) fn is_released(&self) -> bool {
-        let released = self.request.released_at(self.now);
-        released.is_some_and(|at| at >= self.progress().since)
+        self.request.has_released(&self.request.entered(), self.now)
     }
 
     pub(super) fn is_late(&self) -> bool {
@@ -260,7 +263,7 @@ pub(super) fn is_manual(wish: &Wish) -> bool {
 pub(super) fn begin(progress: &mut Progress, state: State, now: Moment) {
     progress.state = state;
     progress.since = now;
-    progress.history.push(Entered { state, at: now });
+    progress.history.push(Entered { state, at: now, after_release: None });
     let excess = progress.history.len().saturating_sub(MAX_HISTORY);
     progress.history.drain(..excess);
 }

@@ -314,6 +314,10 @@ pub struct Entered {
     pub state: State,
     /// When.
     pub at: Time,
+    /// What the release said then, if there was one. That word is about something else, whichever clocks
+    /// stamped the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_release: Option<Time>,
 }
 
 /// A boot after a grant.

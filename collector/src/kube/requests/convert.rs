@@ -261,7 +261,11 @@ pub(super) fn status(progress: &request::Progress) -> crd::RebootRequestStatus {
         history: history
             .iter()
             .skip(history.len().saturating_sub(request::MAX_HISTORY))
-            .map(|it| crd::Entered { state: outward(it.state), at: time(it.at) })
+            .map(|it| crd::Entered {
+                state: outward(it.state),
+                at: time(it.at),
+                after_release: it.after_release.map(time),
+            })
             .collect(),
         conditions: Vec::new(),
     }
@@ -466,7 +470,11 @@ fn progress(
         alerts: alerts.iter().filter_map(|word| of_word("alert", word).ok()).collect(),
         history: history
             .iter()
-            .map(|it| request::Entered { state: inward(it.state), at: moment(&it.at) })
+            .map(|it| request::Entered {
+                state: inward(it.state),
+                at: moment(&it.at),
+                after_release: it.after_release.as_ref().map(moment),
+            })
             .collect(),
     })
 }

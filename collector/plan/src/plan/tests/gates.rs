@@ -509,7 +509,8 @@ fn a_failure_counts_though_the_audit_was_not_told_and_the_node_came_back() {
     let (failed_at, state) = (NOW.plus(-300), State::Quarantined);
     let request = world.fleet.requests.get_mut(&node).unwrap();
     let entered = [(state, failed_at), (State::Booted, NOW), (State::Verifying, NOW)];
-    let entered = entered.map(|(state, at)| crate::request::Entered { state, at });
+    let entered =
+        entered.map(|(state, at)| crate::request::Entered { state, at, after_release: None });
     request.progress.history.extend(entered);
     let gates = |world: &World| shut_gates(&world.fleet, &world.policy(), "w-000");
     assert_eq!(gates(&world), [Gate::FailureBudget]);
@@ -525,6 +526,34 @@ fn a_failure_counts_though_the_audit_was_not_told_and_the_node_came_back() {
     assert_eq!(gates(&world), [Gate::FailureBudget]);
     world.fleet.past.forgive("web".to_owned(), NOW.plus(-299));
     assert_eq!(started(&world.fleet, &world.policy()), ["w-000"]);
+}
+
+/// Law 21: who led when it failed had a clock that was an hour behind that of who had released before.
+#[test]
+fn a_failure_counts_that_came_after_the_release_whatever_the_clocks_say() {
+    let mut world = world();
+    world.fleet = fleet([node("w-000", "web", "a"), node("w-001", "web", "a")]);
+    world.pool.max_unavailable = Amount::Count(2);
+    put(&mut world.fleet, "w-001", State::Quarantined);
+    let node = uid("w-001");
+    let request = world.fleet.requests.get_mut(&node).unwrap();
+    let (state, at) = (State::Quarantined, request.progress.since);
+    let (by, reason, word) = ("ann".to_owned(), "seen".to_owned(), at.plus(60));
+    request.wish.release = Some(crate::request::Release { by, reason, at: word });
+    let entered = crate::request::Entered { state, at, after_release: Some(word) };
+    request.progress.history.push(entered);
+    let now = NOW.max(at.plus(200));
+    let gates = |world: &World| {
+        let plan = plan(&world.fleet, &world.policy(), now);
+        plan.places[&uid("w-000")].blockers.iter().map(|it| it.gate).collect::<Vec<_>>()
+    };
+    assert_eq!(gates(&world), [Gate::FailureBudget], "of which only the request tells");
+    let untold = world.fleet.past.untold(&world.fleet.requests[&node], now);
+    untold.into_iter().for_each(|failure| world.fleet.past.fail(failure));
+    assert_eq!(gates(&world), [Gate::FailureBudget], "of which the audit was told");
+    let request = world.fleet.requests.get_mut(&node).unwrap();
+    request.wish.release.as_mut().unwrap().at = word.plus(1);
+    assert_eq!(gates(&world), [], "a word that came since");
 }
 
 #[test]

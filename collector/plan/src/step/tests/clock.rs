@@ -68,3 +68,21 @@ fn a_failed_reboot_is_not_released_by_the_clock_of_another_leader() {
     case.settle();
     assert_eq!(case.state(), State::RollingBack);
 }
+
+/// Law 21: the word of a person is about what has failed, not about what fails next, and the clock of who
+/// leads then may be behind that of who spoke.
+#[test]
+fn what_fails_after_a_release_is_not_released_by_a_leader_whose_clock_is_behind() {
+    let mut case = Case::at(State::Verifying);
+    case.release();
+    taken_over(&mut case, -3_600);
+    assert_eq!(case.settled(), State::Verifying);
+    case.stay(899);
+    assert_eq!(case.settled(), State::Quarantined);
+    case.stay(7_200);
+    assert_eq!(case.settled(), State::Quarantined, "the time of the word comes, and it is no news");
+    let untold = crate::fleet::Past::default().untold(&case.request, case.now);
+    assert_eq!(untold.len(), 1, "and nobody has forgiven it");
+    case.release();
+    assert_eq!(case.settled(), State::RollingBack);
+}

@@ -108,7 +108,10 @@ fn full() -> Request {
                 message: "linux-image".to_owned(),
             }),
             alerts: [Alert::NodeQuarantined, Alert::DrainSlow].into(),
-            history: State::ALL.into_iter().map(|state| Entered { state, at: NOW }).collect(),
+            history: State::ALL
+                .into_iter()
+                .map(|state| Entered { state, at: NOW, after_release: Some(NOW.plus(3)) })
+                .collect(),
         },
     }
 }
