@@ -25,6 +25,7 @@ use crate::fleet::Ready;
 use crate::policy::Policy;
 use crate::request::Alert;
 use crate::request::Answer;
+use crate::request::Progress;
 use crate::request::Request;
 use crate::request::State;
 
@@ -111,6 +112,9 @@ pub(crate) struct Issued {
     pub(crate) accepted: u32,
     /// How many boots it led to.
     pub(crate) boots: u32,
+    /// A person took its record away with the finalizer while it was Granted. Only the collector that
+    /// gave it knows of it then, and may die before it has written a record anew.
+    pub(crate) taken_away: bool,
 }
 
 impl Ledger {
@@ -191,7 +195,10 @@ impl Ledger {
             What::Removed(uid) => {
                 let gone = self.requests.remove(uid);
                 match gone.filter(|_| record.by == Author::Person) {
-                    Some(gone) => self.deleted.insert(uid.clone(), (at, gone)),
+                    Some(gone) => {
+                        self.take_away(&gone);
+                        self.deleted.insert(uid.clone(), (at, gone))
+                    }
                     None => self.deleted.remove(uid),
                 };
                 self.draining.remove(uid);
@@ -275,10 +282,20 @@ impl Ledger {
         self.nodes.insert(node.uid.clone(), entry);
     }
 
+    fn take_away(&mut self, request: &Request) {
+        let Progress { state, grant, .. } = &request.progress;
+        let given = grant.as_ref().filter(|_| *state == State::Granted);
+        if let Some(issued) = given.and_then(|grant| self.grants.get_mut(&grant.id)) {
+            issued.taken_away = true;
+        }
+    }
+
     fn boot(&mut self, grant: Option<&GrantId>) {
         let Some(issued) = grant.and_then(|id| self.grants.get_mut(id)) else { return };
         issued.boots = issued.boots.saturating_add(1);
-        self.rebooted.insert((issued.node.clone(), issued.digest, issued.occurrence));
+        if !issued.taken_away {
+            self.rebooted.insert((issued.node.clone(), issued.digest, issued.occurrence));
+        }
     }
 
     fn write(&mut self, request: &Request, at: Moment) {
@@ -305,6 +322,7 @@ impl Ledger {
                 epochs: BTreeSet::new(),
                 accepted: 0,
                 boots: 0,
+                taken_away: false,
             });
             issued.epochs.insert(request.progress.epoch);
         }

@@ -319,6 +319,25 @@ fn law_5_catches_a_second_boot_for_the_same_reasons() {
 }
 
 #[test]
+fn law_5_excuses_a_grant_that_a_person_took_away_and_no_other() {
+    let boots_again = |by| {
+        let mut log = Log::new();
+        log.granted(0);
+        log.say(by, What::Removed(log.uid(0)));
+        let other = GrantRecord { id: GrantId::from_bytes([8; 16]), ..log.grant(0) };
+        log.write_with(0, State::Granted, |request| request.progress.grant = Some(other.clone()));
+        log.laws.broken.clear();
+        for (to, id) in [(2, log.grant(0).id), (3, other.id)] {
+            let (node, grant) = (log.uid(0), Some(id));
+            log.say(Author::Node, What::Booted { node, from: boot(1), to: boot(to), grant });
+        }
+        log
+    };
+    boots_again(Author::Person).fine();
+    boots_again(Author::Cluster).broke(5);
+}
+
+#[test]
 fn law_6_catches_a_grant_that_nobody_stored() {
     let mut log = Log::new();
     log.accept(0);
@@ -329,8 +348,7 @@ fn law_6_catches_a_grant_that_nobody_stored() {
 fn law_7_catches_a_boot_that_was_none() {
     let mut log = Log::new();
     log.granted(0);
-    let grant = log.grant(0);
-    let seen_at = log.now;
+    let (grant, seen_at) = (log.grant(0), log.now);
     log.write_with(0, State::Booted, |request| {
         let boot = grant.boot.clone();
         request.progress.boot = Some(BootRecord { boot, kernel: None, seen_at });

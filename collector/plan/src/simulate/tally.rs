@@ -11,7 +11,8 @@ use crate::request::State;
 
 /// A record that is taken away in this state takes with it the word that its permission was used: a
 /// collector that has not heard the new boot yet knows nothing of it, and reboots the node again for the
-/// same reasons. Nobody takes one away then.
+/// same reasons. Nobody takes one away then. In [`State::Granted`] the collector that gave the grant knows
+/// of it, and writes a record anew: only law 5 is not held against a collector that dies before.
 pub(super) const FORGOTTEN_WITH_IT: State = State::Rebooting;
 
 /// What was done to a run, or to many.
