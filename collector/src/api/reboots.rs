@@ -132,11 +132,8 @@ pub async fn ask(
     match &outcome {
         Ok(state) => Ok(Answer::json(&Body { node: &node, state: format!("{state:?}") })),
         Err(Declined::Late) => {
-            let message = format!(
-                "{}: GET /v1/reboots and /v1/audit?kind=reboot&node={node} tell what came of it",
-                Declined::Late
-            );
-            Ok(Answer::accepted(&Later { node: &node, message }))
+            let told = format!("GET /v1/reboots and /v1/audit?kind=reboot&node={node}");
+            Ok(Answer::accepted(&Later { node: &node, message: later(&told) }))
         }
         Err(declined @ (Declined::Busy | Declined::NotCoordinating)) => {
             came_to_nobody(engine, NodeErrand::told(&wish, &outcome));
@@ -154,8 +151,8 @@ pub async fn ask(
     }
 }
 
-/// Has the coordinator forgive the failures of a pool, and tells of which nodes they were. The wish is in
-/// the audit before, and what came of it afterwards.
+/// Has the coordinator forgive the failures of a pool, and tells of which nodes they were, or where to
+/// look for it. The wish is in the audit before, and what came of it afterwards.
 ///
 /// # Errors
 /// [`Refused`] with the reason of the coordinator, or because the audit does not take it.
@@ -170,13 +167,27 @@ pub async fn release_pool(
         pool: &'a str,
         released: &'a BTreeSet<String>,
     }
+    #[derive(Serialize)]
+    struct Later<'a> {
+        pool: &'a str,
+        message: String,
+    }
     engine.audit_durably(wish.clone()).await?;
     let outcome = planned.release_pool(pool.clone(), wish.clone()).await;
     if matches!(outcome, Err(Declined::Busy | Declined::NotCoordinating)) {
         came_to_nobody(engine, PoolErrand::told(&wish, &outcome));
     }
+    if matches!(outcome, Err(Declined::Late)) {
+        let message = later("GET /v1/plan and /v1/audit?kind=reboot");
+        return Ok(Answer::accepted(&Later { pool: &pool, message }));
+    }
     let released = outcome.map_err(|it| super::plan::declined(&it))?;
     Ok(Answer::json(&Body { pool: &pool, released: &released }))
+}
+
+/// What whoever asked is told of a wish that is durable, and may be done yet.
+fn later(told: &str) -> String {
+    format!("{}: {told} tell what came of it", Declined::Late)
 }
 
 /// Says what came of a wish that came to nobody who would.

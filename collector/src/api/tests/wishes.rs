@@ -6,6 +6,7 @@ use palisade_report::Moment;
 
 use super::planned::POLICY;
 use super::planned::planned;
+use crate::api::answer::Answer;
 use crate::api::answer::Kind;
 use crate::api::reboots;
 use crate::audit;
@@ -102,6 +103,26 @@ async fn a_wish_is_durable_when_the_coordinator_hears_of_it() {
     let node = (Decision::Done, "of a node".to_owned());
     let pool = (Decision::Done, "of a pool".to_owned());
     assert_eq!(heard, [vec![node.clone()], vec![pool, node]]);
+    engine.stop();
+    thread.join();
+}
+
+/// Virtual time, as above: a coordinator that has not come to a wish within its time may do it yet.
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_nobody_has_come_to_yet_is_accepted_and_not_refused() {
+    let scratch = Scratch::new();
+    let (engine, thread, _) = engine(&scratch, false);
+    let planned = planned(POLICY);
+    let (node, by) = ("worker-1".parse().unwrap(), "anna".to_owned());
+    let asked =
+        reboots::ask(&engine, &planned, node, Errand::Cancel, by, wish("a wish"), NOW).await;
+    let pool = "workers".to_owned();
+    let released = reboots::release_pool(&engine, &planned, pool, wish("a wish")).await;
+    for (answer, name) in [(asked, "\"node\":\"worker-1\""), (released, "\"pool\":\"workers\"")] {
+        let Ok(Answer::Accepted(body)) = answer else { panic!("{answer:?}") };
+        let body = String::from_utf8(body.text).unwrap();
+        assert!(body.contains(name) && body.contains("/v1/audit?kind=reboot"), "{body}");
+    }
     engine.stop();
     thread.join();
 }
