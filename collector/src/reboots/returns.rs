@@ -23,8 +23,9 @@ use palisade_report::section::kernel::Kernel;
 use palisade_report::section::kernel::KernelPart;
 
 /// Why the agent watches the files in which the kubelet keeps the certificate that it authenticates
-/// with: the one that it renews by itself, and its kubeconfig, which may embed one.
-const CLIENT: [&str; 2] = ["kubelet rotateCertificates", "kubelet --kubeconfig"];
+/// with: the one that it renews by itself, and its kubeconfig, which may embed one or name its file.
+const ROTATED: &str = "kubelet rotateCertificates";
+const KUBECONFIG: &str = "kubelet --kubeconfig";
 
 /// Seconds for which the certificate must be good after the latest end of a reboot, and the part of
 /// its life that this is at most: a kubelet renews a short-lived one long before.
@@ -89,7 +90,16 @@ fn missing(next: &str, running: Option<&str>, installed: &[InstalledKernel]) -> 
 /// # Errors
 /// In words, if it cannot be told.
 pub(super) fn client(certificates: &Certificates) -> Result<Client, String> {
-    let is_client = |file: &CertificateFile| CLIENT.iter().any(|why| file.watched.contains(*why));
+    let kubeconfigs: Vec<&str> = certificates
+        .files
+        .iter()
+        .filter(|(_, file)| file.watched.contains(KUBECONFIG))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    let is_client = |file: &CertificateFile| {
+        let mut whys = file.watched.iter();
+        whys.any(|why| why == ROTATED || why == KUBECONFIG || is_named(why, &kubeconfigs))
+    };
     let (mut found, mut gone): (Client, Option<&str>) = (None, None);
     for (path, file) in certificates.files.iter().filter(|(_, file)| is_client(file)) {
         let held = match &file.certificates {
@@ -120,6 +130,14 @@ pub(super) fn client(certificates: &Certificates) -> Result<Client, String> {
         (None, None, Some(why)) => Err(format!("not all certificates were read: {why}")),
         (found, _, _) => Ok(found),
     }
+}
+
+/// Whether a file is watched because one of these kubeconfigs names it as a user's; a cluster's is an
+/// authority.
+fn is_named(why: &str, kubeconfigs: &[&str]) -> bool {
+    let Some(by) = why.strip_prefix("kubeconfig ") else { return false };
+    let of_user = |path: &&str| by.strip_prefix(path).is_some_and(|it| it.starts_with(" (user"));
+    kubeconfigs.iter().any(of_user)
 }
 
 /// Until when a node may go, so that its kubelet can speak when it comes back: for the longest reboot and

@@ -165,6 +165,26 @@ fn a_certificate_that_is_gone_is_not_one_that_the_kubelet_never_had() {
 }
 
 #[test]
+fn what_the_kubeconfig_names_as_its_users_is_the_certificate_and_no_other_file_is() {
+    const KUBECONFIG: &str = "/var/lib/rancher/k3s/agent/kubelet.kubeconfig";
+    let names = file("kubelet --kubeconfig", &known(&json!([])));
+    let of = |why: &str, held: &Value| {
+        client(&certificates(&json!({ KUBECONFIG: names, "/client.crt": file(why, held) })))
+    };
+    let held = known(&json!([certificate("leaf", 0, 4)]));
+    let users = format!("kubeconfig {KUBECONFIG} (user local)");
+    assert_eq!(of(&users, &held), Ok(Some((Moment::from_unix(0), Moment::from_unix(4)))));
+    let absent = json!({ "state": "absent", "origin": "here" });
+    let gone = Err("/client.crt is gone, or leads to nothing".to_owned());
+    assert_eq!(of(&users, &absent), gone);
+    let another = "kubeconfig /etc/kubernetes/scheduler.conf (user system:kube-scheduler)";
+    let longer = format!("kubeconfig {KUBECONFIG}.d/x (user local)");
+    for other in [another, &longer, &format!("kubeconfig {KUBECONFIG} (cluster local)")] {
+        assert_eq!(of(other, &held), Ok(None), "{other}");
+    }
+}
+
+#[test]
 fn a_certificate_must_last_for_a_reboot_and_a_day_or_a_tenth_of_its_life() {
     let pool = Pool::default();
     let at = Moment::from_unix;
