@@ -202,6 +202,7 @@ impl Machine {
     pub fn attempt(&self, command: &str) -> Ended {
         let once = guest::once(command);
         let mut number = None;
+        let mut complaint = None;
         self.wait(command, RUNS_WITHIN, || {
             let answer = match number {
                 None => self.guest.start(&once).map(|it| {
@@ -211,7 +212,11 @@ impl Machine {
                 Some(number) => self.guest.ended(number),
             };
             answer.unwrap_or_else(|error| {
-                eprintln!("machine {}: {error}: {command} is asked about again", self.name);
+                let error = error.to_string();
+                if complaint.as_ref() != Some(&error) {
+                    eprintln!("machine {}: {error}: {command} is asked about again", self.name);
+                    complaint = Some(error);
+                }
                 number = None;
                 None
             })
