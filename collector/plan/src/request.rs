@@ -134,6 +134,15 @@ impl Request {
         released.is_some_and(|at| at >= entered.at && entered.after_release != Some(at))
     }
 
+    /// The time that a release bears which is said now: not before the failure that it is about, and not
+    /// that of the word before, whichever clocks stamped them. So none is lost; one that bears a later
+    /// time counts when that has come.
+    #[must_use]
+    pub fn release_said(&self, now: Moment) -> Moment {
+        let Entered { at, after_release, .. } = self.entered();
+        now.max(at).max(after_release.map_or(at, |word| word.plus(1)))
+    }
+
     /// When a person released it, if that has come: what had failed until then is forgiven. A failure
     /// budget reads it here while the request is there; who deletes the request writes it down for the
     /// pool ([`crate::fleet::Past::released`]), or the failure counts again.

@@ -121,7 +121,8 @@ impl Coordinator {
                 if !may_release(state) {
                     return Err(Declined::WrongState(state));
                 }
-                let release = json!({ "by": by, "at": now.to_string(), "reason": "by the API" });
+                let at = request.release_said(now).to_string();
+                let release = json!({ "by": by, "at": at, "reason": "by the API" });
                 self.amend(request, json!({ "release": release })).await
             }
         }

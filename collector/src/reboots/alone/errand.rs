@@ -130,7 +130,8 @@ fn amended(
                 return Err(Declined::WrongState(request.progress.state));
             }
             let reason = "by the API".to_owned();
-            request.wish.release = Some(Release { by: by.to_owned(), reason, at: now });
+            let at = request.release_said(now);
+            request.wish.release = Some(Release { by: by.to_owned(), reason, at });
             Ok(Some(request))
         }
     }

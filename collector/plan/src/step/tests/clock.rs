@@ -86,3 +86,25 @@ fn what_fails_after_a_release_is_not_released_by_a_leader_whose_clock_is_behind(
     case.release();
     assert_eq!(case.settled(), State::RollingBack);
 }
+
+/// Said to a leader whose clock is behind that of who saw it fail, or twice within a second.
+#[test]
+fn a_release_is_not_lost_though_the_clocks_say_that_it_came_before_the_failure() {
+    let mut case = Case::at(State::Verifying);
+    case.release();
+    let word = case.request.wish.release.clone().unwrap();
+    case.stay(900);
+    assert_eq!(case.settled(), State::Quarantined);
+    let failed_at = case.request.progress.since;
+    for (now, said) in [
+        (failed_at.plus(-3_600), failed_at.max(word.at.plus(1))),
+        (word.at, failed_at.max(word.at.plus(1))),
+        (failed_at.plus(60), failed_at.plus(60)),
+    ] {
+        let mut case = case.clone();
+        assert_eq!(case.request.release_said(now), said);
+        case.request.wish.release.as_mut().unwrap().at = said;
+        case.now = said;
+        assert_eq!(case.settled(), State::RollingBack, "{now}");
+    }
+}
