@@ -101,7 +101,7 @@ tools: packages $(cargo_deny)
 packages:
 	@tests/tools/packages
 
-components: packages ## The real Kubernetes that the tests run: built once, about 13 minutes
+components: packages ## The real Kubernetes that the tests run: built once, about 15 minutes
 	@tests/tools/components >/dev/null
 
 machine: packages ## The disk of the machine that the tests emulate: built once, about 2 minutes

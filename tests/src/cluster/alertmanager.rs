@@ -117,9 +117,10 @@ impl Alertmanager {
     }
 }
 
-/// Where it says that it listens, once the line is whole.
-fn listens(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("msg=\"Listening on\" address=")?;
-    let (address, _) = rest.split_once('\n')?;
+/// Where a server of the Prometheus project says that it listens, once the line is whole.
+pub(super) fn listens(log: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.split_once("msg=\"Listening on\" ")?;
+    let (line, _) = rest.split_once('\n')?;
+    let (_, address) = line.split_once("address=")?;
     address.trim().parse().ok()
 }

@@ -24,6 +24,8 @@ pub enum Component {
     Kubernetes,
     /// `kube-apiserver` of the oldest minor that is supported.
     KubernetesOldest,
+    /// `prometheus`, which finds no targets by itself.
+    Prometheus,
     /// `runc`, with seccomp.
     Runc,
     /// `containerd`, `containerd-shim-runc-v2`, `ctr`, `bridge`, `loopback`, `host-local`,
@@ -40,6 +42,7 @@ impl Component {
             Self::KubeProxy => "kube-proxy",
             Self::Kubernetes => "kubernetes",
             Self::KubernetesOldest => "kubernetes-oldest",
+            Self::Prometheus => "prometheus",
             Self::Runc => "runc",
             Self::Runtime => "runtime",
         }

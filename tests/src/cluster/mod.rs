@@ -30,6 +30,7 @@ mod objects;
 mod pause;
 pub mod pki;
 pub mod port;
+pub mod prometheus;
 pub mod proxy;
 pub mod slot;
 
