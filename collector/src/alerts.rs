@@ -7,6 +7,12 @@
 //!                                               ALERTS{...}           if it is alone
 //! ```
 //!
+//! A Prometheus that has just come up answers that nothing fires until it has evaluated its rules some
+//! times, minutes later. So it is first asked when it began to (`/api/v1/status/runtimeinfo`), and when
+//! it last did (`/api/v1/rules`). An alert that waits for its `for` once more since then may have fired
+//! before, so for that time it counts. What answers in its place and evaluates no rules has
+//! no such pages, and is believed at once.
+//!
 //! Matchers are evaluated by whoever is asked, so that a pattern means what it means there. An answer
 //! that is not whole, or not understood, is none. The addresses are those of the policy's file; no
 //! redirect and no proxy variable of the environment leads elsewhere.
@@ -21,6 +27,8 @@ use palisade_plan::policy::PendingAlerts;
 use palisade_report::Moment;
 use palisade_report::bound::clean;
 
+use self::answer::Known;
+
 mod answer;
 mod exchange;
 
@@ -31,6 +39,9 @@ const OWN: &str = "Palisade";
 
 /// The label that names an alert.
 const NAME: &str = "alertname";
+
+/// One of the two who can be asked.
+const PROMETHEUS: &str = "Prometheus";
 
 /// Alerts that are shown by name; the others are counted.
 const MAX_SHOWN: usize = 3;
@@ -116,6 +127,19 @@ pub enum AskError {
         /// What is wrong with it, for the log: it may contain words of the answer.
         said: String,
     },
+    /// It has just come up, or has just read its rules anew. At fault: nobody; it passes.
+    #[error(
+        "failed to learn what fires from Prometheus at {address}: it has evaluated its rules too few \
+         times since {since}"
+    )]
+    TooEarly {
+        /// Where.
+        address: String,
+        /// When it began to.
+        since: Moment,
+        /// One of the groups, for the log.
+        said: String,
+    },
 }
 
 impl AskError {
@@ -124,7 +148,7 @@ impl AskError {
     pub fn silent(&self) -> Option<&str> {
         match self {
             Self::Exchange { source, address, .. } => source.is_of_source().then_some(address),
-            Self::Answer { .. } => None,
+            Self::Answer { .. } | Self::TooEarly { .. } => None,
         }
     }
 
@@ -145,7 +169,7 @@ impl AskError {
                 | ExchangeError::Body { .. }
                 | ExchangeError::TimedOut => None,
             },
-            Self::Answer { said, .. } => Some(said),
+            Self::Answer { said, .. } | Self::TooEarly { said, .. } => Some(said),
         }
     }
 }
@@ -175,24 +199,44 @@ pub async fn ask(source: &AlertSource, question: &Question) -> Result<Firing, As
     if let Some(address) = prometheus
         && (is_alone || question.is_pending_asked)
     {
-        let states = match (is_alone, question.is_pending_asked) {
-            (true, true) => "firing|pending",
-            (true, false) => "firing",
-            (false, _) => "pending",
+        let anew = anew(address, ca).await?;
+        let (states, anew) = match (is_alone, question.is_pending_asked) {
+            (true, true) => ("firing|pending", None),
+            (true, false) => ("firing", anew),
+            (false, _) => ("pending", None),
         };
-        let path = answer::prometheus_path(&question.matchers, states);
-        alerts.extend(tell("Prometheus", address, ca, &path, answer::prometheus).await?);
+        let path = answer::prometheus_path(&question.matchers, states, anew);
+        alerts.extend(tell(PROMETHEUS, address, ca, &path, answer::prometheus).await?);
     }
     Ok(firing(alerts, question))
 }
 
-async fn tell(
+/// What is pending since before this second may have fired before this Prometheus began to evaluate its
+/// rules; an error if nothing can be known yet. Asked before the alerts are: what is known stays so.
+async fn anew(address: &str, ca: Option<&Path>) -> Result<Option<i64>, AskError> {
+    let began = match tell(PROMETHEUS, address, ca, answer::BEGAN, answer::began).await {
+        Ok(began) => began,
+        Err(AskError::Exchange { source, .. }) if source.is_no_page() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let read = |body: &[u8]| answer::known(body, began);
+    match tell(PROMETHEUS, address, ca, answer::RULES, read).await? {
+        Known::All => Ok(None),
+        Known::Anew(before) => Ok(Some(before)),
+        Known::TooEarly(said) => {
+            let since = Moment::from_unix(began.as_second());
+            Err(AskError::TooEarly { address: address.to_owned(), since, said })
+        }
+    }
+}
+
+async fn tell<T>(
     whom: &'static str,
     address: &str,
     ca: Option<&Path>,
     path: &str,
-    read: impl Fn(&[u8]) -> Result<Vec<Alert>, String>,
-) -> Result<Vec<Alert>, AskError> {
+    read: impl Fn(&[u8]) -> Result<T, String>,
+) -> Result<T, AskError> {
     let answer = exchange::get(address, path, ca).await;
     let answer = answer.map_err(|source| {
         let address = address.to_owned();

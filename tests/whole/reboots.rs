@@ -25,6 +25,7 @@ mod patience;
 mod person;
 mod placed;
 mod pods;
+mod prometheus;
 mod restarts;
 mod scale_down;
 mod storms;

@@ -96,6 +96,13 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// Whether whoever answers has no page of this name: Prometheus' own word for that, and that of
+    /// VictoriaMetrics.
+    pub(super) fn is_no_page(&self) -> bool {
+        let none = [StatusCode::NOT_FOUND, StatusCode::BAD_REQUEST];
+        matches!(self, Self::Status { status, .. } if none.contains(status))
+    }
+
     /// Whether another question to the same address would fail in the same way: nobody is there, or
     /// somebody else. What an answer is like belongs to its question.
     pub(super) const fn is_of_source(&self) -> bool {

@@ -34,10 +34,14 @@ fn matchers_go_to_the_source_as_they_are_written() {
          &filter=x%21~%22%5C%5Cd%5C%22%26%22"
     );
     assert_eq!(
-        answer::prometheus_path(&question.matchers[..1], "pending"),
+        answer::prometheus_path(&question.matchers[..1], "pending", None),
         "/api/v1/query?timeout=8s&query=ALERTS%7Balertstate%3D~%22pending%22%2C\
          severity%3D%22critical%22%7D"
     );
+    let anew = answer::prometheus_path(&question.matchers[..1], "firing", Some(7));
+    let rest = "%20or%20%28ALERTS%7Balertstate%3D%22pending%22%2Cseverity%3D%22critical%22%7D%20and%20\
+                ignoring%28alertstate%29%20ALERTS_FOR_STATE%7Bseverity%3D%22critical%22%7D%20%3C%207%29";
+    assert!(anew.ends_with(rest), "{anew}");
 }
 
 #[test]
@@ -93,6 +97,39 @@ fn what_prometheus_says_is_understood() {
     assert_eq!(shown, "DiskFills{severity=\"warning\"} (pending); NodeDown{}");
     let none = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
     assert_eq!(answer::prometheus(none.as_bytes()), Ok(vec![]));
+}
+
+/// A page of rules of Prometheus 3.13.5, which last evaluated at this second.
+fn rules(second: u32, state: &str) -> String {
+    format!(
+        r#"{{"status":"success","data":{{"groups":[
+        {{"name":"none","file":"r","rules":[],"interval":3600,"lastEvaluation":"0001-01-01T00:00:00Z"}},
+        {{"name":"some","file":"r","rules":[{{"state":"{state}","name":"A","duration":20,"alerts":null,"health":"ok"}}],
+        "interval":1,"limit":0,"lastEvaluation":"2026-11-22T22:30:{second:02}.191580439Z"}}]}}}}"#
+    )
+}
+
+#[test]
+fn what_fires_is_known_some_evaluations_after_the_start_and_what_is_pending_after_its_time() {
+    let body = r#"{"status":"success","data":{"startTime":"2026-11-22T22:30:05.895331467Z",
+        "serverTime":"2026-11-22T22:30:12.6Z","lastConfigTime":"2026-11-22T22:30:07Z","GOGC":"75"}}"#;
+    let began = answer::began(body.as_bytes()).unwrap();
+    let known = |second, state| answer::known(rules(second, state).as_bytes(), began).unwrap();
+    for (second, state, expected) in [
+        (0, "unknown", Known::TooEarly("some".to_owned())),
+        (11, "inactive", Known::TooEarly("some".to_owned())),
+        (12, "inactive", Known::All),
+        (12, "firing", Known::All),
+        (12, "pending", Known::Anew(1_795_386_612)),
+        (31, "pending", Known::Anew(1_795_386_612)),
+        (32, "pending", Known::All),
+    ] {
+        assert_eq!(known(second, state), expected, "{second} {state}");
+    }
+    let none = r#"{"status":"success","data":{"groups":[]}}"#;
+    assert_eq!(answer::known(none.as_bytes(), began), Ok(Known::All));
+    assert!(answer::began(none.as_bytes()).unwrap_err().contains("missing field"));
+    assert!(answer::known(body.as_bytes(), began).unwrap_err().contains("missing field"));
 }
 
 #[test]

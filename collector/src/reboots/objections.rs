@@ -91,10 +91,28 @@ impl Wanted {
 struct Answer<T> {
     /// When it was asked for, on the machine's clock since its boot.
     asked_ms: i64,
-    /// Since when nothing but this kind of answer came.
+    /// Since when nothing but this kind of answer came: of none, of nothing, of something.
     since_ms: i64,
     /// What was found, or why that cannot be told.
     found: Result<Arc<T>, String>,
+}
+
+/// What may speak against a reboot.
+trait Found {
+    /// Whether it does.
+    fn is_something(&self) -> bool;
+}
+
+impl Found for Firing {
+    fn is_something(&self) -> bool {
+        self.count > 0
+    }
+}
+
+impl Found for Vec<Standing> {
+    fn is_something(&self) -> bool {
+        !self.is_empty()
+    }
 }
 
 impl<T> Answer<T> {
@@ -284,13 +302,18 @@ fn complain(
 }
 
 /// Keeps an answer, and since when there are only ones like it.
-fn remember<K: Ord + Clone, T>(
+fn remember<K: Ord + Clone, T: Found>(
     answers: &mut BTreeMap<K, Answer<T>>,
     question: &K,
     asked_ms: i64,
     found: Result<T, String>,
 ) {
-    let before = answers.get(question).filter(|it| it.found.is_err() == found.is_err());
+    let is_like = |it: &&Answer<T>| match (&it.found, &found) {
+        (Ok(before), Ok(found)) => before.is_something() == found.is_something(),
+        (Err(_), Err(_)) => true,
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+    };
+    let before = answers.get(question).filter(is_like);
     let since_ms = before.map_or(asked_ms, |it| it.since_ms);
     let answer = Answer { asked_ms, since_ms, found: found.map(Arc::new) };
     answers.insert(question.clone(), answer);

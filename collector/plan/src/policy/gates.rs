@@ -38,13 +38,15 @@ pub struct AlertGate {
     /// Which alerts: those that satisfy every matcher. Empty: all.
     pub matchers: Vec<AlertMatcher>,
     /// What becomes of alerts that are about to fire; only Prometheus knows those.
+    /// Those that are since a Prometheus has just started count either way: they may have fired before.
     pub pending: PendingAlerts,
 }
 
 /// Where alerts are asked for. At least one of the two is there.
 ///
 /// Alertmanager knows which alerts are silenced or inhibited, Prometheus which are about to fire: what
-/// fires is asked of the former, or of the latter if it is alone.
+/// fires is asked of the former, or of the latter if it is alone. Labels that Prometheus adds to what it
+/// sends (`external_labels`) are known to the former only: there, a matcher that wants one finds nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertSource {

@@ -162,6 +162,26 @@ fn a_gate_names_some_of_many_pods_and_is_shut_since_the_oldest_of_them() {
     assert_eq!(world.blockers("db-0")[0].since, Moment::from_unix(5));
 }
 
+#[test]
+fn an_alert_that_nobody_dates_speaks_since_it_was_first_heard_of() {
+    let mut world = World::of("");
+    let gate = palisade_plan::policy::AlertGate::default();
+    let asked = (AlertSource::default(), Question::from(&gate));
+    world.policy.pools[0].alerts = Some(gate);
+    let heard = |secs: i64, count: usize| {
+        world.at(secs);
+        let found = Firing { count, shown: "DiskFails{}".to_owned(), since: None };
+        remember(&mut world.objections.answers().alerts, &asked, secs * 1000, Ok(found));
+        world.blockers("db-0").into_iter().map(|it| it.since).collect::<Vec<_>>()
+    };
+    let at = |secs: i64| vec![world.clock.at(secs * 1000)];
+    assert_eq!(heard(10, 0), []);
+    assert_eq!(heard(25, 1), at(25));
+    assert_eq!(heard(40, 2), at(25));
+    assert_eq!(heard(55, 0), []);
+    assert_eq!(heard(70, 1), at(70));
+}
+
 /// A plan in which the nodes of one pool are so.
 fn planned(pool: &str, verdict: Verdict) -> Plan {
     let place = Place {
