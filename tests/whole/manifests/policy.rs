@@ -205,6 +205,7 @@ fn confines_node_writes(cluster: &ControlPlane) {
 
 /// Nothing that a person said to cluster-autoscaler is taken away, changed or made the collector's own.
 fn leaves_what_a_person_said(cluster: &ControlPlane, collector: &Api) {
+    marks_nothing_in_advance(cluster, collector);
     for (value, other) in [("true", "false"), ("false", "true")] {
         let said = format!("{KEEPS}={value}");
         cluster.kubectl(&["annotate", "--overwrite", "node", "worker-1", &said]);
@@ -223,6 +224,27 @@ fn leaves_what_a_person_said(cluster: &ControlPlane, collector: &Api) {
         assert_eq!(node["metadata"]["annotations"][KEEPS], value, "{node:#}");
     }
     cluster.kubectl(&["annotate", "node", "worker-1", &format!("{KEEPS}-")]);
+}
+
+/// What a person says later is not made the collector's own before.
+fn marks_nothing_in_advance(cluster: &ControlPlane, collector: &Api) {
+    let patch = |annotations: Value| {
+        Call::merge(NODE, &json!({ "metadata": { "annotations": annotations } }))
+    };
+    let mark = || patch(json!({ KEEPS_MARK: "request" }));
+    refused(collector, "the mark alone, before the person", mark(), "palisade-node-writes");
+    collector.must(patch(json!({ KEEPS: "true", KEEPS_MARK: "request" })));
+    let value = patch(json!({ KEEPS: null }));
+    refused(collector, "the value away, the mark left", value, "palisade-node-writes");
+    // Once a person has done that, all else is written as before, and in the end the mark goes.
+    cluster.kubectl(&["annotate", "node", "worker-1", &format!("{KEEPS}-")]);
+    collector.must(patch(json!({ "palisade.dev/last-reboot": "{}" })));
+    let condition = json!({ "type": "palisade.dev/RebootRequired", "status": "False" });
+    let conditions = json!({ "status": { "conditions": [condition] } });
+    collector.must(Call::merge(format!("{NODE}/status"), &conditions));
+    let node = collector.must(patch(json!({ KEEPS_MARK: null })));
+    let left = &node["metadata"]["annotations"];
+    assert_eq!((&left[KEEPS], &left[KEEPS_MARK]), (&Value::Null, &Value::Null));
 }
 
 type Change = fn(&mut Value);
