@@ -10,6 +10,13 @@
 //! that was emptied: it says so for as long as the node bears our marker, unless somebody else already
 //! says anything of it, which stays. What a person says meanwhile stays too, where it can be told from
 //! ours: another value, or one that `managedFields` has another owner for.
+//!
+//! No cordon and no uncordon hangs on it: where a policy of the cluster refuses either with it, it is
+//! done without.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use kube::Api;
 use kube::api::Patch;
@@ -37,6 +44,7 @@ use super::nodes::upkeep::EXCLUDE;
 use super::nodes::upkeep::EXCLUDED;
 use super::nodes::upkeep::SCALE_DOWN_DISABLED;
 use super::nodes::upkeep::SCALE_DOWN_DISABLED_BY;
+use super::nodes::upkeep::SCALE_DOWN_LEFT;
 use super::nodes::upkeep::Spared;
 
 /// Why a node was not changed.
@@ -63,6 +71,14 @@ pub enum CordonError {
 #[derive(Clone)]
 pub struct Cordons {
     api: Api<NodeObject>,
+    told: Arc<Told>,
+}
+
+/// What was refused, and said once.
+#[derive(Default)]
+struct Told {
+    cordon: AtomicBool,
+    uncordon: AtomicBool,
 }
 
 impl std::fmt::Debug for Cordons {
@@ -75,7 +91,7 @@ impl Cordons {
     /// By these clients.
     #[must_use]
     pub fn new(clients: &Clients) -> Self {
-        Self { api: Api::all(clients.acting.clone()) }
+        Self { api: Api::all(clients.acting.clone()), told: Arc::default() }
     }
 
     /// The node as the API server's quorum has it, and its version; `None` if it was deleted or its
@@ -128,24 +144,46 @@ impl Cordons {
             Schedulability::Schedulable => "schedulable",
             Schedulability::Unschedulable => "unschedulable",
         };
-        let mut annotations = json!({ CORDONED_BY: marker, BEFORE_CORDON: word });
-        if let (Spared::No, Some(annotations)) = (upkeep.scale_down, annotations.as_object_mut()) {
-            annotations.insert(SCALE_DOWN_DISABLED.to_owned(), "true".into());
-            annotations.insert(SCALE_DOWN_DISABLED_BY.to_owned(), marker.into());
+        let patch = |spared: Value| {
+            let mut annotations =
+                json!({ CORDONED_BY: marker, BEFORE_CORDON: word, SCALE_DOWN_LEFT: null });
+            add(&mut annotations, spared);
+            json!({
+                "metadata": {
+                    "uid": uid.as_str(),
+                    "resourceVersion": version,
+                    "annotations": annotations,
+                },
+                "spec": { "unschedulable": true },
+            })
+        };
+        match upkeep.scale_down {
+            Spared::Foreign => return self.patch(name, patch(json!({}))).await,
+            // Left from another request, perhaps: this one takes it away.
+            Spared::Ours => {
+                return self.patch(name, patch(json!({ SCALE_DOWN_DISABLED_BY: marker }))).await;
+            }
+            Spared::No => {}
         }
-        let patch = json!({
-            "metadata": {
-                "uid": uid.as_str(),
-                "resourceVersion": version,
-                "annotations": annotations,
-            },
-            "spec": { "unschedulable": true },
-        });
-        self.patch(name, patch).await
+        let spared = json!({ SCALE_DOWN_DISABLED: "true", SCALE_DOWN_DISABLED_BY: marker });
+        let refused = match self.patch(name, patch(spared)).await {
+            Err(CordonError::Call(refused)) if is_forbidden(&refused) => refused,
+            done => return done,
+        };
+        self.patch(name, patch(json!({}))).await?;
+        if !self.told.cordon.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = %name, cause = %refused,
+                "nodes are cordoned without {SCALE_DOWN_DISABLED}, which a policy of the cluster \
+                 refuses: apply palisade-node-writes of this version",
+            );
+        }
+        Ok(())
     }
 
     /// Takes everything of ours away from a node that bears this marker, and lets it take pods again
     /// if it is to and nobody cordoned it after us. A node with another marker or none is left as it is.
+    /// What is said to cluster-autoscaler stays where a policy of the cluster keeps us from taking it.
     /// If it rebooted, that is written down in the same patch.
     ///
     /// # Errors
@@ -163,33 +201,56 @@ impl Cordons {
             return Ok(());
         }
         let mut annotations = Map::new();
-        for key in [CORDONED_BY, BEFORE_CORDON, EXCLUDED, SCALE_DOWN_DISABLED_BY] {
+        for key in [CORDONED_BY, BEFORE_CORDON, EXCLUDED] {
             annotations.insert(key.to_owned(), Value::Null);
-        }
-        if upkeep.scale_down == Spared::Ours {
-            annotations.insert(SCALE_DOWN_DISABLED.to_owned(), Value::Null);
         }
         if let Some(text) = last.and_then(written) {
             annotations.insert(LAST_REBOOT.to_owned(), text);
         }
-        let mut metadata = json!({
-            "uid": uid.as_str(),
-            "resourceVersion": version,
-            "annotations": annotations,
-        });
-        if let (Spared::Ours, Some(metadata)) = (upkeep.excluded, metadata.as_object_mut()) {
-            metadata.insert("labels".to_owned(), json!({ EXCLUDE: null }));
-        }
+        let annotations = Value::Object(annotations);
         // Perhaps since the decision was made: a person wants it cordoned.
         let restore = match upkeep.unschedulable_by {
             Some(_) => Schedulability::Unschedulable,
             None => restore,
         };
-        let mut patch = json!({ "metadata": metadata });
-        if let (Schedulability::Schedulable, Some(patch)) = (restore, patch.as_object_mut()) {
-            patch.insert("spec".to_owned(), json!({ "unschedulable": null }));
+        let patch = |spared: Value| {
+            let mut annotations = annotations.clone();
+            add(&mut annotations, spared);
+            let mut metadata = json!({
+                "uid": uid.as_str(),
+                "resourceVersion": version,
+                "annotations": annotations,
+            });
+            if upkeep.excluded == Spared::Ours {
+                add(&mut metadata, json!({ "labels": { EXCLUDE: null } }));
+            }
+            let mut patch = json!({ "metadata": metadata });
+            if restore == Schedulability::Schedulable {
+                add(&mut patch, json!({ "spec": { "unschedulable": null } }));
+            }
+            patch
+        };
+        let unmarked = json!({ SCALE_DOWN_DISABLED_BY: null, SCALE_DOWN_LEFT: null });
+        if upkeep.scale_down != Spared::Ours {
+            return self.patch(name, patch(unmarked)).await;
         }
-        self.patch(name, patch).await
+        let mut spared = unmarked;
+        add(&mut spared, json!({ SCALE_DOWN_DISABLED: null }));
+        let refused = match self.patch(name, patch(spared)).await {
+            Err(CordonError::Call(refused)) if is_forbidden(&refused) => refused,
+            done => return done,
+        };
+        // With its mark, so that the uncordon after the next reboot finds it.
+        self.patch(name, patch(json!({ SCALE_DOWN_LEFT: marker }))).await?;
+        if !self.told.uncordon.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = %name, cause = %refused,
+                "uncordoned nodes keep {SCALE_DOWN_DISABLED}, as a policy of the cluster refuses to \
+                 take it away: apply palisade-node-writes of this version; those that keep it bear \
+                 {SCALE_DOWN_LEFT}",
+            );
+        }
+        Ok(())
     }
 
     /// Labels a node that bears this marker so that external load balancers leave it alone, unless
@@ -262,7 +323,144 @@ impl Cordons {
     }
 }
 
+/// Whether a policy, a webhook or the API server's rules do not allow what was asked for.
+const fn is_forbidden(refused: &CallError) -> bool {
+    refused.is(403) || refused.is(422)
+}
+
+/// Adds members to an object.
+fn add(into: &mut Value, members: Value) {
+    if let (Some(into), Value::Object(members)) = (into.as_object_mut(), members) {
+        into.extend(members);
+    }
+}
+
 /// As the annotation has it; `None` does not happen to these fields.
 fn written(last: &LastReboot) -> Option<Value> {
     serde_json::to_string(last).ok().map(Value::String)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::Context;
+    use std::task::Poll;
+
+    use http_body_util::BodyExt;
+    use hyper::Method;
+    use hyper::Request;
+    use hyper::Response;
+    use kube::Client;
+    use kube::client::Body;
+    use tower::Service;
+
+    use super::*;
+
+    type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+    /// An API server with one node, which answers patches so: with and without what is said to
+    /// cluster-autoscaler.
+    #[derive(Clone)]
+    struct Server {
+        node: Value,
+        answers: (u16, u16),
+        patches: Arc<Mutex<Vec<Value>>>,
+    }
+
+    impl Service<Request<Body>> for Server {
+        type Response = Response<Body>;
+        type Error = BoxError;
+        type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            let Self { node, answers, patches } = self.clone();
+            Box::pin(async move {
+                let mut code = 200;
+                if request.method() == Method::PATCH {
+                    let bytes = request.into_body().collect().await?.to_bytes();
+                    let patch: Value = serde_json::from_slice(&bytes)?;
+                    let annotations = &patch["metadata"]["annotations"];
+                    let says = annotations.get(SCALE_DOWN_DISABLED).is_some();
+                    code = if says { answers.0 } else { answers.1 };
+                    patches.lock().unwrap().push(patch);
+                }
+                let refusal =
+                    json!({ "code": code, "reason": "Refused", "message": "by a policy" });
+                let body = if code == 200 { &node } else { &refusal };
+                Ok(Response::builder().status(code).body(Body::from(serde_json::to_vec(body)?))?)
+            })
+        }
+    }
+
+    fn node(annotations: &Value) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {
+                "name": "worker-1", "uid": "u-1", "resourceVersion": "7", "annotations": annotations,
+            },
+            "spec": { "unschedulable": annotations.get(CORDONED_BY).is_some() },
+        })
+    }
+
+    /// What came of a cordon or an uncordon on an API server that answers so, and the patches.
+    async fn came_of(
+        annotations: Value,
+        answers: (u16, u16),
+    ) -> (Result<(), CordonError>, Vec<Value>) {
+        let patches = Arc::default();
+        let server = Server { node: node(&annotations), answers, patches: Arc::clone(&patches) };
+        let clients = Clients::by(|| Client::new(server.clone(), "default"));
+        let cordons = Cordons::new(&clients);
+        let (name, uid) = ("worker-1".parse().unwrap(), "u-1".parse().unwrap());
+        let open = Schedulability::Schedulable;
+        let result = if annotations.get(CORDONED_BY).is_some() {
+            cordons.uncordon(&name, &uid, "r-1", open, None).await
+        } else {
+            cordons.cordon(&name, &uid, "r-1", open).await
+        };
+        let patches = patches.lock().unwrap().clone();
+        (result, patches)
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_its_annotation_is_done_once_more_without_and_nothing_else_is() {
+        let ours = json!({
+            CORDONED_BY: "r-1", BEFORE_CORDON: "schedulable",
+            SCALE_DOWN_DISABLED: "true", SCALE_DOWN_DISABLED_BY: "r-1",
+        });
+        for annotations in [json!({}), ours] {
+            for code in [403, 422] {
+                let (result, patches) = came_of(annotations.clone(), (code, 200)).await;
+                assert_eq!(result, Ok(()), "{code}");
+                let [first, second] = &*patches else { panic!("{patches:?}") };
+                for key in [SCALE_DOWN_DISABLED, SCALE_DOWN_DISABLED_BY] {
+                    assert!(first["metadata"]["annotations"].get(key).is_some(), "{first}");
+                    assert_eq!(second["metadata"]["annotations"].get(key), None, "{second}");
+                }
+                assert_eq!(first["spec"], second["spec"]);
+                for patch in &patches {
+                    assert_eq!(patch["metadata"]["resourceVersion"], "7", "{patch}");
+                }
+                // Refused for another reason: that is said, and by the last answer.
+                for last in [403, 409, 422] {
+                    let (result, patches) = came_of(annotations.clone(), (code, last)).await;
+                    let Err(CordonError::Call(error)) = result else { panic!("{result:?}") };
+                    assert!(error.is(last), "{error}");
+                    assert_eq!(patches.len(), 2);
+                }
+            }
+            for code in [409, 429, 500] {
+                let (result, patches) = came_of(annotations.clone(), (code, 200)).await;
+                let Err(CordonError::Call(error)) = result else { panic!("{result:?}") };
+                assert!(error.is(code), "{error}");
+                assert_eq!(patches.len(), 1, "{code}");
+            }
+        }
+    }
 }

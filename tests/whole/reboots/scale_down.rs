@@ -2,6 +2,7 @@
 //! cordon to its end, whichever end that is, and what a person said of it stays.
 
 use hyper::Method;
+use palisade_tests::cluster::api::Call;
 use palisade_tests::cluster::installation::COLLECTOR;
 use palisade_tests::process::Collector;
 use palisade_tests::wait;
@@ -20,6 +21,35 @@ pub(super) const KEEPS: &str = "cluster-autoscaler.kubernetes.io/scale-down-disa
 
 /// The mark beside it where it is the collector's.
 const MARK: &str = "palisade.dev/scale-down-disabled-by";
+
+/// The mark where it had to be left behind.
+const LEFT: &str = "palisade.dev/scale-down-left-by";
+
+/// What confines the collector on nodes.
+const POLICY: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/palisade-node-writes";
+
+/// What it says of annotations in the version before, which knows nothing of cluster-autoscaler.
+const RULE_BEFORE: &str = "variables.annotations.all(k, k.startsWith('palisade.dev/') \
+    || (k in variables.oldAnnotations && variables.annotations[k] == variables.oldAnnotations[k])) \
+    && variables.oldAnnotations.all(k, k.startsWith('palisade.dev/') || k in variables.annotations)";
+
+/// The policy of the version before, out of that of this one.
+fn policy_before(mut spec: Value) -> Value {
+    let annotations = "the collector changes only annotations under palisade.dev/";
+    let validations = spec["validations"].as_array_mut().expect("validations");
+    for rule in &mut *validations {
+        if rule["message"] == annotations {
+            rule["expression"] = RULE_BEFORE.into();
+        }
+    }
+    let is_new =
+        |rule: &Value| rule["expression"].as_str().is_some_and(|it| it.contains("keepsNode"));
+    let count = validations.len();
+    validations.retain(|it| !is_new(it));
+    assert!(validations.len() < count, "no rule is of this version alone");
+    spec
+}
 
 /// What a node says to cluster-autoscaler, and for which request.
 pub(super) fn of(node: &Value) -> (Option<&str>, Option<&str>) {
@@ -42,6 +72,21 @@ impl Bench {
     fn until_no_requests_of(&self, collector: &Collector, node: &str) {
         wait::until(&format!("no request for {node} is left"), WITHIN, || {
             if self.request(node).is_none() { Ok(()) } else { Err(self.summary(collector)) }
+        });
+    }
+
+    /// Puts this policy in force, so that a node like `probe`, which says nothing, is answered so when the
+    /// collector says something.
+    fn confine(&self, spec: &Value, probe: &str, status: u16) {
+        let mut policy = self.cluster.get(POLICY);
+        policy["spec"] = spec.clone();
+        self.cluster.api().must(Call::put(POLICY, &policy));
+        let api = self.cluster.api_as(COLLECTOR, &["system:serviceaccounts:palisade-system"]);
+        let said = json!({ "metadata": { "annotations": { KEEPS: "true", MARK: "a-request" } } });
+        wait::until(&format!("the policy in force answers {status}"), WITHIN, || {
+            let call = Call::merge(format!("/api/v1/nodes/{probe}?dryRun=All"), &said);
+            let answer = api.send(call).map_err(|error| error.to_string())?;
+            if answer.status.as_u16() == status { Ok(()) } else { Err(answer.status.to_string()) }
         });
     }
 
@@ -161,6 +206,53 @@ fn what_people_take_or_say_meanwhile_stays_and_nothing_of_ours_does() {
     bench.until_kept(&collector, "node-2", (Some("false"), None));
     assert!(!bench.is_unschedulable("node-2"));
     assert_eq!(agents.reboots(), ["node-2"]);
+}
+
+#[test]
+fn nodes_reboot_where_a_policy_lets_nobody_speak_to_cluster_autoscaler() {
+    let bench = Bench::start(3);
+    let collector = bench.collector("one", &for_many(3));
+    let held = json!({ "metadata": { "finalizers": [FINALIZER] } });
+    let [first, second] =
+        ["node-0", "node-1"].map(|it| bench.place(&format!("held-{it}"), it, &held));
+    let agents = bench.live(&collector);
+
+    // Cordoned under the policy of this version, uncordoned under the one before.
+    agents.need_reboot("node-0");
+    bench.until_evicted(&collector, "node-0", &first);
+    let uid = bench.request_uid("node-0");
+    assert_eq!(of(&bench.node("node-0")), (Some("true"), Some(&*uid)));
+    let policy = bench.cluster.get(POLICY)["spec"].take();
+    bench.confine(&policy_before(policy.clone()), "node-2", 422);
+    bench.let_go("held-node-0");
+    bench.until_rebooted(&collector, &agents, &["node-0"]);
+    bench.until_no_requests(&collector);
+    let node = bench.node("node-0");
+    assert_eq!(of(&node), (Some("true"), Some(&*uid)));
+    assert_eq!(node["metadata"]["annotations"][LEFT], *uid);
+
+    // Cordoned and uncordoned under the one before.
+    agents.need_reboot("node-1");
+    bench.until_evicted(&collector, "node-1", &second);
+    assert!(bench.is_unschedulable("node-1"));
+    assert_eq!(of(&bench.node("node-1")), (None, None));
+    bench.let_go("held-node-1");
+    bench.until_rebooted(&collector, &agents, &["node-0", "node-1"]);
+    bench.until_no_requests(&collector);
+    assert!(bench.is_as_before("node-1"));
+    for said in ["nodes are cordoned without", "uncordoned nodes keep"] {
+        let log = collector.process.log();
+        let lines: Vec<_> = log.iter().filter(|it| it.contains(said)).collect();
+        assert!(matches!(&*lines, [it] if it.contains("palisade-node-writes")), "{lines:?}");
+    }
+
+    // What was left behind goes with the next reboot under the policy of this version.
+    assert_eq!(of(&bench.node("node-0")), (Some("true"), Some(&*uid)), "nobody came back for it");
+    bench.confine(&policy, "node-2", 200);
+    agents.need_reboot("node-0");
+    bench.until_rebooted(&collector, &agents, &["node-0", "node-1", "node-0"]);
+    bench.until_no_requests(&collector);
+    assert!(bench.is_as_before("node-0"), "{:#}", bench.node("node-0")["metadata"]);
 }
 
 #[test]

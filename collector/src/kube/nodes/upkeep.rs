@@ -50,6 +50,10 @@ const SCALE_DOWN_DISABLED_FIELD: &str =
 /// Annotation that we set with it, the UID of the request, so that a value of somebody else stays.
 pub const SCALE_DOWN_DISABLED_BY: &str = "palisade.dev/scale-down-disabled-by";
 
+/// Annotation with which we leave the two behind where a policy of the cluster does not let us take the
+/// first away: they go with the uncordon after the next reboot, and nobody comes back for them before.
+pub const SCALE_DOWN_LEFT: &str = "palisade.dev/scale-down-left-by";
+
 /// Taints of one node that are kept: more than any tool sets.
 const MAX_TAINTS: usize = 32;
 
@@ -66,7 +70,8 @@ pub struct Upkeep {
     /// Whether it takes pods.
     pub cordon: Cordon,
     /// [`CORDONED_BY`], whether the node takes pods or not. Where a person took only that away,
-    /// [`SCALE_DOWN_DISABLED_BY`]: as long as one of them is there, something of ours is.
+    /// [`SCALE_DOWN_DISABLED_BY`]: as long as one of them is there, something of ours is. Without what is
+    /// left behind with [`SCALE_DOWN_LEFT`].
     pub marker: Option<String>,
     /// [`BEFORE_CORDON`]; `None` without one, or with another word.
     pub before: Option<Schedulability>,
@@ -131,7 +136,10 @@ impl Upkeep {
                 (true, Some(request)) => Cordon::Ours { request: request.clone() },
                 (true, None) => Cordon::Foreign { by: unschedulable_by.clone() },
             },
-            marker: cordoned_by.or_else(|| annotation(SCALE_DOWN_DISABLED_BY)),
+            marker: cordoned_by.or_else(|| {
+                let is_left = raw(SCALE_DOWN_LEFT).is_some();
+                annotation(SCALE_DOWN_DISABLED_BY).filter(|_| !is_left)
+            }),
             before: match annotation(BEFORE_CORDON).as_deref() {
                 Some("schedulable") => Some(Schedulability::Schedulable),
                 Some("unschedulable") => Some(Schedulability::Unschedulable),
@@ -261,6 +269,14 @@ mod tests {
         let marker = Some("r-1".to_owned());
         assert_eq!(upkeep(&it).marker, marker, "something of ours is there");
         assert_eq!(upkeep(&it).cordon, Cordon::Schedulable);
+        let mut left = it.clone();
+        left["metadata"]["annotations"][SCALE_DOWN_LEFT] = "r-1".into();
+        let left = upkeep(&left);
+        assert_eq!(
+            (left.marker, left.scale_down),
+            (None, Spared::Ours),
+            "nobody comes back for it"
+        );
         let mut shared = it.clone();
         shared["metadata"]["managedFields"][0]["manager"] = "kubectl".into();
         assert_eq!(upkeep(&shared).scale_down, Spared::Foreign, "a person applied it as well");
