@@ -33,8 +33,8 @@ pub const HOLD: &str = "palisade.dev/hold";
 /// Annotation beside it: until when, RFC 3339.
 pub const HOLD_UNTIL: &str = "palisade.dev/hold-until";
 
-/// Annotation that we set with the label that keeps load balancers away, so that a label of somebody
-/// else stays.
+/// Annotation that we set with the label that keeps load balancers away, the UID of the request, so that a
+/// label of somebody else stays.
 pub const EXCLUDED: &str = "palisade.dev/excluded-from-load-balancers";
 
 /// Label that keeps external load balancers away, see "Well-Known Labels" of the Kubernetes docs.
@@ -70,8 +70,8 @@ pub struct Upkeep {
     /// Whether it takes pods.
     pub cordon: Cordon,
     /// [`CORDONED_BY`], whether the node takes pods or not. Where a person took only that away,
-    /// [`SCALE_DOWN_DISABLED_BY`]: as long as one of them is there, something of ours is. Without what is
-    /// left behind with [`SCALE_DOWN_LEFT`].
+    /// [`EXCLUDED`] or [`SCALE_DOWN_DISABLED_BY`]: as long as one of them is there, something of ours is.
+    /// Without what is left behind with [`SCALE_DOWN_LEFT`].
     pub marker: Option<String>,
     /// [`BEFORE_CORDON`]; `None` without one, or with another word.
     pub before: Option<Schedulability>,
@@ -136,7 +136,7 @@ impl Upkeep {
                 (true, Some(request)) => Cordon::Ours { request: request.clone() },
                 (true, None) => Cordon::Foreign { by: unschedulable_by.clone() },
             },
-            marker: cordoned_by.or_else(|| {
+            marker: cordoned_by.or_else(|| annotation(EXCLUDED)).or_else(|| {
                 let is_left = raw(SCALE_DOWN_LEFT).is_some();
                 annotation(SCALE_DOWN_DISABLED_BY).filter(|_| !is_left)
             }),
@@ -282,6 +282,20 @@ mod tests {
         assert_eq!(upkeep(&shared).scale_down, Spared::Foreign, "a person applied it as well");
         it["metadata"]["annotations"][SCALE_DOWN_DISABLED] = "false".into();
         assert_eq!(upkeep(&it).scale_down, Spared::Foreign, "not our value");
+    }
+
+    #[test]
+    fn what_keeps_load_balancers_away_names_its_request_where_a_person_took_the_marker() {
+        let mut it = node();
+        it["metadata"]["labels"] = serde_json::json!({ EXCLUDE: "" });
+        let found = upkeep(&it);
+        assert_eq!((found.marker, found.excluded), (None, Spared::Foreign), "a person's label");
+        it["metadata"]["annotations"] =
+            serde_json::json!({ BEFORE_CORDON: "schedulable", EXCLUDED: "r-1" });
+        let found = upkeep(&it);
+        assert_eq!((found.marker.as_deref(), found.excluded), (Some("r-1"), Spared::Ours));
+        it["metadata"]["annotations"][CORDONED_BY] = "r-2".into();
+        assert_eq!(upkeep(&it).marker.as_deref(), Some("r-2"), "who cordoned it comes first");
     }
 
     #[test]
