@@ -60,6 +60,10 @@ const MAX_TAINTS: usize = 32;
 /// Bytes of a reason, a name or a key that are kept.
 const MAX_WORD: usize = 256;
 
+/// Bytes of the UID of a request that are kept, wherever a node bears it: as many as a record keeps of a
+/// marker that it adopts, so that the two are the same.
+pub const MAX_MARKER: usize = 64;
+
 /// What of a node a reboot goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upkeep {
@@ -119,8 +123,9 @@ impl Upkeep {
         let uid: NodeUid = metadata.uid.as_ref()?.parse().ok()?;
         let raw = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
         let annotation = |key: &str| raw(key).map(|value| clean(value.as_bytes(), MAX_WORD));
+        let marker = |key: &str| raw(key).map(|value| clean(value.as_bytes(), MAX_MARKER));
         let has_label = metadata.labels.as_ref().is_some_and(|all| all.contains_key(EXCLUDE));
-        let cordoned_by = annotation(CORDONED_BY);
+        let cordoned_by = marker(CORDONED_BY);
         let by = metadata.managed_fields.as_deref().unwrap_or_default();
         let unschedulable_by = other_writer(by, "/f:spec/f:unschedulable");
         let unschedulable_by = unschedulable_by.filter(|_| *is_unschedulable);
@@ -136,9 +141,9 @@ impl Upkeep {
                 (true, Some(request)) => Cordon::Ours { request: request.clone() },
                 (true, None) => Cordon::Foreign { by: unschedulable_by.clone() },
             },
-            marker: cordoned_by.or_else(|| annotation(EXCLUDED)).or_else(|| {
+            marker: cordoned_by.or_else(|| marker(EXCLUDED)).or_else(|| {
                 let is_left = raw(SCALE_DOWN_LEFT).is_some();
-                annotation(SCALE_DOWN_DISABLED_BY).filter(|_| !is_left)
+                marker(SCALE_DOWN_DISABLED_BY).filter(|_| !is_left)
             }),
             before: match annotation(BEFORE_CORDON).as_deref() {
                 Some("schedulable") => Some(Schedulability::Schedulable),
@@ -296,6 +301,24 @@ mod tests {
         assert_eq!((found.marker.as_deref(), found.excluded), (Some("r-1"), Spared::Ours));
         it["metadata"]["annotations"][CORDONED_BY] = "r-2".into();
         assert_eq!(upkeep(&it).marker.as_deref(), Some("r-2"), "who cordoned it comes first");
+    }
+
+    #[test]
+    fn a_marker_that_no_request_has_is_no_longer_than_what_adopts_it() {
+        let long = "é".repeat(100);
+        for key in [CORDONED_BY, EXCLUDED, SCALE_DOWN_DISABLED_BY] {
+            let mut it = node();
+            it["metadata"]["annotations"][key] = long.clone().into();
+            it["spec"]["unschedulable"] = true.into();
+            let found = upkeep(&it);
+            let marker = found.marker.unwrap();
+            assert!(marker.len() <= MAX_MARKER, "{key}: {marker}");
+            // As a record has it.
+            assert_eq!(clean(marker.as_bytes(), MAX_MARKER), marker);
+            if key == CORDONED_BY {
+                assert_eq!(found.cordon, Cordon::Ours { request: marker });
+            }
+        }
     }
 
     #[test]

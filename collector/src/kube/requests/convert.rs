@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::kube::nodes::upkeep::MAX_MARKER;
 use crate::kube::reboot_request as crd;
 use crate::kube::reboot_request::RebootRequest;
 
@@ -234,7 +235,7 @@ pub(super) fn status(progress: &request::Progress) -> crd::RebootRequestStatus {
             request::Schedulability::Unschedulable => crd::Schedulability::Unschedulable,
         }),
         boot_at_claim: boot_at_claim.as_ref().map(ToString::to_string),
-        adopts: adopts.as_ref().map(|it| cut(it, 64)),
+        adopts: adopts.as_ref().map(|it| cut(it, MAX_MARKER)),
         drain: (*drain != request::Drain::default()).then(|| crd::Drain {
             began: drain.began.map(time),
             ended: drain.ended.map(time),
