@@ -78,7 +78,7 @@ const GATHER_FOR: Duration = Duration::from_millis(200);
 const ASKED_SECS: i64 = 15;
 
 /// Seconds for which a plan goes by what the look has seen before its steps.
-const SEEN_SECS: i64 = 2;
+pub(super) const SEEN_SECS: i64 = 2;
 
 /// Seconds after which somebody hears of a cordon whose request is gone and which is not undone, as no
 /// agent says in which boot its node is; that of the state in which a node is uncordoned.

@@ -34,7 +34,7 @@ use crate::kube::requests::RequestError;
 
 /// Seconds after which what a look has seen is too old for another step: the steps of this look end. One
 /// call to the API server may take that long by itself.
-const OLD_SECS: i64 = 10;
+pub(super) const OLD_SECS: i64 = 10;
 
 /// Steps of one request at one look: a reboot that goes well takes two at a time.
 pub(super) const MAX_STEPS: usize = 8;
@@ -42,7 +42,7 @@ pub(super) const MAX_STEPS: usize = 8;
 /// Waiting requests that are written at one look, and seconds within which the last of them begins. One
 /// gate that opens or shuts for all of them changes thousands, and what is under way waits meanwhile.
 pub(super) const MAX_JUDGED: usize = 64;
-const JUDGE_SECS: i64 = 5;
+pub(super) const JUDGE_SECS: i64 = 5;
 
 /// Seconds for which a marker of a request that is gone is left alone: the watches of nodes and of
 /// requests are not one, and a request that has just ended takes its marker first. As long as that

@@ -14,8 +14,11 @@ use palisade_plan::fleet::Known;
 use palisade_plan::gate::Blocker;
 use palisade_plan::gate::Gate;
 use palisade_plan::plan;
+use palisade_plan::plan::Plan;
+use palisade_plan::policy::Policy;
 use palisade_plan::policy::compare::Judged;
 use palisade_plan::policy::compare::compare;
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 use tokio::sync::Notify;
 
@@ -39,6 +42,7 @@ use crate::planned::View;
 use crate::reboots::answered::Answered;
 use crate::reboots::answered::Leased;
 use crate::reboots::clock::TermClock;
+use crate::reboots::coordinator::SEEN_SECS;
 use crate::reboots::coordinator::say_radius;
 use crate::reboots::errand::decline;
 use crate::reboots::facts::Facts;
@@ -111,6 +115,9 @@ pub(super) struct Coordinator {
     reader: Reader,
     planned: Arc<Planned>,
     objections: Arc<Objections>,
+    /// Who was judged last, and who was stepped last.
+    pub(super) judged: Option<NodeUid>,
+    pub(super) driven: Option<NodeUid>,
     occurrences: Occurrences,
     roster: Roster,
     boots: Boots,
@@ -133,35 +140,12 @@ impl Drop for Coordinator {
 pub async fn coordinate(ground: Ground) {
     let boot_clock: Arc<dyn BootClock> = Arc::new(MachineClock);
     let objections = Arc::new(Objections::new(Arc::clone(&boot_clock)));
-    let Ground { engine, reader, clock, offers, planned, settings, last_epoch, locks } = ground;
-    let epoch = last_epoch.saturating_add(1);
-    until_begun(&engine, epoch).await;
-    let RebootSettings { policy, hooks } = settings;
-    tracing::info!(epoch, policy = %policy.display(), "reboots are coordinated");
+    let epoch = ground.last_epoch.saturating_add(1);
+    until_begun(&ground.engine, epoch).await;
+    tracing::info!(epoch, policy = %ground.settings.policy.display(), "reboots are coordinated");
     let ended = Arc::new(Notify::new());
-    let coordinator = Coordinator {
-        epoch,
-        clock: TermClock::start(clock, boot_clock),
-        offers,
-        register: Register::new(engine.clone()),
-        calls: Calls::new(hooks, locks, Arc::clone(&ended)),
-        facts: Facts::default(),
-        history: None,
-        certificates: Certificates::new(),
-        seen: engine.snapshot(),
-        complaints: BTreeMap::new(),
-        engine,
-        reader,
-        planned,
-        policy: PolicyFile::at(policy),
-        objections: Arc::clone(&objections),
-        occurrences: Occurrences::default(),
-        roster: Roster::default(),
-        boots: Boots::default(),
-        storm: Storm::default(),
-        host: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
-        blind: None,
-    };
+    let standing = (boot_clock, Arc::clone(&objections), Arc::clone(&ended));
+    let coordinator = Coordinator::new(ground, standing, epoch);
     tokio::select! {
         () = objections.follow_alone() => {}
         () = coordinator.look_on(&ended) => {}
@@ -185,6 +169,43 @@ async fn until_begun(engine: &Engine, epoch: u64) {
 }
 
 impl Coordinator {
+    /// A coordinator that has looked at nothing yet; what stands beside it is the clock of the machine,
+    /// what others object, and who is told that a call has ended.
+    pub(super) fn new(
+        ground: Ground,
+        (boot_clock, objections, ended): (Arc<dyn BootClock>, Arc<Objections>, Arc<Notify>),
+        epoch: u64,
+    ) -> Self {
+        let Ground { engine, reader, clock, offers, planned, settings, last_epoch: _, locks } =
+            ground;
+        let RebootSettings { policy, hooks } = settings;
+        Self {
+            epoch,
+            clock: TermClock::start(clock, boot_clock),
+            offers,
+            register: Register::new(engine.clone()),
+            calls: Calls::new(hooks, locks, ended),
+            facts: Facts::default(),
+            history: None,
+            certificates: Certificates::new(),
+            seen: engine.snapshot(),
+            complaints: BTreeMap::new(),
+            engine,
+            reader,
+            planned,
+            policy: PolicyFile::at(policy),
+            objections,
+            judged: None,
+            driven: None,
+            occurrences: Occurrences::default(),
+            roster: Roster::default(),
+            boots: Boots::default(),
+            storm: Storm::default(),
+            host: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
+            blind: None,
+        }
+    }
+
     async fn look_on(mut self, ended: &Notify) {
         let planned = Arc::clone(&self.planned);
         let mut inbox = planned.inbox().await;
@@ -241,18 +262,7 @@ impl Coordinator {
             let old = Judged { fleet: &was, policy: &before };
             say_radius(&compare(old, Judged { fleet: &fleet, policy: &policy }, now));
         }
-        let plan = plan::plan(&fleet, &policy, self.clock.now());
-        self.objections.want(Wanted::of(&policy, &plan));
-        self.judge(&plan, &mut fleet, &policy).await;
-        self.claim(&plan, &mut fleet, &policy).await;
-        let uids: Vec<NodeUid> = fleet.requests.keys().cloned().collect();
-        for uid in uids {
-            // What was not answered may be otherwise: the rest waits until it is read again.
-            if !self.register.is_known() {
-                break;
-            }
-            self.drive(&uid, &mut fleet, &policy).await;
-        }
+        let plan = self.act(seen_at, &mut fleet, &policy).await;
         self.tidy(&fleet);
         let outlooks = plan::outlooks(&fleet, &policy, self.clock.now());
         let refused_policy = self.policy.refused().cloned();
@@ -260,6 +270,28 @@ impl Coordinator {
         let answered = Arc::new(self.answered());
         let view = View { fleet, policy, refused_policy, plan, alerts, outlooks, answered };
         self.planned.publish(Arc::new(view));
+    }
+
+    /// What follows from what was seen: first for what is under way, then for what waits.
+    pub(super) async fn act(
+        &mut self,
+        seen_at: Moment,
+        fleet: &mut Fleet,
+        policy: &Policy,
+    ) -> Plan {
+        self.drive_all(seen_at, fleet, policy).await;
+        if self.register.is_known() && self.clock.now().since(seen_at) > SEEN_SECS {
+            *fleet = self.fleet().await;
+        }
+        let plan = plan::plan(fleet, policy, self.clock.now());
+        self.objections.want(Wanted::of(policy, &plan));
+        // As long as nobody knows what came of a step nothing begins.
+        if self.register.is_known() {
+            self.judge(&plan, fleet, policy).await;
+            self.claim(&plan, fleet, policy).await;
+            self.drive_claimed(&plan.start, fleet, policy).await;
+        }
+        plan
     }
 
     /// Reads what happened before, and where each request is.

@@ -1,5 +1,5 @@
-//! What follows from a plan: verdicts written down, claims, and the steps of each request. As in a
-//! cluster, what is claimed is counted before it is acted upon.
+//! The steps of each request, and what follows from a plan: verdicts written down, and claims. As in a
+//! cluster, what is claimed is counted before it is acted upon, and what only waits is bounded.
 
 use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
@@ -17,6 +17,7 @@ use palisade_plan::seen::LeaseSeen;
 use palisade_plan::seen::Seen;
 use palisade_plan::step;
 use palisade_plan::step::Step;
+use palisade_report::Moment;
 use palisade_report::NodeUid;
 
 use super::coordinator::Coordinator;
@@ -25,37 +26,58 @@ use super::register::Entry;
 use crate::audit::Happening;
 use crate::chain::Chain;
 use crate::kube::conditions::MANAGER;
+use crate::reboots::allowance::Allowance;
 use crate::reboots::carry_out::Outcome;
 use crate::reboots::errand::wish_under;
+use crate::reboots::pass::JUDGE_SECS;
+use crate::reboots::pass::MAX_JUDGED;
 use crate::reboots::pass::MAX_STEPS;
+use crate::reboots::pass::OLD_SECS;
 use crate::reboots::pass::pool_of;
 use crate::reboots::past::Record;
 use crate::reboots::seen::gates;
 use crate::reboots::seen::random_id;
 use crate::reboots::tell;
+use crate::reboots::turns::behind;
 
 impl Coordinator {
-    /// Writes into waiting requests what the plan says of them.
+    /// Writes into waiting requests what the plan says of them: so many at a look, and for so long. Who
+    /// is not reached is first at the next one.
     pub(super) async fn judge(&mut self, plan: &Plan, fleet: &mut Fleet, policy: &Policy) {
         let waiting = fleet.requests.values().filter(|it| {
             matches!(it.progress.state, State::Needed | State::Blocked | State::Ready)
         });
-        let waiting: Vec<Request> = waiting.cloned().collect();
-        for mut request in waiting {
-            let Some(node) = fleet.nodes.get(&request.uid) else { continue };
-            if let Some(wish) = step::refreshed(&request, node) {
+        let epoch = self.epoch;
+        let mut allowance = Allowance::of(MAX_JUDGED, JUDGE_SECS, self.clock.now());
+        for uid in behind(waiting.map(|it| &it.uid), self.judged.as_ref()) {
+            let (Some(request), Some(node)) = (fleet.requests.get(&uid), fleet.nodes.get(&uid))
+            else {
+                continue;
+            };
+            let now = self.clock.now();
+            let judged = |request: &Request| {
+                let place = plan.places.get(&request.uid)?;
+                let place = (place.verdict == Verdict::Waits).then_some(place)?;
+                let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
+                step::judged(request, place.blockers.clone(), pool, epoch, now)
+            };
+            let wish = step::refreshed(request, node);
+            if wish.is_none() && judged(request).is_none() {
+                continue;
+            }
+            if !allowance.takes(now) {
+                return;
+            }
+            let mut request = request.clone();
+            self.judged = Some(uid);
+            if let Some(wish) = wish {
                 let next = Request { wish, ..request.clone() };
                 match self.write(&request, next, fleet).await {
                     Some(written) => request = written,
                     None => return,
                 }
             }
-            let place = plan.places.get(&request.uid);
-            let Some(place) = place.filter(|it| it.verdict == Verdict::Waits) else { continue };
-            let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
-            let now = self.clock.now();
-            let next = step::judged(&request, place.blockers.clone(), pool, self.epoch, now);
-            if let Some(next) = next
+            if let Some(next) = judged(&request)
                 && self.write(&request, next, fleet).await.is_none()
             {
                 return;
@@ -97,6 +119,42 @@ impl Coordinator {
                 Err(error) => {
                     tracing::info!(node = %node.name, cause = %Chain(&error), "not claimed");
                 }
+            }
+        }
+    }
+
+    /// Steps each request, for as long as what the look that began then has seen is not too old. Whoever
+    /// was last at the look before is last again, so that a look cut short starves nobody.
+    pub(super) async fn drive_all(&mut self, began: Moment, fleet: &mut Fleet, policy: &Policy) {
+        for uid in behind(fleet.requests.keys(), self.driven.as_ref()) {
+            // What was not answered may be otherwise: the rest waits until it is read again.
+            if !self.register.is_known() {
+                return;
+            }
+            self.drive(&uid, fleet, policy).await;
+            self.driven = Some(uid);
+            if self.clock.now().since(began) > OLD_SECS {
+                return;
+            }
+        }
+    }
+
+    /// Steps what was claimed just now; who is not reached is stepped at the next look.
+    pub(super) async fn drive_claimed(
+        &mut self,
+        claimed: &[NodeUid],
+        fleet: &mut Fleet,
+        policy: &Policy,
+    ) {
+        let began = self.clock.now();
+        for uid in claimed {
+            let is_old = self.clock.now().since(began) > OLD_SECS;
+            if is_old || !self.register.is_known() {
+                return;
+            }
+            let request = fleet.requests.get(uid);
+            if request.is_some_and(|it| it.progress.state == State::Claimed) {
+                self.drive(uid, fleet, policy).await;
             }
         }
     }
@@ -235,3 +293,6 @@ impl Coordinator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ mod hook;
 mod lock;
 mod register;
 mod roster;
+#[cfg(test)]
+mod stand;
 
 pub use coordinator::Ground;
 pub use coordinator::coordinate;
