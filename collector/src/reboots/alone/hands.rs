@@ -136,7 +136,7 @@ impl Coordinator {
         } else {
             match self.calls.is_quiet(&request.uid).await {
                 Ok(true) => {}
-                Ok(false) => return Outcome::UnderWay,
+                Ok(false) => return Outcome::Failed("hook before: still runs".to_owned()),
                 Err(error) => {
                     let what = "nobody can tell whether a hook still runs";
                     return Outcome::Failed(format!("{what}: {error}"));
@@ -214,7 +214,11 @@ mod tests {
     use palisade_plan::request::GrantRecord;
     use palisade_plan::step;
 
+    use std::time::Duration;
+
     use super::*;
+    use crate::reboots::alone::lock::NodeLock;
+    use crate::reboots::alone::stand::Stand;
     use crate::reboots::errand;
 
     const NOW: Moment = Moment::from_unix(1_800_000_000);
@@ -236,6 +240,27 @@ mod tests {
         let done = trace(Emptied::Done, Some(NOW));
         assert_eq!(onward(&done, None, NOW.plus(60)), Onward::Stay);
         assert_eq!(onward(&done, said(Word::Done).as_ref(), later), Onward::Begin);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_still_being_emptied_is_not_given_back_without_a_word() {
+        let mut stand = Stand::start(NOW, Duration::ZERO).await;
+        let wish = errand::asked(None, None, "anna", NOW);
+        let request =
+            step::requested("db-1".parse().unwrap(), "db-1".parse().unwrap(), wish, 1, NOW);
+        let before = Schedulability::Schedulable;
+        let trace = Some(Trace { before, emptied: Emptied::Begun, emptied_at: None });
+        let entry = Entry { request: request.clone(), trace };
+        stand.coordinator.register.put(entry, Vec::new()).await.unwrap();
+        let lock = NodeLock::take(&stand.locks, &request.uid).unwrap().unwrap();
+        let Outcome::Failed(why) = stand.coordinator.uncordon(&request).await else {
+            panic!("it is given back, or nothing is said")
+        };
+        assert_eq!(why, "hook before: still runs");
+        assert!(stand.coordinator.register.find(&request.uid).unwrap().trace.is_some());
+        drop(lock);
+        assert_eq!(stand.coordinator.uncordon(&request).await, Outcome::Done);
+        assert!(stand.coordinator.register.find(&request.uid).unwrap().trace.is_none());
     }
 
     #[test]
