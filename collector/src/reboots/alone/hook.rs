@@ -279,8 +279,13 @@ impl Asked {
                 return Word::NotYet(format!("{what}: {error}"));
             }
         };
+        let input = match lock.input(&self.input) {
+            Ok(input) => input,
+            // A full disk is no fault of the hook.
+            Err(error) => return Word::NotYet(format!("it cannot be told what is asked: {error}")),
+        };
         let mut output = Vec::new();
-        match self.watch(&lock, is_over, &mut output) {
+        match self.watch(input, is_over, &mut output) {
             Ok(ended) => said(ended, &output),
             // Whoever replaces it is about to be done.
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
@@ -290,14 +295,9 @@ impl Asked {
         }
     }
 
-    fn watch(
-        &self,
-        lock: &NodeLock,
-        is_over: &AtomicBool,
-        output: &mut Vec<u8>,
-    ) -> io::Result<Ended> {
+    fn watch(&self, input: Stdio, is_over: &AtomicBool, output: &mut Vec<u8>) -> io::Result<Ended> {
         let arguments = [&self.phase.to_string(), &self.node, &self.request];
-        let mut child = start(&self.path, &arguments, lock.input(&self.input)?)?;
+        let mut child = start(&self.path, &arguments, input)?;
         let watched = self.follow(&mut child, is_over, output);
         if !matches!(watched, Ok(Ended::By(_))) {
             end(&mut child);

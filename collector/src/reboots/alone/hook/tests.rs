@@ -6,6 +6,8 @@ use std::task::Context;
 use std::task::Wake;
 use std::task::Waker;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use palisade_plan::step;
 
 use super::*;
@@ -168,6 +170,17 @@ async fn nothing_is_called_for_a_node_while_something_else_runs_for_it() {
     let asked = Asked::of(path, &nowhere, &request(), Phase::After, PATIENCE);
     let Word::NotYet(why) = asked.run(&AtomicBool::new(false)) else { panic!("it was called") };
     assert!(why.starts_with("nobody can tell"), "{why}");
+}
+
+#[test]
+fn what_cannot_be_told_to_a_hook_is_no_failure_of_it() {
+    let scratch = Scratch::new();
+    let path = hook(&scratch, "hook", "exit 0");
+    // It can be locked, and nobody can set its length.
+    mkfifo(&scratch.0.join(request().uid.as_str()), Mode::S_IRWXU).unwrap();
+    let asked = Asked::of(path, &scratch.0, &request(), Phase::Before, PATIENCE);
+    let Word::NotYet(why) = asked.run(&AtomicBool::new(false)) else { panic!("it has failed") };
+    assert!(why.starts_with("it cannot be told what is asked"), "{why}");
 }
 
 #[tokio::test]
