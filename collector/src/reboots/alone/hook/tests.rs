@@ -36,6 +36,7 @@ fn run(path: PathBuf, timeout: Duration) -> Word {
 }
 
 fn run_for(request: &Request, path: &Path, timeout: Duration) -> Word {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let locks = path.with_extension("locks");
         let asked = Asked::of(path.to_owned(), &locks, request, Phase::Before, timeout);
@@ -45,6 +46,16 @@ fn run_for(request: &Request, path: &Path, timeout: Duration) -> Word {
         if !is_busy {
             return word;
         }
+        assert!(Instant::now() < deadline, "it is always being written");
+    }
+}
+
+/// Looks until it is so.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -132,10 +143,11 @@ async fn a_hook_is_asked_again_in_time_and_one_that_is_done_never() {
     calls.call(&request, Phase::Before, NOW);
     let mut at = NOW;
     for word in [Word::NotYet("it gives no reason".to_owned()), Word::Done, Word::Done] {
-        while calls.is_running(&request.uid) {
-            tokio::time::sleep(LOOK_EVERY).await;
+        until("its end", || {
             calls.hear(at);
-        }
+            !calls.is_running(&request.uid)
+        })
+        .await;
         assert_eq!(calls.last(&request, Phase::Before).map(|(_, word)| word), Some(&word));
         calls.call(&request, Phase::Before, at.plus(AGAIN_SECS - 1));
         assert!(!calls.is_running(&request.uid), "too early, or done");
@@ -163,7 +175,7 @@ async fn nothing_is_called_for_a_node_while_something_else_runs_for_it() {
     assert_eq!(word, Word::NotYet("what an earlier collector called runs".to_owned()));
     drop(lock);
     assert!(calls.is_quiet(&uid).await.unwrap());
-    while asked().run(&AtomicBool::new(false)) != Word::Done {}
+    until("its turn", || asked().run(&AtomicBool::new(false)) == Word::Done).await;
 
     // What nobody can tell keeps it from being called, and is no failure of the hook.
     let nowhere = path.join("locks");
@@ -203,10 +215,11 @@ async fn however_many_nodes_are_being_emptied_one_is_given_back() {
     assert_eq!(called(&mut calls, Phase::Before, 0), MAX_BEFORE);
     assert_eq!(called(&mut calls, Phase::After, 1_000), MAX_CALLS - MAX_BEFORE);
     calls.is_over.store(true, Ordering::SeqCst);
-    while calls.calls.values().any(|call| call.running.is_some()) {
-        tokio::time::sleep(LOOK_EVERY).await;
+    until("their end", || {
         calls.hear(NOW);
-    }
+        calls.calls.values().all(|call| call.running.is_none())
+    })
+    .await;
 }
 
 #[test]
