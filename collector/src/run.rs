@@ -244,7 +244,7 @@ fn reboot_ground(app: &App, settings: &Settings, running: &Running) -> Option<al
         planned: Arc::clone(&app.planned),
         settings: settings.reboots.clone()?,
         last_epoch: running.epoch,
-        locks: settings.state_dir.join("hooks"),
+        locks: settings.state_dir.join("hook-locks"),
     })
 }
 

@@ -318,6 +318,9 @@ async fn a_hook_that_outlives_its_collector_has_ended_before_the_node_is_given_b
     assert!(calls.contains(&"after db-1".to_owned()), "{calls:?}");
     assert!(!calls.contains(&"crossed db-1".to_owned()), "{calls:?}");
     assert_eq!(life.grants(), 0);
+    // `hooks` is a name that people have for what is theirs.
+    let state = bench.file("state");
+    assert!(state.join("hook-locks").is_dir() && !state.join("hooks").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! That one hook at a time is at work on a node, whoever is killed meanwhile.
 //!
 //! ```text
-//! STATE/hooks/UID     one line of JSON: the standard input of the hook
+//! STATE/hook-locks/UID     one line of JSON: the standard input of the hook
 //!   flock ── inherited with the file ──> let go of when the collector has seen the end of the call,
 //!                                        else by the end of the last process that has it as input
 //! ```
