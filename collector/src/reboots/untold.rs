@@ -42,7 +42,9 @@ impl Coordinator {
         for (uid, (before, next)) in std::mem::take(&mut self.doubtful) {
             let Some(found) = fleet.requests.get(&uid) else { continue };
             let is_step = before.progress.state != next.progress.state;
-            if !is_step || found.progress.history.last() != next.progress.history.last() {
+            // Of the rest of an entry an API server keeps what its CRD knows.
+            let entered = |it: &Request| (it.entered().state, it.entered().at);
+            if !is_step || entered(found) != entered(&next) {
                 continue;
             }
             // What it adds to the history is told by whoever finds it missing there.
