@@ -11,11 +11,13 @@ use std::sync::Arc;
 use palisade_report::Moment;
 use palisade_report::NodeUid;
 
+use super::Author;
 use super::Entry;
 use super::LAG_SECS;
 use super::Ledger;
 use super::Record;
 use super::Ruling;
+use super::ledger::Failed;
 use super::record::Etcd;
 use super::record::Readiness;
 use super::record::What;
@@ -189,7 +191,7 @@ pub(super) fn two(ledger: &Ledger, record: &Record) -> Ruling {
 pub(super) fn eleven(ledger: &Ledger, record: &Record) -> Ruling {
     if let What::Removed(uid) = &record.what {
         let Some(state) = ledger.state(uid) else { return Ruling::Mute };
-        let by_person = record.by == super::Author::Person;
+        let by_person = record.by == Author::Person;
         return Ruling::unless(state.holds_slot() && !by_person, || {
             format!("the request of {uid} was deleted in {state:?}")
         });
@@ -234,23 +236,30 @@ pub(super) fn twelve(ledger: &Ledger, record: &Record) -> Ruling {
     Ruling::unless(cordoned, || format!("{} lost its {what} under our cordon", entry.node.name))
 }
 
-/// Law 21: failures that reached the budget of a pool start nothing more there until a person says so.
+/// Law 21: failures that reached the budget of a pool start nothing more there until a person says so, or
+/// their time is over: by the world's clock, or by those of who saw it and who decides now. One that was an
+/// hour off moves the end of it by an hour, and no collector can know.
 pub(super) fn twenty_one(ledger: &Ledger, record: &Record) -> Ruling {
     let Some(request) = confirmed(ledger, record) else { return Ruling::Mute };
     let pool = &request.progress.placement.pool;
     let released = ledger.released.get(pool);
+    let clock = match record.by {
+        Author::Collector { clock, .. } => clock,
+        Author::Cluster | Author::Node | Author::Person => record.at,
+    };
     let mut least = None;
     for policy in ledger.policies(record.at) {
         let Some(rules) = policy.pool(pool) else { continue };
         let counts = ledger
             .failures
             .iter()
-            .filter(|(of, node, at)| {
+            .filter(|Failed { pool: of, node, at, stamp }| {
                 of == pool
                     && *node != request.uid
                     && released.is_none_or(|released| at > released)
                     && old(record.at, *at)
                     && record.at.since(*at) < rules.failure_budget.within_secs
+                    && clock.since(*stamp) < rules.failure_budget.within_secs
             })
             .count();
         let allowed = usize::try_from(rules.failure_budget.failures).unwrap_or(usize::MAX);

@@ -57,7 +57,7 @@ pub(crate) struct Ledger {
     /// What nodes said of grants.
     pub(crate) answers: Vec<(NodeUid, GrantId, Answer)>,
     /// Failures that count: pool, node, when.
-    pub(crate) failures: Vec<(String, NodeUid, Moment)>,
+    pub(crate) failures: Vec<Failed>,
     /// When a person forgave the failures of a pool.
     pub(crate) released: BTreeMap<String, Moment>,
     /// Budgets that let nothing go, and since when.
@@ -93,6 +93,19 @@ pub(crate) struct Entry {
     pub(crate) silent_since: Option<Moment>,
     /// What its agent says, and since when.
     pub(crate) need: (Need, Moment),
+}
+
+/// A reboot that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    /// In which pool.
+    pub(crate) pool: String,
+    /// Of which node.
+    pub(crate) node: NodeUid,
+    /// When.
+    pub(crate) at: Moment,
+    /// The same by the clock of the collector that saw it.
+    pub(crate) stamp: Moment,
 }
 
 /// A grant that was written.
@@ -306,7 +319,8 @@ impl Ledger {
         if before != Some(state) {
             if matches!(state, State::Quarantined | State::NotReturned) {
                 let pool = request.progress.placement.pool.clone();
-                self.failures.push((pool, request.uid.clone(), at));
+                let (node, stamp) = (request.uid.clone(), request.progress.since);
+                self.failures.push(Failed { pool, node, at, stamp });
             }
             if state != State::Draining {
                 self.draining.remove(&request.uid);

@@ -34,6 +34,8 @@ use crate::simulate::START;
 use crate::simulate::invent;
 use crate::step::requested;
 
+mod excused;
+
 /// A log that is written by hand: ten nodes of an invented fleet, all well, one pool that may reboot.
 struct Log {
     laws: Laws,
@@ -316,25 +318,6 @@ fn law_5_catches_a_second_boot_for_the_same_reasons() {
     log.fine();
     log.say(Author::Node, booted(boot(3)));
     log.broke(5);
-}
-
-#[test]
-fn law_5_excuses_a_grant_that_a_person_took_away_and_no_other() {
-    let boots_again = |by| {
-        let mut log = Log::new();
-        log.granted(0);
-        log.say(by, What::Removed(log.uid(0)));
-        let other = GrantRecord { id: GrantId::from_bytes([8; 16]), ..log.grant(0) };
-        log.write_with(0, State::Granted, |request| request.progress.grant = Some(other.clone()));
-        log.laws.broken.clear();
-        for (to, id) in [(2, log.grant(0).id), (3, other.id)] {
-            let (node, grant) = (log.uid(0), Some(id));
-            log.say(Author::Node, What::Booted { node, from: boot(1), to: boot(to), grant });
-        }
-        log
-    };
-    boots_again(Author::Person).fine();
-    boots_again(Author::Cluster).broke(5);
 }
 
 #[test]
