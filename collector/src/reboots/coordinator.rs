@@ -402,7 +402,7 @@ impl Coordinator {
             }
         }
         self.tidy(&mut fleet, &policy, epoch).await?;
-        self.forget_forgiven(&fleet).await?;
+        self.forget_what_is_over(&fleet).await?;
         self.show(plan, fleet, policy).await;
         Ok(())
     }

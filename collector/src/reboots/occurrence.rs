@@ -3,6 +3,7 @@
 //! between, so that no node is rebooted twice for them.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use palisade_plan::fleet::Known;
 use palisade_plan::fleet::Need;
@@ -20,6 +21,8 @@ use crate::kube::nodes::last_reboot::Outcome;
 #[derive(Debug, Default)]
 pub(super) struct Occurrences {
     known: BTreeMap<NodeUid, Occurrence>,
+    /// Nodes without reasons whose object says still that they outlived a reboot.
+    denied: BTreeSet<NodeUid>,
 }
 
 /// What is known of a node from before this term.
@@ -43,6 +46,18 @@ impl Occurrences {
     /// Forgets nodes that do not exist.
     pub(super) fn keep(&mut self, exists: impl Fn(&NodeUid) -> bool) {
         self.known.retain(|uid, _| exists(uid));
+        self.denied.retain(|uid| exists(uid));
+    }
+
+    /// Whether a node was seen without reasons, and has none since.
+    pub(super) fn are_gone(&self, uid: &NodeUid) -> bool {
+        self.known.get(uid).is_some_and(|it| it.digest.is_none())
+    }
+
+    /// Nodes without reasons whose object says still that those of before outlived a reboot: a collector
+    /// that leads next would take the same ones for these when they come back.
+    pub(super) fn denied(&self) -> impl Iterator<Item = &NodeUid> {
+        self.denied.iter()
     }
 
     /// Fills in the times of what a node needs.
@@ -80,9 +95,13 @@ impl Occurrences {
         let since = digest.map_or(now, |it| it.1);
         let known = Occurrence { digest: digest.map(|it| it.0), since, stable_since };
         // What its object says of its last reboot would come too late.
-        if from_before.last.is_some() {
-            self.known.insert(node.uid.clone(), known);
+        let Some(last) = from_before.last else { return };
+        if known.digest.is_none() && last.is_some_and(|it| it.outcome != Outcome::Done) {
+            self.denied.insert(node.uid.clone());
+        } else {
+            self.denied.remove(&node.uid);
         }
+        self.known.insert(node.uid.clone(), known);
     }
 }
 
@@ -112,6 +131,7 @@ fn first_sight(
 mod tests {
     use super::*;
     use crate::reboots::past::Record;
+    use crate::reboots::sample::fleet_of;
 
     const NOW: Moment = Moment::from_unix(1_800_000_000);
 
@@ -149,5 +169,30 @@ mod tests {
         for last in [None, Some(&done), Some(&released)] {
             assert_eq!(since(&history, last, b"reasons"), NOW.plus(-700));
         }
+    }
+
+    #[test]
+    fn reasons_that_are_gone_outlive_nothing_any_more() {
+        let fleet = fleet_of(&["worker-1"], NOW);
+        let (uid, node) = fleet.nodes.iter().next().unwrap();
+        let (history, released, done) =
+            (History::default(), last(Outcome::Released), last(Outcome::Done));
+        let mut seen = Occurrences::default();
+        let mut sees = |need: Need, last| {
+            let mut node = node.clone();
+            node.agent.need = need;
+            seen.date(&mut node, None, &Before { history: &history, last, episode: None }, NOW);
+            (seen.are_gone(uid), seen.denied().count())
+        };
+        let needed = || Need::Needed { reasons: [].into(), digest: Digest::of(b"x"), since: NOW };
+        let unknown = || Need::Unknown { why: "no database".to_owned() };
+        assert_eq!(sees(Need::NotNeeded, None), (false, 0), "its object is not known");
+        assert_eq!(sees(needed(), Some(Some(&released))), (false, 0));
+        assert_eq!(sees(Need::NotNeeded, Some(Some(&released))), (true, 1));
+        assert_eq!(sees(unknown(), Some(Some(&released))), (true, 1), "nothing new is known");
+        assert_eq!(sees(Need::NotNeeded, Some(Some(&done))), (true, 0), "it says so");
+        assert_eq!(sees(Need::NotNeeded, Some(Some(&released))), (true, 1));
+        assert_eq!(sees(needed(), Some(Some(&released))), (false, 0), "they are back");
+        assert_eq!(sees(Need::NotNeeded, Some(None)), (true, 0), "nothing of ours");
     }
 }

@@ -38,11 +38,12 @@ impl LastReboot {
 }
 
 /// What the node is to say of the reboot of a request; `None` if it has not rebooted by it. `before` is
-/// what the node says now.
+/// what the node says now, `are_gone` whether it has no reasons any more.
 pub(super) fn reboot_of(
     request: &Request,
     before: Option<&LastReboot>,
     past: &Past,
+    are_gone: bool,
     now: Moment,
 ) -> Option<LastReboot> {
     let fleet::LastReboot { at, digest, occurrence } = tell::rebooted(request)?;
@@ -56,24 +57,10 @@ pub(super) fn reboot_of(
         digest,
         // Whoever led before may have had another clock.
         occurrence: occurrence.min(at),
-        outcome: match progress.state {
-            State::Uncordoning | State::Done => Outcome::Done,
-            State::Needed
-            | State::Blocked
-            | State::Ready
-            | State::Claimed
-            | State::Cordoning
-            | State::Draining
-            | State::Granted
-            | State::Rebooting
-            | State::NotReturned
-            | State::Booted
-            | State::Verifying
-            | State::Quarantined
-            | State::RollingBack
-            | State::Backoff
-            | State::NodeGone
-            | State::Cancelled => Outcome::Released,
+        outcome: if are_gone || is_proved(progress.state) {
+            Outcome::Done
+        } else {
+            Outcome::Released
         },
         failed_at: failed.filter(|at| !is_forgiven(past, uid, *at)),
         boot: progress.boot.as_ref().map(|boot| boot.boot.clone()),
@@ -82,12 +69,50 @@ pub(super) fn reboot_of(
     })
 }
 
+/// Whether a request in this state has ended as it should.
+const fn is_proved(state: State) -> bool {
+    match state {
+        State::Uncordoning | State::Done => true,
+        State::Needed
+        | State::Blocked
+        | State::Ready
+        | State::Claimed
+        | State::Cordoning
+        | State::Draining
+        | State::Granted
+        | State::Rebooting
+        | State::NotReturned
+        | State::Booted
+        | State::Verifying
+        | State::Quarantined
+        | State::RollingBack
+        | State::Backoff
+        | State::NodeGone
+        | State::Cancelled => false,
+    }
+}
+
 /// Whether a person has let the pool go since a node failed then, by the history.
 fn is_forgiven(past: &Past, node: &NodeUid, entered: Moment) -> bool {
     let found = past.failures.iter().find(|it| it.node == *node && it.entered == Some(entered));
     found.is_some_and(|failure| {
         past.released.get(&failure.pool).is_some_and(|released| *released >= failure.at)
     })
+}
+
+/// What a node is to say of its last reboot instead: without a failure that is forgiven, and without
+/// reasons that have gone.
+fn without_what_is_over(
+    last: &LastReboot,
+    node: &NodeUid,
+    past: &Past,
+    are_gone: bool,
+) -> LastReboot {
+    LastReboot {
+        failed_at: last.failed_at.filter(|at| !is_forgiven(past, node, *at)),
+        outcome: if are_gone { Outcome::Done } else { last.outcome },
+        ..last.clone()
+    }
 }
 
 /// The failure that a node object tells and the history does not. It counts for the pool that the node
@@ -125,7 +150,8 @@ impl Coordinator {
     pub(super) fn reboot_of(&self, request: &Request) -> Option<LastReboot> {
         let before = self.annotated(&request.node, &request.uid);
         let past = &self.history.as_ref()?.past;
-        reboot_of(request, before.as_ref(), past, self.clock.now())
+        let are_gone = self.occurrences.are_gone(&request.uid);
+        reboot_of(request, before.as_ref(), past, are_gone, self.clock.now())
     }
 
     /// Has the node of a request say that it rebooted, before the request goes; it may have been
@@ -176,23 +202,24 @@ impl Coordinator {
         }
     }
 
-    /// Takes failures that are forgiven out of a node object: a collector with another store does not
-    /// know that. One at a time, as nothing waits for it.
-    pub(super) async fn forget_forgiven(&mut self, fleet: &Fleet) -> Result<(), NotLeader> {
+    /// Takes out of a node object what is over: a failure that is forgiven, and reasons that outlived a
+    /// reboot and have gone since. A collector with another store does not know that. One at a time, as
+    /// nothing waits for it.
+    pub(super) async fn forget_what_is_over(&mut self, fleet: &Fleet) -> Result<(), NotLeader> {
         let Some(history) = self.history.as_ref().filter(|_| self.is_fresh) else { return Ok(()) };
         let (past, now) = (&history.past, self.clock.now());
-        // Only who failed can be forgiven, and those are few.
+        // Only who failed can be forgiven, and those are few, as are those whose reasons outlive a reboot.
         let failed = past.failures.iter().map(|it| &it.node);
-        let over = failed.filter_map(|uid| {
+        let idle = failed.chain(self.occurrences.denied()).filter_map(|uid| {
             let (uid, node) = fleet.nodes.get_key_value(uid)?;
             (!fleet.requests.contains_key(uid)).then_some((uid, node))
         });
-        let forgiven: BTreeMap<&NodeUid, (&Node, LastReboot)> = over
+        let forgiven: BTreeMap<&NodeUid, (&Node, LastReboot)> = idle
             .filter_map(|(uid, node)| {
                 let kept = self.directory.upkeep_of(&node.name).filter(|kept| kept.uid == *uid)?;
                 let last = kept.last_reboot.known()?.as_ref()?;
-                let is_forgiven = is_forgiven(past, uid, last.failed_at?);
-                is_forgiven.then(|| (uid, (node, LastReboot { failed_at: None, ..last.clone() })))
+                let next = without_what_is_over(last, uid, past, self.occurrences.are_gone(uid));
+                (next != *last).then_some((uid, (node, next)))
             })
             .collect();
         self.forgetting.retain(|uid| forgiven.contains_key(uid));
@@ -255,25 +282,30 @@ mod tests {
     fn who_has_not_rebooted_says_nothing_and_who_came_back_late_says_that_it_failed() {
         let past = Past::default();
         let mut request = late();
-        let last = reboot_of(&request, None, &past, NOW.plus(130)).unwrap();
+        let last = reboot_of(&request, None, &past, false, NOW.plus(130)).unwrap();
         assert_eq!((last.at, last.outcome), (NOW.plus(100), Outcome::Done));
         assert_eq!(last.failed_at, Some(NOW.plus(90)));
         request.progress.state = State::RollingBack;
         let (by, reason) = ("anna".to_owned(), "seen".to_owned());
         request.wish.release = Some(Release { by, reason, at: NOW.plus(125) });
-        let released = reboot_of(&request, None, &past, NOW.plus(130)).unwrap();
+        let released = reboot_of(&request, None, &past, false, NOW.plus(130)).unwrap();
         assert_eq!((released.outcome, released.failed_at), (Outcome::Released, None));
+        // Its reasons have gone meanwhile: the same ones are new when they come back, whoever leads.
+        let gone = reboot_of(&request, None, &past, true, NOW.plus(130)).unwrap();
+        assert_eq!(gone, LastReboot { outcome: Outcome::Done, ..released.clone() });
+        let over = |are_gone| without_what_is_over(&released, &request.uid, &past, are_gone);
+        assert_eq!((over(true), over(false)), (gone, released.clone()));
         // A word from before the failure, though it bears a later time.
         let mut request_before = request.clone();
         request_before.progress.history[0].after_release = Some(NOW.plus(125));
-        let kept = reboot_of(&request_before, None, &past, NOW.plus(130)).unwrap();
+        let kept = reboot_of(&request_before, None, &past, false, NOW.plus(130)).unwrap();
         assert_eq!(kept.failed_at, Some(NOW.plus(90)));
         // A failure of an earlier reboot that nobody has looked at is not written over.
         let before = LastReboot { failed_at: Some(NOW.plus(-5)), ..released };
-        let kept = reboot_of(&request, Some(&before), &past, NOW.plus(130)).unwrap();
+        let kept = reboot_of(&request, Some(&before), &past, false, NOW.plus(130)).unwrap();
         assert_eq!(kept.failed_at, before.failed_at);
         (request.progress.boot, request.progress.grant) = (None, None);
-        assert_eq!(reboot_of(&request, Some(&before), &past, NOW), None);
+        assert_eq!(reboot_of(&request, Some(&before), &past, false, NOW), None);
     }
 
     #[test]
@@ -281,7 +313,7 @@ mod tests {
         let request = late();
         let node = &request.uid;
         let mut history = History::default();
-        let last = reboot_of(&request, None, &history.past, NOW.plus(130)).unwrap();
+        let last = reboot_of(&request, None, &history.past, false, NOW.plus(130)).unwrap();
         let failure = untold(&last, node, "workers", &history.past, NOW.plus(900)).unwrap();
         assert_eq!((failure.at, &*failure.pool), (NOW.plus(90), "workers"));
         history.add(Record::Failed(failure));
@@ -290,7 +322,7 @@ mod tests {
         history.add(Record::Released { pool: "workers".to_owned(), at: NOW.plus(902) });
         assert!(is_forgiven(&history.past, node, NOW.plus(90)));
         assert_eq!(untold(&last, node, "workers", &history.past, NOW.plus(903)), None);
-        let again = reboot_of(&request, Some(&last), &history.past, NOW.plus(904)).unwrap();
+        let again = reboot_of(&request, Some(&last), &history.past, false, NOW.plus(904)).unwrap();
         assert_eq!(again.failed_at, None, "taken out with the next patch");
         // The collector that saw it itself knows it already.
         let mut own = History::default();
@@ -300,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_the_future_is_over_when_its_pool_is_released() {
-        let last = reboot_of(&late(), None, &Past::default(), NOW.plus(130)).unwrap();
+        let last = reboot_of(&late(), None, &Past::default(), false, NOW.plus(130)).unwrap();
         let last = LastReboot { failed_at: Some(NOW.plus(1_000_000_000)), ..last };
         let node = late().uid;
         let failure = untold(&last, &node, "workers", &Past::default(), NOW).unwrap();
@@ -309,7 +341,7 @@ mod tests {
 
     /// A node whose failure a person has forgiven, and which says it still.
     fn failed(name: &str) -> serde_json::Value {
-        let last = reboot_of(&late(), None, &Past::default(), NOW.plus(130)).unwrap();
+        let last = reboot_of(&late(), None, &Past::default(), false, NOW.plus(130)).unwrap();
         serde_json::json!({ "metadata": {
             "name": name, "uid": name, "resourceVersion": "1",
             "annotations": { crate::kube::nodes::last_reboot::LAST_REBOOT:
@@ -334,11 +366,11 @@ mod tests {
         (stand.coordinator.history, stand.coordinator.is_fresh) = (Some(history), true);
         let one = |name| [(format!("GET /api/v1/nodes/{name}"), 1)].into();
         for expected in [one("worker-1"), one("worker-2"), BTreeMap::new()] {
-            stand.coordinator.forget_forgiven(&fleet).await.unwrap();
+            stand.coordinator.forget_what_is_over(&fleet).await.unwrap();
             assert_eq!(stand.asked(), expected);
         }
         tokio::time::advance(Duration::from_secs(120)).await;
-        stand.coordinator.forget_forgiven(&fleet).await.unwrap();
+        stand.coordinator.forget_what_is_over(&fleet).await.unwrap();
         assert_eq!(stand.asked(), one("worker-1"), "tried again");
     }
 }

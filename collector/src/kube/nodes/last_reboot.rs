@@ -56,9 +56,9 @@ pub struct LastReboot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Everything was proved: its reasons were gone.
+    /// Everything was proved, or its reasons were seen to be gone later.
     Done,
-    /// Something was not, and a person let the node go.
+    /// Something was not, and a person let the node go. Its reasons may be there still.
     Released,
 }
 
