@@ -18,7 +18,7 @@ use crate::http::Client;
 use crate::wait;
 
 /// It starts in a second.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(600);
 
 /// While `ClusterDown` fires, no critical alert with the same label `cluster` is worth a word.
 const CONFIG: &str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\ninhibit_rules:\n\
