@@ -36,6 +36,7 @@ pub use self::learned::usual;
 pub use self::pass::is_frozen;
 pub use self::pass::is_single;
 pub use self::pool::failures_of;
+pub use self::pool::halted;
 
 use self::census::Census;
 use self::choose::Choice;

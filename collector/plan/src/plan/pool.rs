@@ -81,18 +81,7 @@ impl<'a> PoolView<'a> {
     }
 
     fn look_at_failures(&mut self, failures: &[Moment]) {
-        let budget = self.pool.failure_budget;
-        if let Some(at) = reached_at(failures, budget.failures, budget.within_secs) {
-            let value = format!(
-                "{} within {} s, {} halt the pool: look at the nodes, release those that wait for it \
-                 (POST /v1/reboots/NODE/release), then the pool (POST /v1/pools/{}/release)",
-                failures.len(),
-                budget.within_secs,
-                budget.failures.max(1),
-                self.pool.name
-            );
-            self.shut.push(shut(Gate::FailureBudget, value, at, None));
-        }
+        self.shut.extend(over_budget(self.pool, failures));
     }
 
     fn look_at_pause(&mut self, policy: &Policy, now: Moment) {
@@ -173,6 +162,27 @@ fn remaining(pool: &Pool, policy: &Policy, opening: Opening, now: Moment) -> Opt
 #[must_use]
 pub fn failures_of(pool: &str, fleet: &Fleet, now: Moment) -> Vec<Failure> {
     unforgiven(pool, fleet, &failed(fleet), now)
+}
+
+/// That the failures of a pool halt it; `None`: they do not.
+#[must_use]
+pub fn halted(pool: &Pool, fleet: &Fleet, now: Moment) -> Option<Blocker> {
+    let failures = failures_of(&pool.name, fleet, now);
+    over_budget(pool, &failures.iter().map(|it| it.at).collect::<Vec<_>>())
+}
+
+fn over_budget(pool: &Pool, failures: &[Moment]) -> Option<Blocker> {
+    let budget = pool.failure_budget;
+    let at = reached_at(failures, budget.failures, budget.within_secs)?;
+    let value = format!(
+        "{} within {} s, {} halt the pool: look at the nodes, release those that wait for it \
+         (POST /v1/reboots/NODE/release), then the pool (POST /v1/pools/{}/release)",
+        failures.len(),
+        budget.within_secs,
+        budget.failures.max(1),
+        pool.name
+    );
+    Some(shut(Gate::FailureBudget, value, at, None))
 }
 
 /// Those that requests tell of count even if the audit does not.
