@@ -1,0 +1,214 @@
+//! The way to a receiver: what came of messages, and when it wants to be left alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_report::Moment;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::Desk;
+use super::GroupId;
+use super::Outcome;
+use super::Sent;
+use super::SentLine;
+use super::Style;
+
+/// A message that nobody takes is put aside after a day: what it says is old by then, and what still
+/// fires is told by the next one.
+pub const GIVE_UP_SECS: i64 = 86_400;
+
+/// Messages put aside that are kept for each receiver, the newest ones.
+pub const MAX_DEAD: usize = 100;
+
+/// The way to a receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    /// Its name.
+    pub receiver: Arc<str>,
+    /// Not before then.
+    #[serde(default)]
+    pub not_before: Option<Moment>,
+    /// When a message was taken last.
+    #[serde(default)]
+    pub delivered_at: Option<Moment>,
+    /// What the last attempt came to, if it failed, and when.
+    #[serde(default)]
+    pub failed: Option<Failed>,
+    /// Messages put aside.
+    #[serde(default)]
+    pub dead: Vec<DeadLetter>,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// When.
+    pub at: Moment,
+    /// Why.
+    pub why: String,
+}
+
+/// A message that was put aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// When.
+    pub at: Moment,
+    /// Which group.
+    pub group: Arc<str>,
+    /// Alerts in it.
+    pub alerts: usize,
+    /// Why.
+    pub why: String,
+}
+
+impl Post {
+    /// Whether it wants to be left alone.
+    #[must_use]
+    pub fn is_left_alone(&self, now: Moment) -> bool {
+        self.not_before.is_some_and(|at| now < at)
+    }
+}
+
+impl Desk {
+    /// The way to a receiver, as far as something was sent.
+    #[must_use]
+    pub fn post(&self, receiver: &str) -> Option<&Post> {
+        self.posts.get(receiver)
+    }
+
+    /// Ways that are different from what was kept.
+    pub fn take_changed_posts(&mut self) -> std::collections::BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.changed_posts)
+    }
+
+    fn post_mut(&mut self, receiver: &Arc<str>) -> &mut Post {
+        self.changed_posts.insert(Arc::clone(receiver));
+        self.posts.entry(Arc::clone(receiver)).or_insert_with(|| Post {
+            receiver: Arc::clone(receiver),
+            not_before: None,
+            delivered_at: None,
+            failed: None,
+            dead: Vec::new(),
+        })
+    }
+
+    /// A message about a group was taken.
+    pub fn delivered(&mut self, place: &GroupId, sent: &Sent, now: Moment) {
+        let post = self.post_mut(&place.receiver);
+        (post.not_before, post.delivered_at, post.failed) = (None, Some(now), None);
+        self.told(place, sent, now);
+    }
+
+    fn told(&mut self, place: &GroupId, sent: &Sent, now: Moment) {
+        let Some(group) = self.groups.get_mut(place) else { return };
+        for (id, sent) in &sent.lines {
+            let Some(line) = group.lines.get_mut(id) else { continue };
+            line.owed = None;
+            match sent {
+                SentLine::Fires(severity) => {
+                    (line.told, line.is_rolled_up) = (Some(*severity), false);
+                }
+                SentLine::RolledUp(severity) => {
+                    (line.told, line.is_rolled_up) = (Some(*severity), true);
+                }
+                SentLine::Muted => line.told = None,
+                SentLine::Ended => {
+                    let again = group.style == Style::Alertmanager && !line.is_rolled_up;
+                    line.ended = again.then(|| line.ended.unwrap_or(now));
+                    line.told = None;
+                }
+            }
+        }
+        (group.told_at, group.due_since) = (Some(now), None);
+        (group.attempts, group.not_before) = (0, None);
+        self.changed.insert(place.clone());
+        self.dirty.insert(place.clone());
+    }
+
+    /// A message about a group was not taken. `pause` is how long to wait before the next attempt, if
+    /// there is one.
+    pub fn failed(
+        &mut self,
+        place: &GroupId,
+        sent: &Sent,
+        outcome: &Outcome,
+        pause: Duration,
+        now: Moment,
+    ) {
+        let (why, after) = match outcome {
+            Outcome::Delivered => return self.delivered(place, sent, now),
+            Outcome::Dead { why } => return self.put_aside(place, sent, why, now),
+            Outcome::Retry { after, why } => (why.clone(), *after),
+            Outcome::Partial { why } => (why.clone(), None),
+            Outcome::TooLarge => ("it is too large for the receiver".to_owned(), None),
+        };
+        let Some(group) = self.groups.get_mut(place) else { return };
+        let since = *group.due_since.get_or_insert(now);
+        if now.since(since) >= GIVE_UP_SECS {
+            let why = format!("given up after a day: {why}");
+            return self.put_aside(place, sent, &why, now);
+        }
+        let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        group.attempts = group.attempts.saturating_add(1);
+        // Parts of a second round up: an answer that asks for one gets it.
+        group.not_before = Some(now.plus(secs(pause).saturating_add(1)));
+        self.changed.insert(place.clone());
+        self.dirty.insert(place.clone());
+        let post = self.post_mut(&place.receiver);
+        post.failed = Some(Failed { at: now, why });
+        if let Some(after) = after {
+            post.not_before = Some(now.plus(secs(after)));
+        }
+    }
+
+    fn put_aside(&mut self, place: &GroupId, sent: &Sent, why: &str, now: Moment) {
+        let letter = DeadLetter {
+            at: now,
+            group: Arc::clone(&place.key),
+            alerts: sent.lines.len(),
+            why: why.to_owned(),
+        };
+        let post = self.post_mut(&place.receiver);
+        post.failed = Some(Failed { at: now, why: why.to_owned() });
+        post.dead.push(letter);
+        let excess = post.dead.len().saturating_sub(MAX_DEAD);
+        post.dead.drain(..excess);
+        // The same would be refused again; news, or the next reminder, is another message.
+        self.told(place, sent, now);
+    }
+
+    /// Sends again what was put aside, as far as it still fires. Returns how many groups that are.
+    pub fn replay(&mut self, receiver: &str) -> usize {
+        let Some(post) = self.posts.get_mut(receiver) else { return 0 };
+        post.failed = None;
+        post.not_before = None;
+        let letters = std::mem::take(&mut post.dead);
+        let name = Arc::clone(&post.receiver);
+        self.changed_posts.insert(Arc::clone(&name));
+        let mut again = 0;
+        let keys: std::collections::BTreeSet<Arc<str>> =
+            letters.into_iter().map(|it| it.group).collect();
+        for key in keys {
+            let place = GroupId { receiver: Arc::clone(&name), key };
+            let Some(group) = self.groups.get_mut(&place) else { continue };
+            for line in group.lines.values_mut() {
+                line.told = None;
+            }
+            group.told_at = None;
+            again += 1;
+            self.changed.insert(place.clone());
+            self.dirty.insert(place);
+        }
+        again
+    }
+
+    /// Groups that wait for a receiver to take a message, and since when the oldest does.
+    #[must_use]
+    pub fn waiting(&self, receiver: &str, now: Moment) -> (usize, Option<Moment>) {
+        let own = self.groups.values().filter(|group| &*group.id.receiver == receiver);
+        let since = own.filter_map(|group| group.due_since.filter(|since| *since <= now));
+        let since: Vec<Moment> = since.collect();
+        (since.len(), since.iter().min().copied())
+    }
+}
