@@ -53,6 +53,10 @@ pub enum Kind {
     Reboot,
     /// Something about reboots that bounds later ones, in a form for this collector.
     RebootRecord,
+    /// A receiver of alerts was tried out, or was sent again what had been put aside.
+    Receiver,
+    /// Alerts were muted, or are so no more.
+    Silence,
     /// A token that is nobody's, or not of the kind that is taken here.
     TokenRefused,
 }
@@ -71,7 +75,7 @@ pub enum Weight {
 
 impl Kind {
     /// All of them, by name.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::AccessDenied,
         Self::CertificateRotated,
         Self::GrantAnswered,
@@ -82,6 +86,8 @@ impl Kind {
         Self::NodeRetired,
         Self::Reboot,
         Self::RebootRecord,
+        Self::Receiver,
+        Self::Silence,
         Self::TokenRefused,
     ];
 
@@ -99,6 +105,8 @@ impl Kind {
             Self::NodeRetired => "node-retired",
             Self::Reboot => "reboot",
             Self::RebootRecord => "reboot-record",
+            Self::Receiver => "receiver",
+            Self::Silence => "silence",
             Self::TokenRefused => "token-refused",
         }
     }
@@ -116,7 +124,9 @@ impl Kind {
             | Self::NodeRecreated
             | Self::NodeRetired
             | Self::Reboot
-            | Self::RebootRecord => Weight::Info,
+            | Self::RebootRecord
+            | Self::Receiver
+            | Self::Silence => Weight::Info,
         }
     }
 }
@@ -124,7 +134,7 @@ impl Kind {
 /// The text names no kind. At fault: the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected access-denied, certificate-rotated, grant-answered, grant-issued, identity-mismatch, leadership, node-recreated, node-retired, reboot, reboot-record or token-refused"
+    "expected access-denied, certificate-rotated, grant-answered, grant-issued, identity-mismatch, leadership, node-recreated, node-retired, reboot, reboot-record, receiver, silence or token-refused"
 )]
 pub struct UnknownKind;
 

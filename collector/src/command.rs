@@ -4,6 +4,7 @@
 //! palisade-collector [FLAGS] ──────────────────> start
 //! palisade-collector verify-audit --store FILE ─> store::verify_audit ─> one line, 0 or 1
 //! palisade-collector check-policy FILE ────────> policy_file::check ───> problems with lines, 0 or 1
+//! palisade-collector check-alerts FILE ────────> notify::file::check ──> the problem's place, 0 or 1
 //! palisade-collector import-kured FILE ────────> policy_file::import ──> a policy, and what differs
 //! palisade-collector simulate POLICY SNAPSHOT ─> simulate::run ────────> timeline, laws, 0 or 1
 //! ```
@@ -43,6 +44,15 @@ pub struct Command {
 /// What the collector does instead of serving.
 #[derive(Debug, PartialEq, Eq, clap::Subcommand)]
 pub enum Verb {
+    /// Say whether a file is a configuration of alerts
+    ///
+    /// Ends with 0 where it is, with 1 and the place of what is wrong where it is not, with 2 where
+    /// the file cannot be read. Files of secrets are not read.
+    CheckAlerts {
+        /// The configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Say whether a file is a policy for reboots
     ///
     /// Ends with 0 where it is, with 1 and every problem with its line and what to write instead
@@ -127,6 +137,8 @@ mod tests {
         assert!(parse(&["--state-dir", "s", "verify-audit"]).is_err());
         let verb = Verb::ImportKured { file: "kured.yaml".into() };
         assert_eq!(parse(&["import-kured", "kured.yaml"]).unwrap().verb, Some(verb));
+        let verb = Verb::CheckAlerts { file: "alerts.yaml".into() };
+        assert_eq!(parse(&["check-alerts", "alerts.yaml"]).unwrap().verb, Some(verb));
         assert!(parse(&["check-policy"]).is_err());
     }
 

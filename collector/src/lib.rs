@@ -16,6 +16,7 @@ pub mod http;
 pub mod judge;
 pub mod kube;
 mod listen;
+pub mod notify;
 pub mod planned;
 pub mod policy_file;
 pub mod reboots;

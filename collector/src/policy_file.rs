@@ -109,7 +109,10 @@ pub(crate) fn read_regular(path: &Path) -> Result<String, PolicyFileError> {
 }
 
 /// The text of a file; also of a pipe such as `/dev/stdin`.
-fn read(path: &Path) -> Result<String, PolicyFileError> {
+///
+/// # Errors
+/// [`PolicyFileError::Read`].
+pub(crate) fn read(path: &Path) -> Result<String, PolicyFileError> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))

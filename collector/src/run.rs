@@ -14,12 +14,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::api::App;
 use crate::api::Loaded;
+use crate::api::metrics::notifications::Board;
 use crate::auth::Auth;
 use crate::auth::Cluster;
 use crate::auth::Reach;
@@ -31,6 +34,7 @@ use crate::clock::SystemClock;
 use crate::engine::Engine;
 use crate::engine::EngineSettings;
 use crate::engine::EngineThread;
+use crate::figures::Figures;
 use crate::grants::OfferBook;
 use crate::grants::key::SigningKey;
 use crate::http::server;
@@ -39,12 +43,20 @@ use crate::judge::LoadJudgeError;
 use crate::judge::ProfileJudge;
 use crate::kube;
 use crate::kube::Clients;
+use crate::kube::alert_events::AlertSide;
 use crate::kube::authority::make;
 use crate::kube::client::ConnectError;
 use crate::kube::directory::NodeDirectory;
 use crate::kube::review::Account;
 use crate::kube::review::ApiReviewer;
 use crate::listen::listen;
+use crate::notify::file;
+use crate::notify::looker::FleetLooker;
+use crate::notify::looker::Sight;
+use crate::notify::owner;
+use crate::notify::owner::Notifier;
+use crate::notify::owner::NotifierThread;
+use crate::planned::Planned;
 use crate::reboots::alone;
 use crate::settings::KubernetesSettings;
 use crate::settings::Settings;
@@ -58,6 +70,12 @@ mod clustered;
 
 /// Name of the store's file below the state directory.
 const STORE_FILE: &str = "palisade.db";
+
+/// Name of the file of alerts beside it.
+const ALERTS_FILE: &str = "alerts.db";
+
+/// How often it is looked what alerts are about: a reboot takes minutes, and people longer.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the collector cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +120,9 @@ pub enum RunError {
     /// The engine's thread panicked. At fault: us. Everything acknowledged is stored.
     #[error("failed to go on: the engine's thread panicked; start the collector again")]
     EngineDied,
+    /// Alerts cannot be kept. At fault: the disk or the machine.
+    #[error("failed to start working out alerts")]
+    Notifier(#[source] owner::StartNotifierError),
     /// Loading was cut off. At fault: nobody; the process is ending.
     #[error("failed to load the stored state: the process is ending")]
     Interrupted,
@@ -218,7 +239,7 @@ async fn alone(
     judge: &Arc<ProfileJudge>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Option<Running>, RunError> {
-    let mut running = Running::open(app, settings, judge).await?;
+    let mut running = Running::open(app, settings, judge, AlertSide::default()).await?;
     keep_key(app, settings);
     tracing::info!(%address, "the collector answers");
     let reboots = reboot(reboot_ground(app, settings, &running));
@@ -273,6 +294,8 @@ fn keep_key(app: &App, settings: &Settings) {
 struct Running {
     engine: Engine,
     thread: EngineThread,
+    notifier: Notifier,
+    alerts: NotifierThread,
     /// Reads beside the engine.
     reader: Reader,
     /// The highest epoch that the store knew when it was opened.
@@ -285,10 +308,14 @@ impl Running {
         app: &App,
         settings: &Settings,
         judge: &Arc<ProfileJudge>,
+        side: AlertSide,
     ) -> Result<Self, RunError> {
         app.await_load();
         let (settings, judge) = (settings.clone(), Arc::clone(judge));
-        let loading = tokio::task::spawn_blocking(move || load(&settings, judge));
+        let (planned, figures) = (Arc::clone(&app.planned), Arc::clone(&app.figures));
+        let board = Arc::clone(&app.notified);
+        let open = move || load(&settings, judge, planned, figures, board, side);
+        let loading = tokio::task::spawn_blocking(open);
         let (running, loaded) = loading.await.unwrap_or(Err(RunError::Interrupted))?;
         // A queue that is empty yet takes it.
         if let Err(refusal) = running.engine.grant_from(Arc::clone(&app.offers)) {
@@ -300,9 +327,14 @@ impl Running {
 
     /// Makes everything durable and closes the store.
     async fn close(self) {
-        let Self { engine, thread, reader: _, epoch: _ } = self;
+        let Self { engine, thread, notifier, alerts, reader: _, epoch: _ } = self;
+        notifier.stop();
         engine.stop();
-        if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
+        let both = || {
+            alerts.join();
+            thread.join();
+        };
+        if tokio::task::spawn_blocking(both).await.is_err() {
             tracing::error!("the engine could not be waited for");
         }
     }
@@ -351,7 +383,14 @@ fn warn_of_clear_text(settings: &Settings) {
     }
 }
 
-fn load(settings: &Settings, judge: Arc<ProfileJudge>) -> Result<(Running, Loaded), RunError> {
+fn load(
+    settings: &Settings,
+    judge: Arc<ProfileJudge>,
+    planned: Arc<Planned>,
+    figures: Arc<Figures>,
+    board: Arc<Board>,
+    side: AlertSide,
+) -> Result<(Running, Loaded), RunError> {
     let dir = &settings.state_dir;
     make_private_dir(dir).map_err(|source| RunError::StateDir { path: dir.clone(), source })?;
     let store = Store::open(&dir.join(STORE_FILE)).map_err(RunError::Open)?;
@@ -367,8 +406,60 @@ fn load(settings: &Settings, judge: Arc<ProfileJudge>) -> Result<(Running, Loade
     let profile = Arc::clone(judge.rules());
     let (engine, thread) = Engine::start(store, engine_settings, judge, Arc::clone(&clock))
         .map_err(RunError::Engine)?;
-    let loaded = Loaded { engine: engine.clone(), reader: reader.clone(), clock, profile };
-    Ok((Running { engine, thread, reader, epoch }, loaded))
+    let sight = Sight {
+        engine: engine.clone(),
+        reader: reader.clone(),
+        planned,
+        figures,
+        rules: Arc::clone(&profile),
+        clock: Arc::clone(&clock),
+        runtime: Handle::current(),
+    };
+    let (notifier, alerts) = work_out_alerts(settings, side, sight, board)?;
+    let loaded = Loaded {
+        engine: engine.clone(),
+        reader: reader.clone(),
+        clock,
+        profile,
+        notifier: notifier.clone(),
+    };
+    Ok((Running { engine, thread, notifier, alerts, reader, epoch }, loaded))
+}
+
+/// Starts working out alerts from what the engine shows.
+fn work_out_alerts(
+    settings: &Settings,
+    side: AlertSide,
+    sight: Sight,
+    board: Arc<Board>,
+) -> Result<(Notifier, NotifierThread), RunError> {
+    let AlertSide { events, api_server, fence } = side;
+    // A slip in that file keeps nobody from being served. The owner reads it again and tells of it.
+    let config = settings.alerts.as_deref().and_then(|path| {
+        file::load(path)
+            .inspect_err(|error| {
+                let cause = file::complaint(error);
+                tracing::error!(
+                    cause,
+                    "nobody is told of alerts until their configuration is good"
+                );
+            })
+            .ok()
+    });
+    let ground = owner::Ground {
+        path: settings.state_dir.join(ALERTS_FILE),
+        config: Arc::new(config.unwrap_or_default()),
+        file: settings.alerts.clone(),
+        clock: Arc::clone(&sight.clock),
+        looker: Box::new(FleetLooker::new(sight)),
+        look_every: LOOK_EVERY,
+        events,
+        api_server,
+        fence,
+        figures: Arc::default(),
+        board,
+    };
+    Notifier::start(ground, Handle::current()).map_err(RunError::Notifier)
 }
 
 /// What nodes say about themselves is not for every user of this machine.

@@ -78,6 +78,9 @@ pub struct Raw {
     /// Waivers
     #[arg(long, env = "PALISADE_WAIVERS", value_name = "FILE")]
     pub waivers: Option<PathBuf>,
+    /// Who is told of which alerts; re-read when it changes [default: nobody]
+    #[arg(long, env = "PALISADE_ALERTS", value_name = "FILE")]
+    pub alerts: Option<PathBuf>,
     /// Seconds between two heartbeats of an agent [default: 60]
     #[arg(long, env = "PALISADE_INTERVAL", value_name = "SECONDS")]
     pub interval: Option<u64>,
@@ -117,6 +120,8 @@ pub struct Settings {
     pub profile: Option<PathBuf>,
     /// Waivers file.
     pub waivers: Option<PathBuf>,
+    /// File of who is told what; `None`: nobody is, and alerts are only shown.
+    pub alerts: Option<PathBuf>,
     /// Between two heartbeats of one agent.
     pub interval: Duration,
     /// Without a heartbeat for so long, and for three intervals, a node is silent.
@@ -259,6 +264,7 @@ impl Settings {
             tokens: None,
             profile: None,
             waivers: None,
+            alerts: None,
             interval: Duration::from_secs(DEFAULT_INTERVAL_SECS),
             silent_after: Duration::from_secs(DEFAULT_SILENT_AFTER_SECS),
             limits: Limits::default(),
@@ -283,6 +289,7 @@ impl TryFrom<Raw> for Settings {
             operator_token_file,
             profile,
             waivers,
+            alerts,
             interval,
             silent_after,
             max_connections,
@@ -328,6 +335,7 @@ impl TryFrom<Raw> for Settings {
             reboots,
             profile,
             waivers,
+            alerts,
             interval: Duration::from_secs(interval),
             silent_after: Duration::from_secs(silent_after),
             limits,

@@ -30,6 +30,8 @@ use palisade_rules::Finding;
 use palisade_rules::RuleId;
 use palisade_rules::Severity;
 use palisade_rules::Verdict;
+use serde::Deserialize;
+use serde::Serialize;
 
 mod cluster;
 mod count;
@@ -347,13 +349,63 @@ pub struct Episode {
     pub severity: Severity,
     /// When it opened.
     pub first_seen_at: Moment,
+    /// What opened it.
+    pub opened: Opened,
     /// When verdict or severity last changed.
     pub changed_at: Moment,
+}
+
+/// What opened a finding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opened {
+    /// The first report of its node that was judged: nobody knows whether it was better before. What an
+    /// older version kept without this word counts as such, too.
+    #[default]
+    FirstReport,
+    /// A later report: the node changed.
+    Report,
+    /// Other rules or waivers: the node did not change.
+    Rules,
+    /// Time passed a threshold.
+    Time,
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    /// A picture of these nodes, in which nothing is counted.
+    pub(crate) fn of(nodes: impl IntoIterator<Item = Node>) -> Snapshot {
+        let mut table = NodeTable::default();
+        nodes.into_iter().for_each(|node| table.insert(Arc::new(node)));
+        let at = Moment::from_unix(1_700_000_000);
+        Snapshot {
+            version: 1,
+            started_at: at,
+            published_at: at,
+            profile: Digest::of(b""),
+            readiness: Readiness::Ready,
+            nodes: table,
+            counters: Arc::default(),
+        }
+    }
+
+    /// A node of that name about which this was found and nothing else is known.
+    pub(crate) fn found(name: &str, findings: Vec<Finding>) -> Node {
+        let judged = Judged {
+            key: Digest::of(b""),
+            group: 0,
+            findings,
+            next_change_at: None,
+            keys: Vec::new(),
+        };
+        Node {
+            judgements: [Arc::new(judged)].into(),
+            report: Some(Digest::of(b"")),
+            ..Node::clone(&node(name))
+        }
+    }
 
     /// A node of that name about which nothing else is known.
     pub(crate) fn node(name: &str) -> Arc<Node> {

@@ -12,6 +12,7 @@ use crate::command::Command;
 use crate::command::Verb;
 use crate::command::VerifyAuditError;
 use crate::command::simulate::SimulateError;
+use crate::notify;
 use crate::policy_file;
 use crate::policy_file::PolicyFileError;
 use crate::run::RunError;
@@ -57,6 +58,9 @@ pub enum StartError {
 pub fn start(command: Command) -> Result<ExitCode, StartError> {
     let Command { raw, verb } = command;
     match verb {
+        Some(Verb::CheckAlerts { file }) => {
+            notify::file::check(&file, &mut io::stdout()).map_err(StartError::PolicyFile)
+        }
         Some(Verb::CheckPolicy { file }) => {
             policy_file::check(&file, SystemClock::start().now(), &mut io::stdout())
                 .map_err(StartError::PolicyFile)

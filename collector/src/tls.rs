@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::settings::TlsFiles;
 
 pub mod certificate;
+pub(crate) mod client;
 
 /// Bytes that a certificate or key file may have.
 const MAX_PEM: u64 = 1024 * 1024;

@@ -20,9 +20,7 @@ use hyper_util::rt::TokioIo;
 use palisade_report::bound::clean;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::ServerName;
-use rustls_pki_types::pem::PemObject as _;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -32,6 +30,9 @@ use tokio_rustls::TlsConnector;
 use crate::kube::client::PRODUCT;
 use crate::policy_file::PolicyFileError;
 use crate::policy_file::read_regular;
+use crate::tls::client::NoAuthorities;
+use crate::tls::client::add_authorities;
+use crate::tls::client::client;
 
 /// How long an answer may take, from the name of the host to the last byte.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -199,19 +200,7 @@ async fn config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, ExchangeError> {
         Err(_) => return Err(ExchangeError::TimedOut),
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate =
-            certificate.map_err(|_| ExchangeError::Authorities { path: path.clone() })?;
-        roots.add(certificate).map_err(|_| ExchangeError::Authorities { path: path.clone() })?;
-    }
-    if roots.is_empty() {
-        return Err(ExchangeError::Authorities { path });
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ExchangeError::Versions)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    add_authorities(&mut roots, pem.as_bytes())
+        .map_err(|NoAuthorities| ExchangeError::Authorities { path })?;
+    client(roots).map_err(ExchangeError::Versions)
 }

@@ -30,7 +30,7 @@ pub struct Document {
     /// What it is written in.
     pub media: Media,
     /// The text.
-    pub text: Vec<u8>,
+    pub text: Bytes,
 }
 
 /// What a document is written in.
@@ -82,6 +82,8 @@ pub enum Kind {
     NotFound,
     /// Us: the store is loading or takes no writes.
     NotReady,
+    /// Somebody else: a receiver of alerts did not take a message.
+    ReceiverFailed,
     /// Nobody: another collector leads; the Service leads there.
     Standby,
     /// Peer: too large.
@@ -117,6 +119,7 @@ impl Kind {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NotFound => "not-found",
             Self::NotReady => "not-ready",
+            Self::ReceiverFailed => "receiver-failed",
             Self::Standby => "standby",
             Self::TooLarge => "too-large",
             Self::TooMany => "too-many",
@@ -181,7 +184,7 @@ impl Answer {
     #[must_use]
     pub fn json<T: Serialize>(value: &T) -> Self {
         match serde_json::to_vec(value) {
-            Ok(text) => Self::Document(Document { media: Media::Json, text }),
+            Ok(text) => Self::Document(Document { media: Media::Json, text: text.into() }),
             Err(error) => {
                 tracing::error!(%error, "an answer has no JSON form");
                 Refused::new(Kind::Internal, "the answer could not be written").into()
@@ -204,7 +207,7 @@ impl Answer {
 
     /// Text in some other form.
     #[must_use]
-    pub fn text(media: Media, text: impl Into<Vec<u8>>) -> Self {
+    pub fn text(media: Media, text: impl Into<Bytes>) -> Self {
         Self::Document(Document { media, text: text.into() })
     }
 }

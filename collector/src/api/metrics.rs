@@ -1,4 +1,12 @@
 //! Figures for Prometheus, in OpenMetrics text. Labels come from closed sets only: no node names.
+//!
+//! What has a name of a node or a file in its labels is told elsewhere, to whoever asks for it:
+//!
+//! ```text
+//! /metrics               of the fleet and of this process, some hundred series at most
+//! /metrics/nodes         nodes.rs: of each node
+//! /metrics/certificates  certificates.rs: of each certificate
+//! ```
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +19,22 @@ use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
 use palisade_plan::request::Alert;
+use palisade_plan::request::State;
 use palisade_report::Moment;
 use palisade_report::wire::PREFIX;
 use palisade_rules::Severity;
 use palisade_rules::Verdict;
 
+pub mod certificates;
+pub mod exposition;
+pub mod kept;
+mod name;
+pub mod nodes;
+pub mod notifications;
+
+use self::exposition::Exposition;
+use self::exposition::Shape;
+use self::notifications::Notifications;
 use super::answer::Answer;
 use super::answer::Kind;
 use super::answer::Media;
@@ -34,6 +53,10 @@ use crate::snapshot::Snapshot;
 
 type Labels = Vec<(&'static str, String)>;
 
+/// What `reboot.needed` says of a node, by the word for it.
+const NEEDS: [(&str, Verdict); 3] =
+    [("needed", Verdict::Fail), ("not-needed", Verdict::Pass), ("unknown", Verdict::Unknown)];
+
 /// What a collector knows of its fleet once the stored state is loaded.
 #[derive(Debug)]
 pub struct Fleet {
@@ -44,6 +67,7 @@ pub struct Fleet {
 }
 
 /// The figures of the fleet, of the HTTP side, and of what this collector is among its replicas.
+/// `notified`: those of the notifier, and now.
 ///
 /// # Errors
 /// [`Refused`] if the text cannot be written, which nothing known causes.
@@ -53,61 +77,105 @@ pub fn text(
     open_connections: usize,
     standing: Option<&Standing>,
     planned: &Planned,
+    notified: (&Notifications, Option<Moment>),
 ) -> Result<Answer, Refused> {
     let mut registry = Registry::with_prefix(PREFIX);
     if let Some(Fleet { snapshot, .. }) = known {
         fleet(&mut registry, snapshot);
     }
     traffic(&mut registry, figures, open_connections);
-    if let Some(standing) = standing {
-        replica(&mut registry, standing);
-    }
-    reboots(&mut registry, planned);
-    if let Some(end) = known.and_then(|known| known.earliest_end) {
-        let gauge: Gauge = Gauge::default();
-        gauge.set(end.unix());
-        let help = "End of the certificate on any node that ends first, in Unix time";
-        registry.register_with_unit("certificate_earliest_end", help, Unit::Seconds, gauge);
-    }
     own_certificates(&mut registry, figures);
-    let mut text = String::new();
-    encode(&mut text, &registry).map_err(|error| {
-        tracing::error!(%error, "the figures cannot be written");
-        Refused::new(Kind::Internal, "the figures cannot be written")
-    })?;
-    Ok(Answer::text(Media::OpenMetrics, text))
-}
-
-/// How long the coordinator looks, and the alerts about nodes; about which ones the API says. None of it
-/// where no reboots are coordinated.
-fn reboots(registry: &mut Registry, planned: &Planned) {
-    let Some(view) = planned.view() else { return };
     registry.register_with_unit(
         "reboot_look",
         "Time of a look at all reboots, calls to the API server included",
         Unit::Seconds,
         planned.looks().clone(),
     );
-    let mut raised: BTreeMap<Alert, u64> = BTreeMap::new();
-    for alert in view.alerts.values().flatten() {
-        let count = raised.entry(*alert).or_default();
-        *count = count.saturating_add(1);
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|error| {
+        tracing::error!(%error, "the figures cannot be written");
+        Refused::new(Kind::Internal, "the figures cannot be written")
+    })?;
+    let mut text = Exposition::after(text);
+    replica(&mut text, standing);
+    by_rule(&mut text, known.map(|known| &*known.snapshot));
+    ends(&mut text, known.and_then(|known| known.earliest_end), figures);
+    reboots(&mut text, known.map(|known| &*known.snapshot), planned);
+    let (notifications, now) = notified;
+    notifications::put(&mut text, notifications, now);
+    Ok(Answer::text(Media::OpenMetrics, text.into_text()))
+}
+
+/// The figures of certificates of a collector that knows none: the families, without series.
+#[must_use]
+pub fn no_certificates() -> Answer {
+    // Without certificates nothing is compared with now.
+    let text = certificates::text(None, &mut certificates::Tally::default(), Moment::from_unix(0));
+    Answer::text(Media::OpenMetrics, text)
+}
+
+/// The same of nodes.
+#[must_use]
+pub fn no_nodes() -> Answer {
+    Answer::text(Media::OpenMetrics, nodes::text(None, None))
+}
+
+/// Who must reboot, how far reboots are, and the alerts about them; about which nodes the API says.
+fn reboots(out: &mut Exposition, snapshot: Option<&Snapshot>, planned: &Planned) {
+    let label = |name, value: &str| exposition::Labels::default().with(name, value);
+    let help = "Nodes by whether they must reboot, as judged by the rule reboot.needed";
+    let mut samples = out.family("palisade_nodes_by_reboot_need", Shape::Gauge, help);
+    let counts = snapshot.and_then(|snapshot| {
+        snapshot.counters.rules.iter().find(|(rule, _)| rule.as_str() == nodes::NEEDED)
+    });
+    if let Some((_, counts)) = counts {
+        for (word, verdict) in NEEDS {
+            samples.count(&label("need", word), counts.of(verdict));
+        }
     }
-    let alerts = gauges(registry, "reboot_alerts", "Nodes with this alert about their reboot");
+    let view = planned.view();
+    let mut states: BTreeMap<State, u64> = BTreeMap::new();
+    let mut raised: BTreeMap<Alert, u64> = BTreeMap::new();
+    if let Some(view) = &view {
+        states = State::ALL.into_iter().map(|state| (state, 0)).collect();
+        for request in view.fleet.requests.values() {
+            let count = states.entry(request.progress.state).or_default();
+            *count = count.saturating_add(1);
+        }
+        for alert in view.alerts.values().flatten() {
+            let count = raised.entry(*alert).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    let help = "Requests for reboots by their state";
+    let mut samples = out.family("palisade_reboot_requests", Shape::Gauge, help);
+    for (state, count) in states {
+        samples.count(&label("state", &format!("{state:?}")), count);
+    }
+    let help = "Nodes with this alert about their reboot";
+    let mut samples = out.family("palisade_reboot_alerts", Shape::Gauge, help);
     for (alert, count) in raised {
-        set(&alerts, &[("alert", &format!("{alert:?}"))], count);
+        samples.count(&label("alert", &format!("{alert:?}")), count);
     }
 }
 
-fn replica(registry: &mut Registry, standing: &Standing) {
-    let (leads, epoch) = match standing {
+/// Nothing but the families where there are no replicas.
+fn replica(out: &mut Exposition, standing: Option<&Standing>) {
+    let found = standing.map(|standing| match standing {
         Standing::Leading { epoch, .. } => (1, epoch.0),
         Standing::Suspended { epoch } => (0, epoch.0),
         Standing::Standby { .. } => (0, 0),
-    };
-    gauge(registry, "leader", "Whether this collector may act", leads);
-    let help = "The term of leadership that this collector has, or may still have; 0: none";
-    gauge(registry, "leader_epoch", help, epoch);
+    });
+    let epoch = "The term of leadership that this collector has, or may still have; 0: none";
+    for (name, help, value) in [
+        ("palisade_leader", "Whether this collector may act", found.map(|(leads, _)| leads)),
+        ("palisade_leader_epoch", epoch, found.map(|(_, epoch)| epoch)),
+    ] {
+        let mut samples = out.family(name, Shape::Gauge, help);
+        if let Some(value) = value {
+            samples.count(&exposition::Labels::default(), value);
+        }
+    }
 }
 
 fn fleet(registry: &mut Registry, snapshot: &Snapshot) {
@@ -122,13 +190,6 @@ fn fleet(registry: &mut Registry, snapshot: &Snapshot) {
         for verdict in Verdict::ALL {
             let labels = [("severity", severity.as_str()), ("verdict", verdict.as_str())];
             set(&findings, &labels, counters.severity(severity).of(verdict));
-        }
-    }
-    let by_rule = gauges(registry, "rule_findings", "Open findings by rule and verdict");
-    for (rule, counts) in &counters.rules {
-        for verdict in Verdict::ALL.into_iter().filter(|verdict| verdict.is_open()) {
-            let labels = [("rule", rule.as_str()), ("verdict", verdict.as_str())];
-            set(&by_rule, &labels, counts.of(verdict));
         }
     }
     let judgements = counted(registry, "judgements", "Judgements made, by the sections read");
@@ -149,6 +210,17 @@ fn fleet(registry: &mut Registry, snapshot: &Snapshot) {
     counter(registry, "sequence_conflicts", help, counters.sequence_conflicts);
     let ready = u64::from(snapshot.readiness == Readiness::Ready);
     gauge(registry, "store_ready", "Whether the store takes writes", ready);
+}
+
+fn by_rule(out: &mut Exposition, snapshot: Option<&Snapshot>) {
+    let help = "Open findings by rule and verdict";
+    let mut samples = out.family("palisade_rule_findings", Shape::Gauge, help);
+    for (rule, counts) in snapshot.into_iter().flat_map(|snapshot| &snapshot.counters.rules) {
+        for verdict in Verdict::ALL.into_iter().filter(|verdict| verdict.is_open()) {
+            let labels = exposition::Labels::default().with("rule", rule.as_str());
+            samples.count(&labels.with("verdict", verdict.as_str()), counts.of(verdict));
+        }
+    }
 }
 
 fn traffic(registry: &mut Registry, figures: &Figures, open_connections: usize) {
@@ -199,24 +271,36 @@ fn traffic(registry: &mut Registry, figures: &Figures, open_connections: usize) 
     );
 }
 
-/// What the collector serves with and what agents make of it. An end that is not known has no
-/// figure, so that no alert compares it with now.
-fn own_certificates(registry: &mut Registry, figures: &Figures) {
-    let OwnCertificates { serving_end, authority_end, behind } = figures.own_certificates();
+/// Ends in Unix time. One that is not known has no sample, so that no alert compares it with now.
+fn ends(out: &mut Exposition, earliest: Option<Moment>, figures: &Figures) {
+    let OwnCertificates { serving_end, authority_end, behind: _ } = figures.own_certificates();
     for (name, help, end) in [
         (
-            "serving_certificate_end",
+            "palisade_certificate_earliest_end_seconds",
+            "End of the certificate on any node that ends first, in Unix time",
+            earliest,
+        ),
+        (
+            "palisade_serving_certificate_end_seconds",
             "End of the collector's certificate, in Unix time",
             serving_end,
         ),
-        ("authority_end", "End of the collector's own authority, in Unix time", authority_end),
+        (
+            "palisade_authority_end_seconds",
+            "End of the collector's own authority, in Unix time",
+            authority_end,
+        ),
     ] {
+        let mut samples = out.family(name, Shape::Gauge, help);
         if let Some(end) = end {
-            let gauge: Gauge = Gauge::default();
-            gauge.set(end.unix());
-            registry.register_with_unit(name, help, Unit::Seconds, gauge);
+            samples.set(&exposition::Labels::default(), end.unix());
         }
     }
+}
+
+/// What agents make of the collector's certificate, and what is written for others.
+fn own_certificates(registry: &mut Registry, figures: &Figures) {
+    let OwnCertificates { serving_end: _, authority_end: _, behind } = figures.own_certificates();
     let help = "Agents heard lately that do not trust exactly the published authorities";
     gauge(registry, "agents_behind_trust", help, behind);
     let help = "Conditions of nodes, Events and ClusterReports, by what became of them";

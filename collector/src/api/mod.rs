@@ -1,7 +1,8 @@
 //! What answers a call: from the published snapshot, the store's readers, or the engine.
 //!
 //! Nothing here knows HTTP. A call that arrives before the stored state is loaded, or while another
-//! collector leads, is told to come back; `/livez` and `/metrics` are answered at any time.
+//! collector leads, is told to come back; `/livez` and `/metrics` are answered at any time. Figures of
+//! nodes and certificates are nobody's while another collector leads.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use palisade_rules::Profile;
 use tokio::sync::Semaphore;
 use tokio::sync::watch as signal;
 
+mod alerts;
 pub mod answer;
 pub mod audit;
 pub mod certificates;
@@ -52,6 +54,7 @@ use crate::http::limits::Limits;
 use crate::http::limits::gain;
 use crate::http::route::RouteName;
 use crate::kube::Standing;
+use crate::notify::owner::Notifier;
 use crate::planned::Planned;
 use crate::snapshot::Readiness;
 use crate::store::CertificateFilter;
@@ -62,6 +65,8 @@ use answer::Kind;
 use answer::Media;
 use answer::Refused;
 use intake::Sender;
+use metrics::kept::Kept;
+use metrics::notifications::Board;
 
 /// What calls are answered from.
 #[derive(Debug)]
@@ -72,6 +77,8 @@ pub struct App {
     pub offers: Arc<OfferBook>,
     /// What the coordinator of reboots plans, and where it is asked for something.
     pub planned: Arc<Planned>,
+    /// Where the notifier shows its figures.
+    pub notified: Arc<Board>,
     /// Bounds.
     pub limits: Limits,
     service: RwLock<Service>,
@@ -83,6 +90,8 @@ pub struct App {
     complaints: Buckets<()>,
     /// What of the refusals is kept.
     recorder: Recorder,
+    /// Figures of nodes and certificates as they were told last.
+    kept: Kept,
 }
 
 /// What calls are answered from at this moment.
@@ -106,6 +115,8 @@ pub struct Loaded {
     pub clock: Arc<dyn Clock>,
     /// The rules in force, for their documentation.
     pub profile: Arc<Profile>,
+    /// Alerts.
+    pub notifier: Notifier,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -129,12 +140,14 @@ impl App {
             figures: Arc::default(),
             offers: Arc::default(),
             planned: Arc::default(),
+            notified: Arc::default(),
             service: RwLock::new(Service::Loading),
             standing: RwLock::new(None),
             watchers: Arc::new(Semaphore::new(limits.watchers)),
             connections: Arc::default(),
             complaints: Buckets::new(MAX_COMPLAINTS, gain(1), 1),
             recorder: Recorder::default(),
+            kept: Kept::default(),
             limits,
         }
     }
@@ -186,7 +199,13 @@ impl App {
     /// Why a call is not for this collector; asked before it is known who calls.
     #[must_use]
     pub fn unavailable(&self, name: RouteName) -> Option<Refused> {
-        if matches!(name, RouteName::Live | RouteName::Metrics) {
+        if matches!(
+            name,
+            RouteName::Live
+                | RouteName::Metrics
+                | RouteName::MetricsOfCertificates
+                | RouteName::MetricsOfNodes
+        ) {
             return None;
         }
         let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
@@ -264,6 +283,9 @@ impl App {
     ) -> Result<Answer, Refused> {
         let uid = caller.node().map(|node| node.uid.clone());
         match call {
+            Call::Alerts(call) => {
+                alerts::answer(&*self.loaded()?, call, alerts::Asker { caller, from }).await
+            }
             Call::Audit(query) => audit::list(&self.loaded()?.reader, query).await,
             Call::Errand { node, errand } => {
                 let loaded = self.loaded()?;
@@ -341,7 +363,8 @@ impl App {
             Call::Rules => Ok(rules::list(&self.loaded()?.profile)),
             Call::Summary => {
                 let loaded = self.loaded()?;
-                Ok(summary::of(&loaded.engine.snapshot(), &loaded.profile))
+                let firing = loaded.notifier.figures().counts();
+                Ok(summary::of(&loaded.engine.snapshot(), &loaded.profile, &firing))
             }
             Call::Nodes(query) => {
                 let snapshot = self.loaded()?.engine.snapshot();
@@ -349,23 +372,23 @@ impl App {
             }
             Call::Node { node, facts } => {
                 let loaded = self.loaded()?;
-                let Loaded { engine, reader, profile, clock: _ } = &*loaded;
+                let Loaded { engine, reader, profile, .. } = &*loaded;
                 nodes::one(&engine.snapshot(), reader, profile, &node, &facts).await
             }
             Call::NodeSheet(node) => {
                 let loaded = self.loaded()?;
-                let Loaded { engine, reader, profile, clock } = &*loaded;
+                let Loaded { engine, reader, profile, clock, .. } = &*loaded;
                 sheet::of(&engine.snapshot(), reader, profile, &node, clock.now()).await
             }
             Call::Findings(query) => {
                 let loaded = self.loaded()?;
-                let Loaded { engine, profile, reader: _, clock: _ } = &*loaded;
+                let Loaded { engine, profile, .. } = &*loaded;
                 let (snapshot, profile) = (engine.snapshot(), Arc::clone(profile));
                 apart(move || findings::list(&snapshot, &profile, &query)).await
             }
             Call::Facts(path) => {
                 let loaded = self.loaded()?;
-                let Loaded { engine, reader, profile: _, clock: _ } = &*loaded;
+                let Loaded { engine, reader, .. } = &*loaded;
                 facts::list(engine.snapshot(), reader, path).await
             }
             Call::Certificates(query) => {
@@ -374,6 +397,14 @@ impl App {
             }
             Call::History(query) => history::list(&self.loaded()?.reader, query).await,
             Call::Metrics => self.metrics().await,
+            Call::MetricsOfCertificates => match self.told()? {
+                Some(loaded) => self.kept.certificates(&loaded).await,
+                None => Ok(metrics::no_certificates()),
+            },
+            Call::MetricsOfNodes => match self.told()? {
+                Some(loaded) => self.kept.nodes(&loaded, &self.planned).await,
+                None => Ok(metrics::no_nodes()),
+            },
             Call::Plan(query) => {
                 let planned = Arc::clone(&self.planned);
                 apart(move || plan::list(&planned, &query)).await
@@ -406,6 +437,15 @@ impl App {
         }
     }
 
+    /// What figures are told from; `None`: another collector tells them, which is no fault of this one.
+    fn told(&self) -> Result<Option<Arc<Loaded>>, Refused> {
+        match self.loaded() {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(refused) if refused.kind == Kind::Standby => Ok(None),
+            Err(refused) => Err(refused),
+        }
+    }
+
     async fn metrics(&self) -> Result<Answer, Refused> {
         let fleet = match self.loaded() {
             Ok(loaded) => Some(metrics::Fleet {
@@ -416,7 +456,10 @@ impl App {
             Err(_) => None,
         };
         let (open, standing) = (self.connections.open(), self.standing());
-        metrics::text(fleet.as_ref(), &self.figures, open, standing.as_ref(), &self.planned)
+        let now = self.loaded().ok().map(|loaded| loaded.clock.now());
+        let seen = self.notified.seen();
+        let (figures, planned) = (&self.figures, &self.planned);
+        metrics::text(fleet.as_ref(), figures, open, standing.as_ref(), planned, (&seen, now))
     }
 
     fn watch(&self, after: Option<i64>) -> Result<Answer, Refused> {
@@ -424,7 +467,7 @@ impl App {
         let Service::Open { loaded, feeds } = &*service else {
             return Err(Refused::new(Kind::NotReady, "the state is not loaded").retry_after(1));
         };
-        let Loaded { engine, reader, profile: _, clock: _ } = &**loaded;
+        let Loaded { engine, reader, .. } = &**loaded;
         let Ok(permit) = Arc::clone(&self.watchers).try_acquire_owned() else {
             return Err(Refused::new(Kind::Busy, "too many change feeds").retry_after(30));
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use palisade_alert::severity::Severity as Loud;
 use palisade_report::Digest;
 use palisade_report::SectionName;
 use palisade_rules::Profile;
@@ -10,18 +11,20 @@ use serde::Serialize;
 
 use super::answer::Answer;
 use super::nodes::Counts;
+use crate::notify::figures::NotifyCounts;
 use crate::snapshot::NodeState;
 use crate::snapshot::Readiness;
 use crate::snapshot::Snapshot;
 
-/// The summary of a snapshot.
+/// The summary of a snapshot, and of alerts as they were worked out last.
 #[must_use]
-pub fn of(snapshot: &Snapshot, profile: &Profile) -> Answer {
+pub fn of(snapshot: &Snapshot, profile: &Profile, notified: &NotifyCounts) -> Answer {
     #[derive(Serialize)]
     struct Summary<'a> {
         nodes: BTreeMap<&'static str, u64>,
         findings: Counts,
         severities: BTreeMap<&'static str, Counts>,
+        alerts: BTreeMap<&'static str, u64>,
         sections: Sections,
         judging: Vec<Group<'a>>,
         profile: Name<'a>,
@@ -50,6 +53,15 @@ pub fn of(snapshot: &Snapshot, profile: &Profile) -> Answer {
     let severities = Severity::ALL
         .map(|severity| (severity.as_str(), Counts::from(counters.severity(severity))))
         .into();
+    let mut alerts: BTreeMap<_, u64> =
+        [Loud::Info, Loud::Warning, Loud::Critical].map(|it| (it.as_str(), 0)).into();
+    for ((phase, severity), count) in &notified.alerts {
+        if let (true, Some(sum)) =
+            (matches!(*phase, "firing" | "resolving"), alerts.get_mut(severity.as_str()))
+        {
+            *sum = sum.saturating_add(*count);
+        }
+    }
     let judging = counters
         .groups
         .iter()
@@ -60,6 +72,7 @@ pub fn of(snapshot: &Snapshot, profile: &Profile) -> Answer {
         nodes,
         findings: counters.findings.into(),
         severities,
+        alerts,
         sections: Sections { distinct: counters.sections, bytes: counters.section_bytes },
         judging,
         profile: Name { name, digest: snapshot.profile, rules: profile.rules().len() },

@@ -134,13 +134,15 @@ impl Cluster {
             return Err(refused(Denied::Role("this address is not for people")));
         };
         let answers = match route {
+            RouteName::Alerts(name) if name.acts() => Answers::Fresh,
             RouteName::Approve
             | RouteName::CancelReboot
             | RouteName::Release
             | RouteName::ReleasePool
             | RouteName::RequestReboot
             | RouteName::Retire => Answers::Fresh,
-            RouteName::Audit
+            RouteName::Alerts(_)
+            | RouteName::Audit
             | RouteName::Certificates
             | RouteName::Explain
             | RouteName::Facts
@@ -151,6 +153,8 @@ impl Cluster {
             | RouteName::Index
             | RouteName::Live
             | RouteName::Metrics
+            | RouteName::MetricsOfCertificates
+            | RouteName::MetricsOfNodes
             | RouteName::Node
             | RouteName::Nodes
             | RouteName::OpenApi

@@ -31,6 +31,7 @@ use crate::snapshot::Counted;
 use crate::snapshot::Judged;
 use crate::snapshot::Node;
 use crate::snapshot::NodeState;
+use crate::snapshot::Opened;
 use crate::snapshot::VerdictCounts;
 use crate::store::LoadError;
 use crate::store::Write;
@@ -151,7 +152,8 @@ impl Core {
             counters.count_finding(finding, Counted::Came);
             counts.count(finding.verdict, Counted::Came);
         }
-        let Settled { episodes, transitions } = settle(&node.episodes, &judgements, now.at);
+        let Settled { episodes, transitions } =
+            settle(&node.episodes, &judgements, opened(node, cause), now.at);
         let next = Node { judgements, episodes: episodes.into(), counts, ..node.clone() };
         self.nodes.insert(Arc::new(next));
         if transitions.is_empty() {
@@ -328,5 +330,17 @@ impl Core {
             self.values.pop_first();
         }
         self.values.insert(id, Arc::clone(value));
+    }
+}
+
+/// What opens the findings of a node that open now.
+fn opened(node: &Node, cause: Cause) -> Opened {
+    match cause {
+        Cause::Report if node.judgements.is_empty() => Opened::FirstReport,
+        Cause::Report => Opened::Report,
+        Cause::Rules => Opened::Rules,
+        Cause::Time => Opened::Time,
+        // Findings only end then.
+        Cause::Replaced | Cause::Retired => Opened::FirstReport,
     }
 }

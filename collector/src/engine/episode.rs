@@ -10,6 +10,7 @@ use super::message::Transition;
 use crate::snapshot::Episode;
 use crate::snapshot::FindingKey;
 use crate::snapshot::Judged;
+use crate::snapshot::Opened;
 
 /// The open findings now, and what changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,8 +22,13 @@ pub(crate) struct Settled {
 /// Holds the findings of a node against its open episodes.
 ///
 /// An episode opens with the first open verdict, goes on while the verdict is any open one, and
-/// ends with another verdict or when the finding is no more.
-pub(crate) fn settle(open: &[Episode], judgements: &[Arc<Judged>], now: Moment) -> Settled {
+/// ends with another verdict or when the finding is no more. One that opens now was `opened` by that.
+pub(crate) fn settle(
+    open: &[Episode],
+    judgements: &[Arc<Judged>],
+    opened: Opened,
+    now: Moment,
+) -> Settled {
     let mut before: BTreeMap<&FindingKey, &Episode> =
         open.iter().map(|episode| (&*episode.key, episode)).collect();
     let mut met = BTreeSet::new();
@@ -45,10 +51,16 @@ pub(crate) fn settle(open: &[Episode], judgements: &[Arc<Judged>], now: Moment) 
                     Some(_) | None => now,
                 };
                 let severity = finding.severity;
-                let key = Arc::clone(key);
-                let episode =
-                    Episode { key: Arc::clone(&key), verdict, severity, first_seen_at, changed_at };
-                episodes.insert(key, episode);
+                let opened = old.map_or(opened, |old| old.opened);
+                let episode = Episode {
+                    key: Arc::clone(key),
+                    verdict,
+                    severity,
+                    first_seen_at,
+                    opened,
+                    changed_at,
+                };
+                episodes.insert(Arc::clone(key), episode);
             }
             if !same && (verdict.is_open() || old.is_some()) {
                 transitions.push(Transition {

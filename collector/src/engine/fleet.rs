@@ -243,6 +243,7 @@ impl Core {
             verdict: episode.verdict,
             severity: episode.severity,
             first_seen_at: episode.first_seen_at,
+            opened: episode.opened,
             changed_at: episode.changed_at,
         });
         let pending = known.pending.as_ref().map(|pending| PendingRow {
@@ -296,7 +297,7 @@ impl Core {
 }
 
 fn episode(row: EpisodeRow) -> Episode {
-    let EpisodeRow { rule, subject, verdict, severity, first_seen_at, changed_at } = row;
+    let EpisodeRow { rule, subject, verdict, severity, first_seen_at, opened, changed_at } = row;
     let key = Arc::new(FindingKey { rule, subject: subject.into() });
-    Episode { key, verdict, severity, first_seen_at, changed_at }
+    Episode { key, verdict, severity, first_seen_at, opened, changed_at }
 }

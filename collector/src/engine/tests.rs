@@ -47,6 +47,7 @@ mod durability;
 mod fleet;
 mod grants;
 mod life;
+mod opened;
 
 const BOOT: &str = "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11";
 const NEXT_BOOT: &str = "11111111-91c5-4d9d-9e6c-4e4a1f4f3d11";

@@ -24,8 +24,12 @@ use super::route::RouteName;
 use crate::snapshot::NodeState;
 use crate::store::AuditFilter;
 
+mod alerts;
 mod reboots;
 
+pub use alerts::AlertsCall;
+pub use alerts::AlertsQuery;
+pub use alerts::Rehearsal;
 pub use reboots::Errand;
 pub use reboots::PlanQuery;
 pub use reboots::Prose;
@@ -33,6 +37,8 @@ pub use reboots::Prose;
 /// What somebody wants of the collector, parsed and bounded. Nothing in it is HTTP.
 #[derive(Debug)]
 pub enum Call {
+    /// Something about alerts, silences or receivers.
+    Alerts(AlertsCall),
     /// Entries of the audit, newest first.
     Audit(AuditQuery),
     /// Certificates by their end.
@@ -79,6 +85,10 @@ pub enum Call {
     Live,
     /// Figures for Prometheus.
     Metrics,
+    /// Figures of single certificates.
+    MetricsOfCertificates,
+    /// Figures of single nodes.
+    MetricsOfNodes,
     /// One node, with the facts of these sections.
     Node {
         /// Which.
@@ -259,6 +269,9 @@ pub struct HistoryQuery {
 /// Why a request is no call. At fault: the peer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoCall {
+    /// The path names no alert.
+    #[error("the path names no alert: {0}")]
+    Alert(palisade_alert::key::MalformedAlertId),
     /// The body is no such message.
     #[error("the body is not a {what}: {source}")]
     Body {
@@ -285,6 +298,9 @@ pub enum NoCall {
     /// A list of sections names one that does not exist.
     #[error("the parameter facts names an {0}")]
     Section(palisade_report::section::UnknownSection),
+    /// The path names no silence.
+    #[error("the path names no silence: expected its number")]
+    Silence,
 }
 
 /// Makes a call of a request whose route is known.
@@ -298,6 +314,7 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
     let parameter = decode(&matched.parameter, Plus::IsItself)?;
     let node = || parameter.parse::<NodeName>().map_err(NoCall::Node);
     let call = match matched.route.name {
+        RouteName::Alerts(name) => Call::Alerts(alerts::parse(name, parameter, &mut query, body)?),
         RouteName::Approve => Call::Errand { node: node()?, errand: reboots::approval(body)? },
         RouteName::Audit => Call::Audit(AuditQuery {
             filter: AuditFilter {
@@ -340,6 +357,8 @@ pub fn parse(matched: &Matched, query: &str, resume: &str, body: &[u8]) -> Resul
         RouteName::Index => Call::Index,
         RouteName::Live => Call::Live,
         RouteName::Metrics => Call::Metrics,
+        RouteName::MetricsOfCertificates => Call::MetricsOfCertificates,
+        RouteName::MetricsOfNodes => Call::MetricsOfNodes,
         RouteName::Node => one_node(node()?, &mut query)?,
         RouteName::Nodes => Call::Nodes(NodesQuery {
             state: query.value("state")?,

@@ -9,6 +9,7 @@
 mod admission;
 pub mod body;
 pub mod call;
+mod classic;
 pub mod connection;
 pub mod limits;
 pub mod query;

@@ -21,6 +21,7 @@ use palisade_report::wire::Problem;
 use palisade_report::wire::UploadReply;
 use tokio::sync::mpsc;
 
+use super::classic;
 use super::connection::Busy;
 use crate::api::answer::Answer;
 use crate::api::answer::Document;
@@ -154,18 +155,29 @@ fn document_reply(document: Document, tag: Tag, headers: &HeaderMap) -> Reply {
     {
         return unchanged;
     }
-    let media_type = match media {
-        Media::Csv => "text/csv; charset=utf-8",
-        Media::Html => "text/html; charset=utf-8",
-        Media::Json => "application/json",
-        Media::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        Media::Text => "text/plain; charset=utf-8",
+    let (media_type, text) = match media {
+        Media::Csv => ("text/csv; charset=utf-8", text),
+        Media::Html => ("text/html; charset=utf-8", text),
+        Media::Json => ("application/json", text),
+        Media::OpenMetrics => figures(text, headers),
+        Media::Text => ("text/plain; charset=utf-8", text),
     };
     let mut reply = made(StatusCode::OK, Some(media_type), ReplyBody::whole(text));
     if let Some(tag) = tag {
         tagged(&mut reply, &tag);
     }
     reply
+}
+
+/// Figures in the form that is asked for: the newer one by its name only.
+fn figures(text: Bytes, headers: &HeaderMap) -> (&'static str, Bytes) {
+    let mut wanted = headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    if wanted.any(|it| it.contains(classic::OPENMETRICS)) {
+        return ("application/openmetrics-text; version=1.0.0; charset=utf-8", text);
+    }
+    // Written by us, so UTF-8.
+    let older = classic::classic(&String::from_utf8_lossy(&text));
+    ("text/plain; version=0.0.4; charset=utf-8", older.into())
 }
 
 fn tagged(reply: &mut Reply, tag: &str) {
@@ -211,6 +223,7 @@ const fn status(kind: Kind) -> StatusCode {
         Kind::MalformedBody | Kind::MalformedRequest => StatusCode::BAD_REQUEST,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::ReceiverFailed => StatusCode::BAD_GATEWAY,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,

@@ -7,6 +7,8 @@ use hyper::Method;
 /// What a route does, before its parameters are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteName {
+    /// Alerts, silences and receivers.
+    Alerts(AlertsRoute),
     /// Let the reasons of a request be acted upon.
     Approve,
     /// Who was refused what, and what was done.
@@ -33,6 +35,10 @@ pub enum RouteName {
     Live,
     /// Figures for Prometheus.
     Metrics,
+    /// Figures of single certificates.
+    MetricsOfCertificates,
+    /// Figures of single nodes.
+    MetricsOfNodes,
     /// One node.
     Node,
     /// Many nodes.
@@ -63,6 +69,50 @@ pub enum RouteName {
     Watch,
     /// The plan under another policy.
     WhatIf,
+}
+
+/// The same, of alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlertsRoute {
+    /// What alerts there are, and what they mean.
+    Catalogue,
+    /// End a silence.
+    EndSilence,
+    /// Alerts.
+    List,
+    /// One alert.
+    One,
+    /// One receiver.
+    Receiver,
+    /// Who is told, and what became of it.
+    Receivers,
+    /// Who would be told.
+    Rehearse,
+    /// Send again what was put aside.
+    Replay,
+    /// Mute alerts for a while.
+    Silence,
+    /// Silences.
+    Silences,
+    /// Send a message to try a receiver out.
+    Test,
+}
+
+impl AlertsRoute {
+    /// Whether it changes something, or somebody hears of it.
+    #[must_use]
+    pub const fn acts(self) -> bool {
+        match self {
+            Self::EndSilence | Self::Replay | Self::Silence | Self::Test => true,
+            Self::Catalogue
+            | Self::List
+            | Self::One
+            | Self::Receiver
+            | Self::Receivers
+            | Self::Rehearse
+            | Self::Silences => false,
+        }
+    }
 }
 
 /// Who may make a call.
@@ -106,7 +156,8 @@ const fn route(
 }
 
 /// Every address that is served.
-pub const ROUTES: [Route; 28] = {
+pub const ROUTES: [Route; 41] = {
+    use AlertsRoute as L;
     use Audience as A;
     use RouteName as N;
     [
@@ -154,6 +205,71 @@ pub const ROUTES: [Route; 28] = {
             "let a pool go on after reboots that failed",
         ),
         route(N::CancelReboot, "DELETE", "/v1/reboots/{node}", A::Operators, "end a request"),
+        route(N::Alerts(L::List), "GET", "/v1/alerts", A::Viewers, "alerts; ?format=text"),
+        route(
+            N::Alerts(L::Catalogue),
+            "GET",
+            "/v1/alerts/catalogue",
+            A::Viewers,
+            "what alerts there are, and what they mean",
+        ),
+        route(
+            N::Alerts(L::One),
+            "GET",
+            "/v1/alerts/{id}",
+            A::Viewers,
+            "one alert, and why who is told",
+        ),
+        route(
+            N::Alerts(L::Rehearse),
+            "POST",
+            "/v1/alerts/route",
+            A::Viewers,
+            "who would be told of an alert",
+        ),
+        route(N::Alerts(L::Silences), "GET", "/v1/silences", A::Viewers, "who muted what"),
+        route(
+            N::Alerts(L::Silence),
+            "POST",
+            "/v1/silences",
+            A::Operators,
+            "mute alerts for a while, or acknowledge one",
+        ),
+        route(
+            N::Alerts(L::EndSilence),
+            "DELETE",
+            "/v1/silences/{id}",
+            A::Operators,
+            "end a silence",
+        ),
+        route(
+            N::Alerts(L::Receivers),
+            "GET",
+            "/v1/receivers",
+            A::Viewers,
+            "who is told, and what became of it",
+        ),
+        route(
+            N::Alerts(L::Receiver),
+            "GET",
+            "/v1/receivers/{name}",
+            A::Viewers,
+            "one receiver, with what was put aside",
+        ),
+        route(
+            N::Alerts(L::Test),
+            "POST",
+            "/v1/receivers/{name}/test",
+            A::Operators,
+            "send a message to try it out",
+        ),
+        route(
+            N::Alerts(L::Replay),
+            "POST",
+            "/v1/receivers/{name}/replay",
+            A::Operators,
+            "send again what was put aside",
+        ),
         route(N::Certificates, "GET", "/v1/certificates", A::Viewers, "certificates by their end"),
         route(N::Facts, "GET", "/v1/facts/{path}", A::Viewers, "values of one fact over the fleet"),
         route(N::Rules, "GET", "/v1/rules", A::Viewers, "what is expected of nodes, and why"),
@@ -161,6 +277,20 @@ pub const ROUTES: [Route; 28] = {
         route(N::Audit, "GET", "/v1/audit", A::Viewers, "who was refused what, newest first"),
         route(N::Watch, "GET", "/v1/watch", A::Viewers, "changes as server-sent events"),
         route(N::Metrics, "GET", "/metrics", A::ViewersUnlessLoopback, "figures for Prometheus"),
+        route(
+            N::MetricsOfCertificates,
+            "GET",
+            "/metrics/certificates",
+            A::ViewersUnlessLoopback,
+            "figures of single certificates, for Prometheus",
+        ),
+        route(
+            N::MetricsOfNodes,
+            "GET",
+            "/metrics/nodes",
+            A::ViewersUnlessLoopback,
+            "figures of single nodes, for Prometheus",
+        ),
         route(N::OpenApi, "GET", "/openapi.json", A::ViewersUnlessLoopback, "this API, described"),
         route(N::Live, "GET", "/livez", A::Anybody, "whether the process runs"),
         route(N::Ready, "GET", "/readyz", A::Anybody, "whether calls are answered and stored"),

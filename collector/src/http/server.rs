@@ -52,6 +52,7 @@ use super::reply;
 use super::reply::Reply;
 use super::reply::Tag;
 use super::route;
+use super::route::AlertsRoute;
 use super::route::Audience;
 use super::route::Matched;
 use super::route::NoRoute;
@@ -302,12 +303,15 @@ async fn answer(
 /// A turn for a question that walks many nodes or the store.
 async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphorePermit>, Refused> {
     match name {
-        RouteName::Audit
+        RouteName::Alerts(_)
+        | RouteName::Audit
         | RouteName::Certificates
         | RouteName::Explain
         | RouteName::Facts
         | RouteName::Findings
         | RouteName::History
+        | RouteName::MetricsOfCertificates
+        | RouteName::MetricsOfNodes
         | RouteName::Node
         | RouteName::Nodes
         | RouteName::Plan
@@ -344,7 +348,7 @@ async fn turn(shared: &Shared, name: RouteName) -> Result<Option<OwnedSemaphoreP
 /// the store also take part in, by their bytes.
 fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
     match name {
-        RouteName::Facts | RouteName::Findings | RouteName::Rules | RouteName::Summary => {
+        RouteName::Facts | RouteName::Findings | RouteName::Rules => {
             shared.app.tag(target).map_or(Tag::None, Tag::Known)
         }
         RouteName::Audit
@@ -356,13 +360,18 @@ fn tag_of(shared: &Shared, name: RouteName, target: &str) -> Tag {
         | RouteName::Nodes
         | RouteName::OpenApi
         | RouteName::Plan
-        | RouteName::Reboots => Tag::OfBody,
-        RouteName::Approve
+        | RouteName::Reboots
+        | RouteName::Summary => Tag::OfBody,
+        RouteName::Alerts(name) if !name.acts() && name != AlertsRoute::Rehearse => Tag::OfBody,
+        RouteName::Alerts(_)
+        | RouteName::Approve
         | RouteName::CancelReboot
         | RouteName::GrantAnswer
         | RouteName::Heartbeat
         | RouteName::Live
         | RouteName::Metrics
+        | RouteName::MetricsOfCertificates
+        | RouteName::MetricsOfNodes
         | RouteName::Ready
         | RouteName::Release
         | RouteName::ReleasePool
@@ -456,11 +465,15 @@ async fn make_call(
                 .map_err(|_| Refused::new(Kind::Internal, "the body could not be unpacked"))?
                 .map_err(refuse)
         }
-        RouteName::Approve | RouteName::RequestReboot | RouteName::WhatIf => {
+        RouteName::Alerts(AlertsRoute::Rehearse | AlertsRoute::Silence)
+        | RouteName::Approve
+        | RouteName::RequestReboot
+        | RouteName::WhatIf => {
             let (sent, encoding) = receive(shared, &shared.limits, headers, incoming).await?;
             parse(matched, &unpack(shared, sent, encoding, MAX_WISH_BODY)?)
         }
-        RouteName::Audit
+        RouteName::Alerts(_)
+        | RouteName::Audit
         | RouteName::CancelReboot
         | RouteName::Certificates
         | RouteName::Explain
@@ -470,6 +483,8 @@ async fn make_call(
         | RouteName::Index
         | RouteName::Live
         | RouteName::Metrics
+        | RouteName::MetricsOfCertificates
+        | RouteName::MetricsOfNodes
         | RouteName::Node
         | RouteName::Nodes
         | RouteName::OpenApi
@@ -499,11 +514,13 @@ const MAX_MESSAGE: usize = 512;
 fn no_call(no_call: &NoCall) -> Refused {
     let kind = match no_call {
         NoCall::Body { .. } => Kind::MalformedBody,
-        NoCall::Fact { .. }
+        NoCall::Alert(_)
+        | NoCall::Fact { .. }
         | NoCall::Grant(_)
         | NoCall::Node(_)
         | NoCall::Query(_)
-        | NoCall::Section(_) => Kind::MalformedRequest,
+        | NoCall::Section(_)
+        | NoCall::Silence => Kind::MalformedRequest,
     };
     Refused::new(kind, clean(no_call.to_string().as_bytes(), MAX_MESSAGE))
 }

@@ -14,6 +14,14 @@
 //! | `POST /v1/reboots/{node}/approve`, `POST /v1/reboots/{node}/release` | approve | `rebootrequests` | |
 //! | `POST /v1/pools/{pool}/release` | approve | `rebootrequests` | |
 //! | `DELETE /v1/reboots/{node}` | update | `rebootrequests` | |
+//! | `GET /v1/alerts`, `GET /v1/alerts/catalogue`, `POST /v1/alerts/route` | list | `alerts` | |
+//! | `GET /v1/alerts/{id}` | get | `alerts` | |
+//! | `GET /v1/silences` | list | `silences` | |
+//! | `POST /v1/silences` | create | `silences` | |
+//! | `DELETE /v1/silences/{id}` | delete | `silences` | |
+//! | `GET /v1/receivers` | list | `receivers` | |
+//! | `GET /v1/receivers/{name}` | get | `receivers` | |
+//! | `POST /v1/receivers/{name}/test`, `POST /v1/receivers/{name}/replay` | update | `receivers` | |
 //! | `GET /v1/certificates` | list | `certificates` | |
 //! | `GET /v1/facts/{path}` | list | `facts` | |
 //! | `GET /v1/rules` | list | `rules` | |
@@ -21,6 +29,7 @@
 //! | `GET /v1/audit` | list | `audit` | |
 //! | `GET /v1/watch` | get | `watch` | |
 //! | `GET /metrics`, `GET /openapi.json` | get | non-resource URL of the same path | |
+//! | `GET /metrics/certificates`, `GET /metrics/nodes` | get | non-resource URL of the same path | |
 //!
 //! The resources exist in RBAC only, but for `rebootrequests`, which is a kind of its own. All are cluster-wide. Nothing is
 //! cached here; the answer of a SubjectAccessReview is whatever the cluster's authorizers say.
@@ -37,6 +46,7 @@ use super::client::call;
 use super::review::ANSWER_WITHIN;
 use super::review::AskError;
 use crate::auth::Person;
+use crate::http::route::AlertsRoute;
 use crate::http::route::RouteName;
 
 /// The group of the virtual resources.
@@ -58,6 +68,18 @@ pub enum Permission {
 pub const fn permission(route: RouteName) -> Option<Permission> {
     use Permission as P;
     Some(match route {
+        RouteName::Alerts(name) => match name {
+            AlertsRoute::Catalogue | AlertsRoute::List | AlertsRoute::Rehearse => {
+                P::All("list", "alerts")
+            }
+            AlertsRoute::EndSilence => P::All("delete", "silences"),
+            AlertsRoute::One => P::All("get", "alerts"),
+            AlertsRoute::Receiver => P::All("get", "receivers"),
+            AlertsRoute::Receivers => P::All("list", "receivers"),
+            AlertsRoute::Replay | AlertsRoute::Test => P::All("update", "receivers"),
+            AlertsRoute::Silence => P::All("create", "silences"),
+            AlertsRoute::Silences => P::All("list", "silences"),
+        },
         RouteName::Approve | RouteName::Release | RouteName::ReleasePool => {
             P::All("approve", "rebootrequests")
         }
@@ -70,6 +92,8 @@ pub const fn permission(route: RouteName) -> Option<Permission> {
         RouteName::History => P::All("list", "history"),
         RouteName::Index | RouteName::Summary => P::All("get", "summary"),
         RouteName::Metrics => P::Path("get", "/metrics"),
+        RouteName::MetricsOfCertificates => P::Path("get", "/metrics/certificates"),
+        RouteName::MetricsOfNodes => P::Path("get", "/metrics/nodes"),
         RouteName::Node => P::One("get", "nodes"),
         RouteName::Nodes => P::All("list", "nodes"),
         RouteName::OpenApi => P::Path("get", "/openapi.json"),
@@ -192,7 +216,8 @@ mod tests {
             };
             assert_eq!(permission(route.name).is_some(), for_people, "{}", route.path);
             // What would be under another policy is asked with a body, and changes nothing.
-            let is_question = route.name == RouteName::WhatIf;
+            let questions = [RouteName::WhatIf, RouteName::Alerts(AlertsRoute::Rehearse)];
+            let is_question = questions.contains(&route.name);
             let changes = route.method != "GET" && for_people && !is_question;
             let verb = permission(route.name).map(|it| match it {
                 Permission::All(verb, _) | Permission::One(verb, _) | Permission::Path(verb, _) => {

@@ -12,6 +12,7 @@
 //! request again.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct Clients {
     pub acting: Client,
     /// For the Lease only.
     pub(super) electing: Client,
+    /// Hosts by which the API server is reached.
+    servers: Vec<String>,
 }
 
 impl std::fmt::Debug for Clients {
@@ -107,6 +110,7 @@ impl Clients {
                 .map_err(|error| ConnectError::InCluster { said: said(&error) })?,
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
+        let servers = servers(&config, std::env::var(SERVICE_HOST).ok());
         let mut named = config.clone();
         named.headers.push((USER_AGENT, HeaderValue::from_static(PRODUCT)));
         let reading = build(patient(named.clone()), None)?;
@@ -119,7 +123,28 @@ impl Clients {
         // The fence names the product itself, together with the epoch.
         let acting = build(quick(config), Some(fence))?;
         let electing = build(quick(named), None)?;
-        Ok(Self { reading, acting, electing })
+        Ok(Self { reading, acting, electing, servers })
+    }
+
+    /// Addresses of the API server as far as they can be told: of a name that cannot be resolved
+    /// now, none.
+    pub async fn server_addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        for host in &self.servers {
+            if let Ok(address) = host.parse() {
+                addresses.push(address);
+                continue;
+            }
+            let asked = tokio::net::lookup_host((host.as_str(), 0));
+            match tokio::time::timeout(CONNECT_TIMEOUT, asked).await {
+                Ok(Ok(found)) => addresses.extend(found.map(|it| it.ip())),
+                Ok(Err(error)) => {
+                    tracing::warn!(host, %error, "the API server's address is not known");
+                }
+                Err(_) => tracing::warn!(host, "the API server's address is not known in time"),
+            }
+        }
+        addresses
     }
 }
 
@@ -127,8 +152,21 @@ impl Clients {
 impl Clients {
     /// Clients of a server that a test makes; no fence is before it.
     pub(crate) fn by(client: impl Fn() -> Client) -> Self {
-        Self { reading: client(), acting: client(), electing: client() }
+        Self { reading: client(), acting: client(), electing: client(), servers: Vec::new() }
     }
+}
+
+/// Where a pod finds the API server, see "Accessing the Kubernetes API from a Pod".
+const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
+
+/// Hosts of the API server: the one that is asked, and the Service within the cluster.
+fn servers(config: &Config, service: Option<String>) -> Vec<String> {
+    let host = config.cluster_url.host().map(str::to_owned);
+    let bare = |host: String| host.trim_matches(['[', ']']).to_owned();
+    let mut servers: Vec<_> = host.into_iter().chain(service).map(bare).collect();
+    servers.retain(|host| !host.is_empty());
+    servers.dedup();
+    servers
 }
 
 fn patient(mut config: Config) -> Config {
@@ -262,6 +300,20 @@ mod tests {
         let fence = Fence::shut(Arc::new(MachineClock));
         let refused = Clients::connect(Some(path), &fence).await.unwrap_err().to_string();
         assert!(refused.contains("/nowhere/kubeconfig"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn the_addresses_of_the_api_server_are_told_in_every_form() {
+        let config = |url: &str| Config::new(url.parse().unwrap());
+        let service = Some("10.96.0.1".to_owned());
+        let found = servers(&config("https://[fd00::1]:6443/"), service.clone());
+        assert_eq!(found, ["fd00::1", "10.96.0.1"]);
+        assert_eq!(servers(&config("https://10.96.0.1/"), service), ["10.96.0.1"]);
+        let mut clients = Clients::by(|| build(config("http://127.0.0.1:1"), None).unwrap());
+        clients.servers = vec!["fd00::1".to_owned(), "localhost".to_owned()];
+        let addresses = clients.server_addresses().await;
+        assert_eq!(addresses[0], "fd00::1".parse::<IpAddr>().unwrap());
+        assert!(addresses[1..].iter().any(IpAddr::is_loopback), "{addresses:?}");
     }
 
     /// Virtual time moves on its own once everybody waits. The connection is made; then nothing.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::alert_events::AlertEvents;
+use super::alert_events::AlertSide;
 use super::authority::keeper::Keeper;
 use super::authority::keeper::Places;
 use super::authority::keeper::Role;
@@ -104,6 +106,23 @@ impl Cluster {
     pub fn reviewer(&self) -> ApiReviewer {
         let KubernetesSettings { namespace, audience, .. } = &self.settings;
         ApiReviewer::new(self.clients.acting.clone(), namespace.clone(), audience.clone())
+    }
+
+    /// What alerts need of the cluster, in the term that begins.
+    pub(crate) async fn alert_side(&self) -> AlertSide {
+        let Own { tls: _, figures, offers: _, planned: _, clock, profile: _ } = self.own.clone();
+        let events = AlertEvents::new(
+            &self.clients,
+            &self.settings.identity,
+            Arc::clone(&self.directory) as _,
+            Arc::new(clock),
+            figures,
+        );
+        AlertSide {
+            events: Some(Arc::new(events)),
+            api_server: self.clients.server_addresses().await,
+            fence: Some(self.fence.clone()),
+        }
     }
 
     /// Who keeps the key that signs grants; `None` where the Secret is not ours to write, so that no

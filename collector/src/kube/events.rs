@@ -1,5 +1,5 @@
 //! Events (`events.k8s.io/v1`) about nodes whose conditions turned. What an Event says and when there
-//! is one is decided in [`event`], which is pure.
+//! is one is decided in [`turn`], which is pure.
 //!
 //! An Event is told on a turn between known statuses only: the first sight of a node is no turn,
 //! and neither is anything that cannot be told. Its name follows from the turn, so telling the same
@@ -9,43 +9,26 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::Api;
-use kube::api::ObjectMeta;
-use kube::api::PostParams;
-use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
 
-use super::client::CALL_TIMEOUT;
 use super::client::CallError;
 use super::client::Clients;
-use super::client::call;
-use super::conditions::MANAGER;
 use super::conditions::outlet::Outlet;
 use super::conditions::wanted::Due;
 use super::conditions::wanted::Kind;
 use super::conditions::wanted::Status;
 use super::conditions::wanted::Transition;
 use super::fence::NotLeader;
+use super::node_event::NodeEvent;
+use super::node_event::Teller;
+use super::node_event::Told;
 use crate::figures::Figures;
 use crate::figures::Output;
 use crate::http::limits::Buckets;
 use crate::http::limits::MAX_NODES;
 use crate::snapshot::Node;
-
-/// Where Events of objects without a namespace live.
-const NAMESPACE: &str = "default";
-
-/// Bytes of the name of a node within the name of an Event, which may have 253.
-const MAX_NAME: usize = 200;
-
-/// Bytes that `reportingInstance` may have, by the API's own validation.
-const MAX_INSTANCE: usize = 128;
 
 /// Events of the whole fleet over time, and at once.
 const FLEET_BURST: u32 = 50;
@@ -57,15 +40,14 @@ const NODE_GAIN: Duration = Duration::from_secs(300);
 
 /// Tells Events.
 pub struct Events {
-    api: Api<Event>,
-    identity: String,
+    teller: Teller,
     fleet: Buckets<()>,
     each: Buckets<NodeName>,
 }
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Events").field("teller", &self.teller).finish_non_exhaustive()
     }
 }
 
@@ -74,8 +56,7 @@ impl Events {
     #[must_use]
     pub fn new(clients: &Clients, identity: &str) -> Self {
         Self {
-            api: Api::namespaced(clients.acting.clone(), NAMESPACE),
-            identity: identity.chars().take(MAX_INSTANCE).collect(),
+            teller: Teller::new(clients, identity),
             fleet: Buckets::new(FLEET_BURST, FLEET_GAIN, 1),
             each: Buckets::new(NODE_BURST, NODE_GAIN, MAX_NODES),
         }
@@ -94,22 +75,28 @@ impl Events {
         outlet: &mut Outlet,
         figures: &Figures,
     ) -> Result<(), NotLeader> {
-        let Some(event) = event(&node.name, uid, due, &self.identity, now) else { return Ok(()) };
+        let Some((reason, turn)) = turn(uid, due) else { return Ok(()) };
         let at = Instant::now();
         let budget = || self.each.take(&node.name, at).and_then(|()| self.fleet.take(&(), at));
         if !outlet.is_open(at) || budget().is_err() {
             figures.count_output(Output::EventDropped);
             return Ok(());
         }
-        let parameters =
-            PostParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
-        match call(CALL_TIMEOUT, self.api.create(&parameters, &event)).await {
-            Ok(_) => {
+        let event = NodeEvent {
+            node: &node.name,
+            uid,
+            action: "Judged",
+            reason,
+            type_: if due.wanted.status == Status::True { "Warning" } else { "Normal" },
+            note: &due.wanted.message,
+            turn: &turn,
+        };
+        match self.teller.tell(&event, now).await {
+            Ok(Told::Now) => {
                 outlet.went();
                 figures.count_output(Output::EventWritten);
             }
-            // It was told before: by us, before a crash or an answer that was lost.
-            Err(error) if error.is(409) => {}
+            Ok(Told::Before) => {}
             // No Event is worth holding a condition up, unless we may not act at all.
             Err(CallError::NotLeader) => return Err(NotLeader),
             Err(error) => {
@@ -121,45 +108,15 @@ impl Events {
     }
 }
 
-/// The Event about a condition that turned; `None` if it is no turn.
+/// The reason of the Event about a condition that turned, and what tells this turn from any other;
+/// `None` if it is no turn.
 #[must_use]
-pub fn event(
-    name: &NodeName,
-    uid: &NodeUid,
-    due: &Due,
-    identity: &str,
-    now: Moment,
-) -> Option<Event> {
+pub fn turn(uid: &NodeUid, due: &Due) -> Option<(&'static str, String)> {
     let Transition { from, from_since } = due.transition?;
     let (from, wanted) = (from?, &due.wanted);
     let reason = reason(wanted.kind, from, wanted.status)?;
     let since = from_since.map_or(0, Moment::unix);
-    let turn = format!("{uid} {} {from} {since} {}", wanted.kind.as_str(), wanted.status);
-    let short = name.as_str().get(..MAX_NAME).unwrap_or(name.as_str());
-    let short = short.trim_end_matches(['.', '-']);
-    let object = ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Node".to_owned()),
-        name: Some(name.to_string()),
-        uid: Some(uid.to_string()),
-        ..ObjectReference::default()
-    };
-    Some(Event {
-        action: Some("Judged".to_owned()),
-        event_time: Some(MicroTime(Timestamp::from_second(now.unix()).unwrap_or_default())),
-        metadata: ObjectMeta {
-            name: Some(format!("{short}.{}", Digest::of(turn.as_bytes()).short())),
-            namespace: Some(NAMESPACE.to_owned()),
-            ..ObjectMeta::default()
-        },
-        note: Some(wanted.message.clone()),
-        reason: Some(reason.to_owned()),
-        regarding: Some(object),
-        reporting_controller: Some(format!("palisade.dev/{MANAGER}")),
-        reporting_instance: Some(identity.to_owned()),
-        type_: Some(if wanted.status == Status::True { "Warning" } else { "Normal" }.to_owned()),
-        ..Event::default()
-    })
+    Some((reason, format!("{uid} {} {from} {since} {}", wanted.kind.as_str(), wanted.status)))
 }
 
 /// A word for a turn that people want to know of. The ones about certificates are those that k3s
@@ -189,9 +146,8 @@ mod tests {
         Due { wanted, since: NOW.plus(60), transition }
     }
 
-    fn told(due: &Due) -> Option<Event> {
-        let uid = "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap();
-        event(&"worker-7".parse().unwrap(), &uid, due, "one", NOW.plus(60))
+    fn told(due: &Due) -> Option<(&'static str, String)> {
+        turn(&"0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11".parse().unwrap(), due)
     }
 
     #[test]
@@ -204,27 +160,21 @@ mod tests {
             assert!(told(&words).is_none(), "other words are no turn");
             for from in [Status::False, Status::Unknown] {
                 let warning = told(&due(kind, Some(from), Status::True)).unwrap();
-                assert_eq!(warning.type_.as_deref(), Some("Warning"));
+                let fine = told(&due(kind, Some(Status::True), Status::False)).unwrap();
+                assert_ne!(fine.0, warning.0);
             }
-            let fine = told(&due(kind, Some(Status::True), Status::False)).unwrap();
-            assert_eq!(fine.type_.as_deref(), Some("Normal"));
-            assert_ne!(
-                fine.reason,
-                told(&due(kind, Some(Status::False), Status::True)).unwrap().reason
-            );
         }
     }
 
     #[test]
-    fn one_turn_has_one_name_and_another_turn_has_another() {
-        let name = |due: &Due| told(due).unwrap().metadata.name.unwrap();
+    fn one_turn_is_told_once_and_another_turn_apart_from_it() {
+        let turn = |due: &Due| told(due).unwrap().1;
         let first = due(Kind::RebootRequired, Some(Status::False), Status::True);
         let again = Due { since: NOW.plus(3600), ..first.clone() };
-        assert_eq!(name(&first), name(&again), "after a crash the same turn is told again");
+        assert_eq!(turn(&first), turn(&again), "after a crash the same turn is told again");
         let later = Transition { from: Some(Status::False), from_since: Some(NOW.plus(1)) };
-        assert_ne!(name(&first), name(&Due { transition: Some(later), ..first.clone() }));
+        assert_ne!(turn(&first), turn(&Due { transition: Some(later), ..first.clone() }));
         let other = due(Kind::HardeningDrift, Some(Status::False), Status::True);
-        assert_ne!(name(&first), name(&other));
-        assert!(name(&first).starts_with("worker-7."), "{}", name(&first));
+        assert_ne!(turn(&first), turn(&other));
     }
 }

@@ -12,6 +12,7 @@
 //! Without `--kubernetes` nothing in here runs. kube's types stay in here.
 
 pub mod access;
+pub(crate) mod alert_events;
 pub mod authority;
 pub mod client;
 pub mod cluster;
@@ -25,6 +26,7 @@ pub mod grant_keys;
 pub mod hand_over;
 pub mod leader;
 pub mod lease;
+pub(crate) mod node_event;
 pub mod node_lease;
 pub mod nodes;
 pub mod open_reports;

@@ -51,3 +51,4 @@ mod untold;
 pub use answered::Answered;
 pub use coordinator::Coordinator;
 pub use coordinator::Ground;
+pub(crate) use tell::UNASKED;

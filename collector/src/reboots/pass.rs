@@ -69,12 +69,7 @@ impl Coordinator {
                 continue;
             };
             let now = self.clock.now();
-            let judged = |request: &Request| {
-                let place = plan.places.get(&request.uid)?;
-                let place = (place.verdict == Verdict::Waits).then_some(place)?;
-                let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
-                step::judged(request, place.blockers.clone(), pool, epoch, now)
-            };
+            let judged = |request: &Request| judged(request, plan, policy, epoch, now);
             let wish = step::refreshed(request, node);
             if wish.is_none() && judged(request).is_none() {
                 continue;
@@ -440,6 +435,20 @@ pub(super) fn goes_by_no_clock(request: &Request, now: Moment) -> bool {
     let waits = matches!(state, State::Quarantined | State::NotReturned);
     let is_void = grant.as_ref().is_none_or(|grant| now > grant.void_after);
     !state.holds_slot() || (waits && is_void)
+}
+
+/// A waiting request with what the plan says of it; `None` if it says so already.
+pub(super) fn judged(
+    request: &Request,
+    plan: &Plan,
+    policy: &Policy,
+    epoch: u64,
+    now: Moment,
+) -> Option<Request> {
+    let place = plan.places.get(&request.uid)?;
+    let place = (place.verdict == Verdict::Waits).then_some(place)?;
+    let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
+    step::judged(request, place.blockers.clone(), pool, epoch, now)
 }
 
 /// The pool by which a request goes: that of its claim, or else that of its node.

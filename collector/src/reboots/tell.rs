@@ -4,24 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::Api;
-use kube::api::ObjectMeta;
-use kube::api::PostParams;
 use palisade_plan::fleet::Failure;
 use palisade_plan::fleet::Finished;
 use palisade_plan::fleet::LastReboot;
 use palisade_plan::request::Answer;
 use palisade_plan::request::Request;
 use palisade_plan::request::State;
-use palisade_report::Digest;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
-use palisade_report::bound::clean;
 
 use super::coordinator::Coordinator;
 use super::past::Record;
@@ -31,35 +22,20 @@ use crate::audit::Happening;
 use crate::audit::Kind;
 use crate::engine::Engine;
 use crate::kube::Clients;
-use crate::kube::client::CALL_TIMEOUT;
-use crate::kube::client::call;
-use crate::kube::conditions::MANAGER;
-
-/// Where Events of objects without a namespace live.
-const NAMESPACE: &str = "default";
-
-/// Bytes of a note, by the API's own validation.
-const MAX_NOTE: usize = 1000;
-
-/// Bytes of a node's name within the name of an Event, which may have 253.
-const MAX_NAME: usize = 200;
-
-/// Bytes that `reportingInstance` may have, by the API's own validation.
-const MAX_INSTANCE: usize = 128;
+use crate::kube::node_event;
+use crate::kube::node_event::NodeEvent;
 
 /// Tells.
 pub(super) struct Teller {
     engine: Engine,
-    events: Option<Api<Event>>,
-    identity: String,
+    events: Option<node_event::Teller>,
 }
 
 impl Teller {
     /// Tells the audit of `engine`, and the cluster if asked to.
     pub(super) fn new(engine: Engine, clients: &Clients, identity: &str, events: bool) -> Self {
-        let api = || Api::namespaced(clients.acting.clone(), NAMESPACE);
-        let identity = identity.chars().take(MAX_INSTANCE).collect();
-        Self { engine, events: events.then(api), identity }
+        let events = events.then(|| node_event::Teller::new(clients, identity));
+        Self { engine, events }
     }
 
     /// Tells that a request went from one state to another. Returns what that adds to the history.
@@ -111,29 +87,40 @@ impl Teller {
 
     /// Tells an Event about where a request is. Telling it again does nothing.
     pub(super) async fn event(&self, request: &Request, now: Moment) {
-        let Some(api) = &self.events else { return };
-        let Some((reason, type_)) = headline(request.progress.state) else { return };
-        self.send(api, &event(request, reason, type_, &self.identity, now)).await;
+        let Some((headline, type_)) = headline(request.progress.state) else { return };
+        let progress = &request.progress;
+        let event = NodeEvent {
+            node: &request.node,
+            uid: &request.uid,
+            action: ACTION,
+            reason: headline,
+            type_,
+            note: &reason(request),
+            turn: &format!("{} {:?} {}", request.id, progress.state, progress.since),
+        };
+        self.send(&event, now).await;
     }
 
     /// Tells of a boot that nobody here asked for.
     pub(super) async fn unplanned(&self, boot: &Unplanned, now: Moment) {
         let Unplanned { node, uid, from, to } = boot;
         self.note(unasked(boot));
-        let Some(api) = &self.events else { return };
-        let told = Told { turn: to.to_string(), headline: "UnplannedReboot", type_: "Warning" };
-        let note = format!("{UNASKED}: boot {from} ended, {to} runs");
-        self.send(api, &told.of(node, uid, note, &self.identity, now)).await;
+        let event = NodeEvent {
+            node,
+            uid,
+            action: ACTION,
+            reason: "UnplannedReboot",
+            type_: "Warning",
+            note: &format!("{UNASKED}: boot {from} ended, {to} runs"),
+            turn: &to.to_string(),
+        };
+        self.send(&event, now).await;
     }
 
-    async fn send(&self, api: &Api<Event>, event: &Event) {
-        let parameters =
-            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        match call(CALL_TIMEOUT, api.create(&parameters, event)).await {
-            Ok(_) => {}
-            // It was told before.
-            Err(error) if error.is(409) => {}
-            Err(error) => tracing::debug!(%error, "an Event could not be told"),
+    async fn send(&self, event: &NodeEvent<'_>, now: Moment) {
+        let Some(teller) = &self.events else { return };
+        if let Err(error) = teller.tell(event, now).await {
+            tracing::debug!(%error, "an Event could not be told");
         }
     }
 }
@@ -153,8 +140,11 @@ impl Coordinator {
     }
 }
 
+/// What Events of reboots say was done.
+const ACTION: &str = "Reboot";
+
 /// A boot that nobody here asked for, in words.
-const UNASKED: &str = "it rebooted without a grant";
+pub(crate) const UNASKED: &str = "it rebooted without a grant";
 
 /// Says in the log that a request came from this state to where it is.
 pub(super) fn log(from: State, after: &Request) {
@@ -300,69 +290,11 @@ const fn headline(state: State) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// The Event about the state of a request.
-fn event(
-    request: &Request,
-    headline: &'static str,
-    type_: &'static str,
-    identity: &str,
-    now: Moment,
-) -> Event {
-    let progress = &request.progress;
-    let turn = format!("{} {:?} {}", request.id, progress.state, progress.since);
-    let told = Told { turn, headline, type_ };
-    told.of(&request.node, &request.uid, reason(request), identity, now)
-}
-
-/// What an Event is about.
-struct Told {
-    /// What happened only once: the Event's name follows from it, so that telling it twice is refused.
-    turn: String,
-    headline: &'static str,
-    type_: &'static str,
-}
-
-impl Told {
-    fn of(
-        &self,
-        node: &NodeName,
-        uid: &NodeUid,
-        note: String,
-        identity: &str,
-        now: Moment,
-    ) -> Event {
-        let Self { turn, headline, type_ } = self;
-        let short = node.as_str().get(..MAX_NAME).unwrap_or(node.as_str());
-        let short = short.trim_end_matches(['.', '-']);
-        Event {
-            action: Some("Reboot".to_owned()),
-            event_time: Some(MicroTime(Timestamp::from_second(now.unix()).unwrap_or_default())),
-            metadata: ObjectMeta {
-                name: Some(format!("{short}.{}", Digest::of(turn.as_bytes()).short())),
-                namespace: Some(NAMESPACE.to_owned()),
-                ..ObjectMeta::default()
-            },
-            note: Some(clean(note.as_bytes(), MAX_NOTE)),
-            reason: Some((*headline).to_owned()),
-            regarding: Some(ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Node".to_owned()),
-                name: Some(node.to_string()),
-                uid: Some(uid.to_string()),
-                ..ObjectReference::default()
-            }),
-            reporting_controller: Some(format!("palisade.dev/{MANAGER}")),
-            reporting_instance: Some(identity.to_owned()),
-            type_: Some((*type_).to_owned()),
-            ..Event::default()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use palisade_plan::request::GrantRecord;
     use palisade_plan::step;
+    use palisade_report::Digest;
     use palisade_report::grant::GrantId;
 
     use super::*;

@@ -55,7 +55,8 @@ pub(super) async fn serve(
             () = &mut shutdown => break Ok(()),
             () = until_leading(&mut standing, app) => {}
         }
-        let running = match Running::open(app, settings, judge).await {
+        let side = cluster.alert_side().await;
+        let running = match Running::open(app, settings, judge, side).await {
             Ok(running) => running,
             Err(error) => break Err(error),
         };

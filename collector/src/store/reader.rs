@@ -24,6 +24,7 @@ use super::OpenError;
 use super::pack::unpack;
 use super::pack::unpack_bytes;
 use super::row::CertificateBody;
+use super::row::KIND_EVENT;
 use super::row::KIND_FINDINGS;
 use super::row::TransitionsRow;
 use super::row::UNKNOWN_END;
@@ -45,6 +46,9 @@ const CONNECTIONS: usize = 4;
 
 /// Rows that one call returns at most, whatever it was asked for.
 const MAX_ROWS: usize = 10_000;
+
+/// Entries of the history that a search for events looks through: some ten milliseconds.
+const EVENT_ROWS: i64 = 20_000;
 
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -231,6 +235,32 @@ impl Reader {
         .await
     }
 
+    /// Events since `at` that are no findings, newest first, at most `limit`. Of the history only the
+    /// newest 20,000 entries are looked through.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn events_since(
+        &self,
+        at: Moment,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, ReadError> {
+        let limit = limit.clamp(1, MAX_ROWS);
+        self.run(move |connection| {
+            let mut rows = history_rows(
+                connection,
+                "SELECT id, at, node, kind, body FROM history
+                 WHERE id > (SELECT coalesce(max(id), 0) FROM history) - ?3
+                   AND at >= ?1 AND kind = ?4
+                 ORDER BY id DESC LIMIT ?2",
+                &[&at.unix(), &sql_limit(limit), &EVENT_ROWS, &KIND_EVENT],
+            )?;
+            rows.truncate(limit);
+            Ok(rows)
+        })
+        .await
+    }
+
     /// Certificates in order of their end.
     ///
     /// # Errors
@@ -253,38 +283,42 @@ impl Reader {
         // Below the mark of unknown ends, so that a filter by end leaves those out.
         let before = ends_before.map_or(i64::MAX, |at| at.unix().min(UNKNOWN_END - 1) - 1);
         self.run(move |connection| {
-            const WHAT: &str = "certificates";
-            let query = |source| ReadError::Query { what: WHAT, source };
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT id, node, path, not_after, body FROM certificates
-                     WHERE (not_after, id) > (?1, ?2) AND not_after <= ?3
-                       AND (?4 IS NULL OR node = ?4)
-                     ORDER BY not_after, id LIMIT ?5",
-                )
-                .map_err(query)?;
-            type Row = (i64, String, String, i64, Vec<u8>);
-            let node = node.as_ref().map(NodeName::as_str);
-            let found = statement
-                .query_map((end, id, before, node, sql_limit(limit)), |row| Row::try_from(row))
-                .map_err(query)?
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(query)?;
-            let mut rows = Vec::with_capacity(found.len());
-            for (id, node, path, end, body) in found {
-                let CertificateBody { certificate, watched } =
-                    unpack(&body).map_err(malformed(WHAT))?;
-                let row = CertificateRow {
-                    node: node.parse().map_err(malformed(WHAT))?,
-                    path,
-                    not_after: (end != UNKNOWN_END).then(|| Moment::from_unix(end)),
-                    certificate: Box::new(certificate),
-                    watched,
-                };
-                rows.push((row, end, id));
-            }
+            let rows = certificate_rows(
+                connection,
+                "SELECT id, node, path, not_after, body FROM certificates
+                 WHERE (not_after, id) > (?1, ?2) AND not_after <= ?3
+                   AND (?4 IS NULL OR node = ?4)
+                 ORDER BY not_after, id LIMIT ?5",
+                &[&end, &id, &before, &node.as_ref().map(NodeName::as_str), &sql_limit(limit)],
+            )?;
             let Page { rows, next } = page(rows, limit, |(_, end, id)| format!("{end}:{id}"));
             Ok(Page { rows: rows.into_iter().map(|(row, ..)| row).collect(), next })
+        })
+        .await
+    }
+
+    /// The certificates that end first, at most `limit` whatever that is, and how many there are in
+    /// all.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn first_certificates(
+        &self,
+        limit: usize,
+    ) -> Result<(Vec<CertificateRow>, u64), ReadError> {
+        self.run(move |connection| {
+            let mut rows = certificate_rows(
+                connection,
+                "SELECT id, node, path, not_after, body FROM certificates
+                 ORDER BY not_after, id LIMIT ?1",
+                &[&sql_limit(limit)],
+            )?;
+            rows.truncate(limit);
+            let count: i64 = connection
+                .query_row("SELECT count(*) FROM certificates", [], |row| row.get(0))
+                .map_err(|source| ReadError::Query { what: "certificates", source })?;
+            let count = u64::try_from(count).unwrap_or_default();
+            Ok((rows.into_iter().map(|(row, ..)| row).collect(), count))
         })
         .await
     }
@@ -391,6 +425,36 @@ fn history_rows(
         entries.push(HistoryEntry { id, at: Moment::from_unix(at), node, body });
     }
     Ok(entries)
+}
+
+/// Each with the end and the id by which it is ordered.
+fn certificate_rows(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<(CertificateRow, i64, i64)>, ReadError> {
+    const WHAT: &str = "certificates";
+    type Row = (i64, String, String, i64, Vec<u8>);
+    let query = |source| ReadError::Query { what: WHAT, source };
+    let mut statement = connection.prepare_cached(sql).map_err(query)?;
+    let found = statement
+        .query_map(values, |row| Row::try_from(row))
+        .map_err(query)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(query)?;
+    let mut rows = Vec::with_capacity(found.len());
+    for (id, node, path, end, body) in found {
+        let CertificateBody { certificate, watched } = unpack(&body).map_err(malformed(WHAT))?;
+        let row = CertificateRow {
+            node: node.parse().map_err(malformed(WHAT))?,
+            path,
+            not_after: (end != UNKNOWN_END).then(|| Moment::from_unix(end)),
+            certificate: Box::new(certificate),
+            watched,
+        };
+        rows.push((row, end, id));
+    }
+    Ok(rows)
 }
 
 /// One row more than asked for, by which is known whether there is a next page.

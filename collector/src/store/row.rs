@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::engine::Cause;
 use crate::engine::Transition;
 use crate::snapshot::NodeState;
+use crate::snapshot::Opened;
 
 /// A node, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub(crate) struct EpisodeRow {
     pub(crate) verdict: Verdict,
     pub(crate) severity: Severity,
     pub(crate) first_seen_at: Moment,
+    #[serde(default)]
+    pub(crate) opened: Opened,
     pub(crate) changed_at: Moment,
 }
 

@@ -177,6 +177,13 @@ fn certificates_are_listed_by_their_end_and_replaced_as_a_whole() {
     assert_eq!(listed(soon, 10), all[..2]);
     let of_a = CertificateFilter { node: Some("a".parse().unwrap()), ends_before: None };
     assert_eq!(listed(of_a.clone(), 10).len(), 3);
+    for (limit, ends) in
+        [(2, vec![Some(-5), Some(20)]), (9, vec![Some(-5), Some(20), Some(30), None])]
+    {
+        let (first, count) = wait(reader.first_certificates(limit)).unwrap();
+        let found: Vec<_> = first.iter().map(|row| row.not_after.map(Moment::unix)).collect();
+        assert_eq!((found, count), (ends, 4));
+    }
     store.commit(&[put("a", &[Some(40)])]).unwrap();
     assert_eq!(listed(of_a.clone(), 10), [row("a", Some(40))]);
     let none = Write::Certificates { node: "a".parse().unwrap(), section: None };

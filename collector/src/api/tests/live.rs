@@ -18,7 +18,8 @@ async fn ready() -> Served {
 async fn every_question_is_answered_on_an_empty_store() {
     let served = ready().await;
     for route in ROUTES.iter().filter(|route| route.method == "GET") {
-        if route.path == "/v1/watch" || route.path.contains("{node}") {
+        let names_one = ["{id}", "{name}", "{node}"].iter().any(|it| route.path.contains(it));
+        if route.path == "/v1/watch" || names_one {
             continue;
         }
         if route.path == "/v1/plan" || route.path == "/v1/reboots" {
@@ -62,10 +63,55 @@ async fn whoever_has_the_newest_answer_is_told_so() {
 #[tokio::test]
 async fn figures_end_as_openmetrics_demands() {
     let served = ready().await;
-    let heard = served.ask("GET", "/metrics", "").await;
+    let heard = served.ask("GET", "/metrics", NEWER).await;
     assert!(heard.body().ends_with("# EOF\n"));
     assert!(heard.body().contains("palisade_nodes{state=\"fresh\"} 0"), "{}", heard.body());
     assert!(heard.body().contains("palisade_upload_commit_seconds_bucket"), "{}", heard.body());
+    served.stop().await;
+}
+
+/// What Prometheus asks for first.
+const NEWER: &str = "accept: application/openmetrics-text;version=1.0.0;q=0.6,*/*;q=0.1\r\n";
+
+/// Names of the families that a text describes.
+fn families(text: &str) -> Vec<&str> {
+    let named = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    named.filter_map(|rest| rest.split_once(' ').map(|(name, _)| name)).collect()
+}
+
+#[tokio::test]
+async fn figures_of_single_things_are_elsewhere_and_no_family_is_described_twice() {
+    let served = ready().await;
+    let mut seen = std::collections::BTreeSet::new();
+    for target in ["/metrics", "/metrics/nodes", "/metrics/certificates"] {
+        let older = served.ask("GET", target, "accept: */*\r\n").await;
+        assert!(older.field("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+        assert!(!older.body().contains("# EOF"), "{target}");
+        let heard = served.ask("GET", target, NEWER).await;
+        let media = heard.field("content-type").unwrap();
+        assert!(media.starts_with("application/openmetrics-text"), "{target}: {media}");
+        assert!(heard.body().ends_with("\n# EOF\n"), "{target}");
+        assert_eq!(heard.body().matches("# EOF").count(), 1, "{target}");
+        for family in families(heard.body()) {
+            assert!(seen.insert(family.to_owned()), "{target}: {family}");
+            let of_one = target == "/metrics/certificates" && family.starts_with("x509_");
+            let ours = family.starts_with("palisade_");
+            assert!(of_one || ours, "{target}: {family}");
+        }
+    }
+    for family in [
+        "palisade_certificate_earliest_end_seconds",
+        "palisade_reboot_alerts",
+        "palisade_reboot_look_seconds",
+        "palisade_rule_findings",
+        "x509_cert_not_after",
+        "palisade_node_reboot_required",
+    ] {
+        assert!(seen.contains(family), "{family} of {seen:?}");
+    }
+    report(&served, "worker-1", "1").await;
+    let found = |heard: &crate::testing::Heard| heard.body().contains("worker-1");
+    assert!(!found(&served.ask("GET", "/metrics", "").await));
     served.stop().await;
 }
 

@@ -194,7 +194,7 @@ fn whoever_asks_why_hears_one_sentence_and_every_gate() {
     assert_eq!(shut("pool-budget"), Some(true), "{waits:#}");
     assert_eq!(shut("window"), Some(false), "{waits:#}");
     let Answer::Document(text) = of("worker-2", Prose::Text).unwrap() else { panic!("no text") };
-    let text = String::from_utf8(text.text).unwrap();
+    let text = String::from_utf8(text.text.to_vec()).unwrap();
     assert!(text.lines().any(|line| line.starts_with("> pool-budget")), "{text}");
     assert!(text.contains("linux-image-cloud-amd64 6.1.0-56"), "{text}");
     let unknown = json(of("worker-4", Prose::Json).unwrap());

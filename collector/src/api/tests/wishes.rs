@@ -120,7 +120,7 @@ async fn a_wish_that_nobody_has_come_to_yet_is_accepted_and_not_refused() {
     let released = reboots::release_pool(&engine, &planned, pool, wish("a wish")).await;
     for (answer, name) in [(asked, "\"node\":\"worker-1\""), (released, "\"pool\":\"workers\"")] {
         let Ok(Answer::Accepted(body)) = answer else { panic!("{answer:?}") };
-        let body = String::from_utf8(body.text).unwrap();
+        let body = String::from_utf8(body.text.to_vec()).unwrap();
         assert!(body.contains(name) && body.contains("/v1/audit?kind=reboot"), "{body}");
     }
     engine.stop();

@@ -46,6 +46,10 @@ fn an_older_sequence_is_ignored_and_a_used_one_is_refused_and_noted() {
         matches!(entry.body, crate::store::HistoryBody::Event(NodeEvent::SequenceConflict { .. }))
     });
     assert_eq!(conflicts.count(), 1, "noted once a minute: {page:?}");
+    let since = |at| wait(reader.events_since(at, 100)).unwrap();
+    let odd = crate::notify::sources::oddities(&since(bench.now().at));
+    assert_eq!(odd.len(), 1, "{odd:?}");
+    assert_eq!(since(bench.now().at.plus(1)), []);
 }
 
 #[test]

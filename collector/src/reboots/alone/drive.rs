@@ -5,7 +5,6 @@ use palisade_plan::fleet::Fleet;
 use palisade_plan::fleet::Known;
 use palisade_plan::plan;
 use palisade_plan::plan::Plan;
-use palisade_plan::plan::Verdict;
 use palisade_plan::policy::Policy;
 use palisade_plan::policy::Pool;
 use palisade_plan::request::Placement;
@@ -33,6 +32,7 @@ use crate::reboots::pass::JUDGE_SECS;
 use crate::reboots::pass::MAX_JUDGED;
 use crate::reboots::pass::MAX_STEPS;
 use crate::reboots::pass::OLD_SECS;
+use crate::reboots::pass::judged;
 use crate::reboots::pass::pool_of;
 use crate::reboots::past::Record;
 use crate::reboots::seen::gates;
@@ -55,12 +55,7 @@ impl Coordinator {
                 continue;
             };
             let now = self.clock.now();
-            let judged = |request: &Request| {
-                let place = plan.places.get(&request.uid)?;
-                let place = (place.verdict == Verdict::Waits).then_some(place)?;
-                let pool = policy.pool(&place.pool).unwrap_or(&policy.unmatched);
-                step::judged(request, place.blockers.clone(), pool, epoch, now)
-            };
+            let judged = |request: &Request| judged(request, plan, policy, epoch, now);
             let wish = step::refreshed(request, node);
             if wish.is_none() && judged(request).is_none() {
                 continue;

@@ -1,0 +1,137 @@
+use palisade_alert::sighting::Values;
+
+use super::*;
+
+const T: Moment = Moment::from_unix(1_800_000_000);
+
+const HEAD: &str = "apiVersion: palisade.dev/v1alpha1\nkind: AlertConfig\n\
+    alerts: [{ alert: RebootOverdue, for: 0s, keep: 0s }]\n\
+    receivers:\n  - { name: chat, webhook: { url: http://chat } }\n  \
+    - { name: am, alertmanager: { urls: [http://am] } }\n";
+
+fn config(rest: &str) -> Arc<Config> {
+    Arc::new(Config::parse(&format!("{HEAD}{rest}")).unwrap())
+}
+
+struct World {
+    core: Core,
+    severity: Option<Severity>,
+}
+
+impl World {
+    fn new(rest: &str) -> Self {
+        let store = AlertStore::fleeting().unwrap();
+        let catalogue = Catalogue::built_in().unwrap();
+        let core = Core::new(store, Kept::default(), catalogue, config(rest), T);
+        Self { core, severity: Some(Severity::Warning) }
+    }
+
+    fn key() -> Key {
+        Key::of_node(Kind::RebootOverdue, "worker-1".parse().unwrap(), None)
+    }
+
+    fn at(&mut self, at: i64) {
+        let seen = self.severity.map(|severity| Sighting {
+            key: Self::key(),
+            severity,
+            since: None,
+            values: Values::default(),
+        });
+        let looks = vec![(Scope::Fleet, Look::Seen(seen.into_iter().collect()))];
+        let seen = Seen { looks, ..Seen::default() };
+        self.core.turn(Some(seen), &|_, _| "mended".to_owned(), T.plus(at));
+        self.core.commit().unwrap();
+    }
+
+    /// Sends what is due to `receiver`, and it is taken. The alerts that it says fire, and those over.
+    fn send(&mut self, receiver: &str, at: i64) -> Option<(Vec<Severity>, Vec<Severity>)> {
+        self.at(at);
+        let Parcel { places, content } = self.core.next(receiver, T.plus(at))?;
+        self.core.done(&places, &Outcome::Delivered, 0, T.plus(at));
+        let (mut fires, mut over) = (Vec::new(), Vec::new());
+        let mut say = |noticed: &Noticed, severities: &[Severity]| {
+            if noticed.is_firing() { &mut fires } else { &mut over }.extend(severities);
+        };
+        match content {
+            Content::Alerts(alerts) => alerts.iter().for_each(|(it, all)| say(it, all)),
+            Content::Notice(notice) => notice.alerts.iter().for_each(|it| say(it, &[it.severity])),
+        }
+        Some((fires, over))
+    }
+}
+
+#[test]
+fn alertmanager_hears_a_louder_alert_in_both_severities_and_which_one_it_left() {
+    use Severity::Critical;
+    use Severity::Warning;
+    let mut world = World::new("fallback: [am]\n");
+    world.at(0);
+    assert_eq!(world.send("am", 2), Some((vec![Warning], vec![])));
+    world.severity = Some(Critical);
+    world.at(10);
+    assert_eq!(world.send("am", 12), Some((vec![Warning, Critical], vec![])), "none seems over");
+    world.severity = Some(Warning);
+    world.at(20);
+    assert_eq!(world.send("am", 100), Some((vec![Warning], vec![Critical])));
+    assert_eq!(world.send("am", 400), Some((vec![Warning], vec![])), "for five minutes");
+}
+
+#[test]
+fn an_edit_changes_who_is_told_and_is_no_news_of_an_alert() {
+    let mut world = World::new("fallback: [chat]\ndefaults: { groupWait: 0s }\n");
+    world.at(0);
+    assert!(world.send("chat", 1).is_some());
+    let other = config("fallback: [chat, am]\ndefaults: { groupWait: 0s }\n");
+    world.core.configure(other, T.plus(10));
+    assert_eq!(world.send("chat", 11), None, "it knows");
+    assert!(world.send("am", 13).is_some());
+    let muted = HEAD.replace("keep: 0s", "keep: 0s, muted: true");
+    let muted = Config::parse(&format!("{muted}fallback: [chat]\n")).unwrap();
+    world.core.configure(Arc::new(muted), T.plus(20));
+    world.at(20);
+    assert_eq!(world.core.mute(World::key().id("default"), T.plus(20)), Some(Mute::Configured));
+    assert_eq!(world.send("chat", 99_999), None, "nobody is reminded of it");
+}
+
+#[test]
+fn a_silence_mutes_until_it_ends_and_an_acknowledgement_ends_with_its_alert() {
+    let mut world = World::new("fallback: [chat]\ndefaults: { groupWait: 0s }\n");
+    let wanted = |ends: i64| Wanted {
+        matcher: Some(serde_json::json!({"nodes": ["worker-*"]})),
+        alert: None,
+        reason: "the rack moves".to_owned(),
+        starts_at: None,
+        ends_at: T.plus(ends),
+    };
+    world.core.silence(wanted(100), "anna", T).unwrap();
+    world.at(0);
+    assert_eq!(world.send("chat", 50), None);
+    assert!(world.send("chat", 106).is_some(), "it still fires");
+    assert!(world.core.silences.is_empty(), "over, it is gone");
+    let id = World::key().id("default");
+    let acknowledged = Wanted { matcher: None, alert: Some(id), ..wanted(99_999) };
+    world.core.silence(acknowledged, "anna", T.plus(200)).unwrap();
+    world.at(200);
+    assert!(matches!(world.core.mute(id, T.plus(200)), Some(Mute::Silence { .. })));
+    world.severity = None;
+    world.at(300);
+    world.at(301);
+    assert!(world.core.silences.is_empty(), "its alert is over");
+}
+
+#[test]
+fn a_receiver_that_gets_nothing_is_an_alert_to_the_others() {
+    let rest = "fallback: [chat, am]\ndefaults: { groupWait: 0s }\n";
+    let mut world = World::new(rest);
+    world.at(0);
+    world.core.unusable.insert("chat".to_owned(), "its secret is not there".to_owned());
+    world.at(10);
+    world.at(12);
+    let failing = Key::of(Kind::NotifierFailing).subject("chat").id("default");
+    let record = world.core.book.record(failing).unwrap();
+    assert!(record.is_firing());
+    assert_eq!(record.values["problem"], "its secret is not there");
+    let told: Vec<&str> =
+        world.core.desk.of_alert(failing).map(|group| &*group.id.receiver).collect();
+    assert_eq!(told, ["am"]);
+}

@@ -1,0 +1,563 @@
+//! The one owner of alerts: a thread that looks, works out, writes, and lets messages go.
+//!
+//! ```text
+//! looker ──Seen──┐                    ┌─> courier of receiver A ──> ...
+//! API ──ask()────┼─> Core ──commit──> │
+//! couriers ──────┘                    └─> courier of receiver B ──> ...
+//! ```
+//!
+//! Each receiver has one message on its way at most, and its outcome is written before the next one
+//! goes: a crash repeats one message for each receiver, and loses none. Nobody waits for this thread
+//! but those who ask it something.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use palisade_alert::book::Record;
+use palisade_alert::catalogue::Catalogue;
+use palisade_alert::catalogue::LoadCatalogueError;
+use palisade_alert::config::Config;
+use palisade_alert::config::Receiver;
+use palisade_alert::desk::GroupId;
+use palisade_alert::desk::Sent;
+use palisade_alert::key::Key;
+use palisade_alert::outgoing::Outcome;
+use palisade_alert::sighting::Values;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc as queue;
+use tokio::sync::oneshot;
+
+use super::core::Core;
+use super::core::Seen;
+use super::courier::Courier;
+use super::courier::Load;
+use super::courier::TellEvents;
+use super::dial::Dialer;
+use super::dial::Times;
+use super::egress::Allowed;
+use super::egress::Egress;
+use super::figures::NotifyFigures;
+use super::file::ConfigFile;
+use super::secrets::Secrets;
+use super::secrets::Trouble;
+use super::store::AlertStore;
+use super::store::Kept;
+use super::store::LoadAlertsError;
+use super::store::OpenAlertsError;
+use super::trust::Trust;
+use crate::api::metrics::notifications;
+use crate::api::metrics::notifications::Board;
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::kube::Fence;
+
+mod errand;
+mod show;
+
+use errand::Errand;
+use errand::chance;
+use errand::serve;
+
+/// Time after which the thread looks at the clock although nothing arrives.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// How long the end of the process waits for messages that are on their way.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Events that are taken before what they change is written.
+const MAX_BATCH: usize = 256;
+
+/// Time between two looks at the settings and at files of secrets.
+const RELOAD_EVERY: Duration = Duration::from_secs(2);
+
+/// A receiver whose secret or address cannot be used is tried again after so long.
+const UNUSABLE_RETRY: Duration = Duration::from_secs(30);
+
+/// Who sees what alerts are about.
+pub(crate) trait Looker: Send + 'static {
+    /// What an earlier process had seen, before the first look.
+    fn remember(&mut self, records: &mut dyn Iterator<Item = &Record>);
+    /// What may have changed since it looked last; `None`: it cannot look now.
+    fn look(&mut self) -> Option<Seen>;
+    /// By what something ended that is not there any more.
+    fn ending(&self, key: &Key, values: &Values) -> String;
+}
+
+/// Why alerts cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StartNotifierError {
+    /// The catalogue that is compiled in cannot be used. At fault: us.
+    #[error("failed to use the catalogue of alerts")]
+    Catalogue(#[source] LoadCatalogueError),
+    /// The file cannot be opened. At fault: configuration or the disk.
+    #[error("failed to open the store of alerts")]
+    Open(#[source] OpenAlertsError),
+    /// The file cannot be read. At fault: the disk.
+    #[error("failed to load alerts")]
+    Load(#[source] LoadAlertsError),
+    /// No thread can be made. At fault: the machine.
+    #[error("failed to start the thread of alerts")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What the owner stands on.
+pub(crate) struct Ground {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Who is told what.
+    pub(crate) config: Arc<Config>,
+    /// Where that is written; `None`: nowhere, and it does not change.
+    pub(crate) file: Option<PathBuf>,
+    /// Who looks, and how often.
+    pub(crate) looker: Box<dyn Looker>,
+    /// See [`Self::looker`].
+    pub(crate) look_every: Duration,
+    /// The clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where Events are told.
+    pub(crate) events: Option<Arc<dyn TellEvents>>,
+    /// Addresses of the API server, to which no receiver may lead.
+    pub(crate) api_server: Vec<std::net::IpAddr>,
+    /// Shut while somebody else may send what this one would; `None`: nobody else ever does.
+    pub(crate) fence: Option<Fence>,
+    /// Counts.
+    pub(crate) figures: Arc<NotifyFigures>,
+    /// Where they are shown to whoever scrapes.
+    pub(crate) board: Arc<Board>,
+}
+
+type Act = Box<dyn FnOnce(&mut Core) + Send>;
+
+enum Event {
+    /// Does something to the state; what it changes is written before `then` is done.
+    Act {
+        act: Act,
+        then: oneshot::Sender<()>,
+    },
+    Done {
+        receiver: Arc<str>,
+        places: Vec<(GroupId, Sent)>,
+        outcome: Outcome,
+    },
+    Stop,
+    /// Sends a message that no alert is behind.
+    Test {
+        receiver: String,
+        reply: oneshot::Sender<Outcome>,
+    },
+}
+
+/// The handle: cheap to clone, safe to call from any task.
+#[derive(Clone)]
+pub struct Notifier {
+    events: mpsc::Sender<Event>,
+    figures: Arc<NotifyFigures>,
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Notifier")
+    }
+}
+
+/// The thread; join it after [`Notifier::stop`].
+#[derive(Debug)]
+pub struct NotifierThread(JoinHandle<()>);
+
+impl NotifierThread {
+    /// Waits until what was taken is written.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the thread of alerts panicked");
+        }
+    }
+}
+
+/// The owner of alerts has ended. At fault: nobody, or us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("alerts are not being worked out")]
+pub struct NotifierGone;
+
+impl Notifier {
+    /// Loads what was kept and starts the thread. Messages are sent by tasks of `runtime`.
+    ///
+    /// # Errors
+    /// [`StartNotifierError`].
+    pub(crate) fn start(
+        mut ground: Ground,
+        runtime: Handle,
+    ) -> Result<(Self, NotifierThread), StartNotifierError> {
+        let catalogue = Catalogue::built_in().map_err(StartNotifierError::Catalogue)?;
+        let (store, kept) = match open(&ground.path) {
+            Ok(opened) => opened,
+            // Nothing about alerts keeps the fleet from being served.
+            Err(error) => {
+                tracing::error!(cause = %Chain(&error), "alerts are sent and not kept");
+                (AlertStore::fleeting().map_err(StartNotifierError::Open)?, Kept::default())
+            }
+        };
+        let now = ground.clock.now();
+        let core = Core::new(store, kept, catalogue, Arc::clone(&ground.config), now);
+        ground.looker.remember(&mut core.book.records().values());
+        let (events, inbox) = mpsc::channel();
+        let figures = Arc::clone(&ground.figures);
+        let own = Self { events: events.clone(), figures };
+        let file = ground.file.clone();
+        let mut owner = Owner {
+            core,
+            ground,
+            inbox,
+            events,
+            runtime,
+            ways: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            secrets: Secrets::default(),
+            trusts: Vec::new(),
+            file: file.map(ConfigFile::at),
+            reloaded: None,
+            looked: None,
+            rest: BTreeMap::new(),
+            results: BTreeMap::new(),
+        };
+        owner.lay_ways();
+        let thread = thread::Builder::new().name("alerts".to_owned());
+        let thread = thread.spawn(move || owner.run()).map_err(StartNotifierError::Thread)?;
+        Ok((own, NotifierThread(thread)))
+    }
+
+    /// Counts of what became of messages.
+    #[must_use]
+    pub const fn figures(&self) -> &Arc<NotifyFigures> {
+        &self.figures
+    }
+
+    /// Asks for something, or changes something. The answer means that the change is written.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> Result<T, NotifierGone> {
+        let (reply, answer) = oneshot::channel();
+        let (then, done) = oneshot::channel();
+        let act: Act = Box::new(move |core| drop(reply.send(act(core))));
+        self.events.send(Event::Act { act, then }).map_err(|_| NotifierGone)?;
+        done.await.map_err(|_| NotifierGone)?;
+        answer.await.map_err(|_| NotifierGone)
+    }
+
+    /// Sends a message to a receiver that no alert is behind, and waits for what comes of it.
+    pub(crate) async fn test(&self, receiver: String) -> Result<Outcome, NotifierGone> {
+        let (reply, answer) = oneshot::channel();
+        self.events.send(Event::Test { receiver, reply }).map_err(|_| NotifierGone)?;
+        answer.await.map_err(|_| NotifierGone)
+    }
+
+    /// Asks the thread to end once everything taken before is written.
+    pub fn stop(&self) {
+        if self.events.send(Event::Stop).is_err() {
+            tracing::debug!("the thread of alerts had ended already");
+        }
+    }
+}
+
+/// Opens the store. One that is damaged is put aside: alerts follow from what the fleet shows, and
+/// nobody should wait for a file while nodes fail. Silences in it are lost, which is said.
+fn open(path: &Path) -> Result<(AlertStore, Kept), StartNotifierError> {
+    let read = |path: &Path| {
+        let store = AlertStore::open(path).map_err(StartNotifierError::Open)?;
+        let kept = store.load().map_err(StartNotifierError::Load)?;
+        Ok((store, kept))
+    };
+    let error = match read(path) {
+        Err(
+            error @ (StartNotifierError::Load(_)
+            | StartNotifierError::Open(OpenAlertsError::Open { .. })),
+        ) => error,
+        outcome => return outcome,
+    };
+    let aside = path.with_extension("damaged");
+    tracing::error!(
+        cause = %Chain(&error), aside = %aside.display(),
+        "the alerts that were kept are put aside, silences among them"
+    );
+    for suffix in ["db", "db-wal", "db-shm"] {
+        let (from, to) =
+            (path.with_extension(suffix), aside.with_extension(format!("damaged-{suffix}")));
+        if let Err(source) = std::fs::rename(&from, &to)
+            && source.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+    }
+    read(path)
+}
+
+struct Owner {
+    core: Core,
+    ground: Ground,
+    inbox: mpsc::Receiver<Event>,
+    events: mpsc::Sender<Event>,
+    runtime: Handle,
+    /// By receiver: what it is now, and its courier.
+    ways: BTreeMap<Arc<str>, queue::UnboundedSender<Errand>>,
+    /// Receivers to which a message is on its way.
+    busy: BTreeSet<Arc<str>>,
+    secrets: Secrets,
+    trusts: Vec<Trust>,
+    file: Option<ConfigFile>,
+    reloaded: Option<Instant>,
+    looked: Option<Instant>,
+    /// Receivers that cannot be used, and when to try again.
+    rest: BTreeMap<Arc<str>, Instant>,
+    /// What became of attempts, by receiver.
+    results: BTreeMap<String, notifications::Receiver>,
+}
+
+/// Whether the thread goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    On,
+    Out,
+}
+
+impl Owner {
+    fn run(&mut self) {
+        loop {
+            let mut done: Vec<oneshot::Sender<()>> = Vec::new();
+            let going = match self.inbox.recv_timeout(IDLE) {
+                Ok(event) => self.batch(event, &mut done),
+                Err(RecvTimeoutError::Timeout) => Going::On,
+                Err(RecvTimeoutError::Disconnected) => Going::Out,
+            };
+            self.reload();
+            let has_looked = self.turn();
+            if self.write() && has_looked {
+                self.show();
+            }
+            // Only what is written was done.
+            for then in done {
+                if then.send(()).is_err() {
+                    tracing::debug!("whoever asked waits no more");
+                }
+            }
+            if going == Going::Out {
+                self.finish();
+                return;
+            }
+            self.send_due();
+        }
+    }
+
+    /// Waits for what is on its way, so that a clean end repeats no message.
+    fn finish(&mut self) {
+        let until = Instant::now() + LAST_WORDS;
+        let mut unheard = Vec::new();
+        while !self.busy.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(event) = self.inbox.recv_timeout(left) else { break };
+            // A second wish to stop changes nothing.
+            if self.handle(event, &mut unheard) == Going::Out {
+                continue;
+            }
+        }
+        self.write();
+    }
+
+    fn batch(&mut self, first: Event, done: &mut Vec<oneshot::Sender<()>>) -> Going {
+        let mut next = Some(first);
+        for _ in 0..MAX_BATCH {
+            let Some(event) = next.take() else { break };
+            if self.handle(event, done) == Going::Out {
+                return Going::Out;
+            }
+            next = self.inbox.try_recv().ok();
+        }
+        // The last one of a full batch is not lost.
+        match next {
+            Some(event) => self.handle(event, done),
+            None => Going::On,
+        }
+    }
+
+    fn handle(&mut self, event: Event, done: &mut Vec<oneshot::Sender<()>>) -> Going {
+        match event {
+            Event::Act { act, then } => {
+                act(&mut self.core);
+                done.push(then);
+            }
+            Event::Done { receiver, places, outcome } => {
+                self.busy.remove(&receiver);
+                self.ground.figures.count(&receiver, &outcome);
+                self.results.entry(receiver.to_string()).or_default().count(&outcome);
+                if let Outcome::Dead { why } = &outcome {
+                    tracing::error!(%receiver, why, "a message about alerts was put aside");
+                }
+                self.core.done(&places, &outcome, chance(), self.ground.clock.now());
+            }
+            Event::Stop => return Going::Out,
+            Event::Test { receiver, reply } => self.try_out(&receiver, reply),
+        }
+        Going::On
+    }
+
+    fn reload(&mut self) {
+        if self.reloaded.is_some_and(|at| at.elapsed() < RELOAD_EVERY) {
+            return;
+        }
+        self.reloaded = Some(Instant::now());
+        if !self.secrets.reload().is_empty() {
+            self.rest.clear();
+        }
+        // What was read before stays in use; that it is no longer what the file says is told.
+        let told = |it: Trouble| format!("{}: {}", it.file.display(), it.why);
+        let secrets = self.secrets.troubles().into_iter();
+        let authorities = self.trusts.iter().filter_map(Trust::trouble);
+        self.core.troubles = secrets.chain(authorities).map(told).collect();
+        let Some(file) = &mut self.file else { return };
+        let config = file.reload();
+        self.core.refused = file.refused().cloned();
+        if let Some(config) = config {
+            self.core.configure(config, self.ground.clock.now());
+            self.lay_ways();
+        }
+    }
+
+    /// Returns whether somebody looked.
+    fn turn(&mut self) -> bool {
+        let is_due = self.looked.is_none_or(|at| at.elapsed() >= self.ground.look_every);
+        let seen = if is_due { self.ground.looker.look() } else { None };
+        let now = self.ground.clock.now();
+        let has_looked = seen.is_some();
+        if has_looked {
+            self.looked = Some(Instant::now());
+        }
+        let looker = &self.ground.looker;
+        self.core.turn(seen, &|key, values| looker.ending(key, values), now);
+        has_looked
+    }
+
+    /// A disk that takes no writes keeps nobody from being told: it only makes a crash forget.
+    /// Returns whether it is written.
+    fn write(&mut self) -> bool {
+        let Err(error) = self.core.commit() else { return true };
+        tracing::error!(cause = %Chain(&error), "alerts are sent and not kept");
+        self.ground.figures.change(|counts| {
+            counts.failed_commits = counts.failed_commits.saturating_add(1);
+        });
+        false
+    }
+
+    /// Couriers for the receivers of the settings, new ones each time: their ways may have changed.
+    fn lay_ways(&mut self) {
+        let config = Arc::clone(&self.core.config);
+        let files = config.receivers.iter().flat_map(Receiver::files).map(PathBuf::from);
+        drop(self.secrets.follow(files));
+        self.rest.clear();
+        let mut allowed = Vec::new();
+        for text in &config.allowed_egress {
+            match text.parse::<Allowed>() {
+                Ok(it) => allowed.push(it),
+                Err(error) => tracing::error!(text, cause = %error, "an address is not allowed"),
+            }
+        }
+        self.trusts.clear();
+        let trusts = &mut self.trusts;
+        self.ways = config
+            .receivers
+            .iter()
+            .map(|receiver| {
+                let name: Arc<str> = receiver.name.as_str().into();
+                let dialer = Dialer {
+                    egress: Egress::new(allowed.clone(), self.ground.api_server.clone()),
+                    trust: {
+                        let trust = Trust::new(receiver.ca_file.clone());
+                        trusts.push(trust.clone());
+                        trust
+                    },
+                    times: Times::to(&receiver.spec),
+                };
+                let (clock, events) = (Arc::clone(&self.ground.clock), self.ground.events.clone());
+                let courier = Courier::new(receiver.name.clone(), dialer, clock, events);
+                let (way, errands) = queue::unbounded_channel();
+                let outcomes = self.events.clone();
+                self.runtime.spawn(serve(courier, errands, Arc::clone(&name), outcomes));
+                (name, way)
+            })
+            .collect();
+    }
+
+    fn try_out(&self, name: &str, reply: oneshot::Sender<Outcome>) {
+        let load = match self.core.config.receiver(name) {
+            None => Err("there is no such receiver".to_owned()),
+            Some(receiver) => receiver
+                .target(&|file| self.secrets.secret(file).cloned())
+                .map(|target| Load {
+                    content: self.core.trial(receiver, self.ground.clock.now()),
+                    target,
+                    templates: receiver.templates.clone(),
+                    external_url: self.core.config.external_url.clone(),
+                })
+                .map_err(|error| Chain(&error).to_string()),
+        };
+        match (load, self.ways.get(name)) {
+            // Its task ends only with this thread.
+            (Ok(load), Some(way)) => drop(way.send(Errand::Test { load, reply })),
+            (Ok(_), None) => drop(reply.send(Outcome::Dead { why: "it has no way".to_owned() })),
+            (Err(why), _) => drop(reply.send(Outcome::Dead { why })),
+        }
+    }
+
+    fn send_due(&mut self) {
+        // What is owed stays so: to be sent once it leads again, or worked out by who leads next.
+        if self.ground.fence.as_ref().is_some_and(|fence| fence.check().is_err()) {
+            return;
+        }
+        let now = self.ground.clock.now();
+        for (name, way) in &self.ways {
+            let rests = self.rest.get(name).is_some_and(|until| Instant::now() < *until);
+            if rests || self.busy.contains(name) {
+                continue;
+            }
+            let config = Arc::clone(&self.core.config);
+            let Some(receiver) = config.receiver(name) else { continue };
+            let target = receiver.target(&|file| self.secrets.secret(file).cloned());
+            let target = match target {
+                Ok(target) => target,
+                Err(error) => {
+                    let why = Chain(&error).to_string();
+                    tracing::error!(receiver = %name, why, "a receiver cannot be used");
+                    self.core.unusable.insert(receiver.name.clone(), why);
+                    self.rest.insert(Arc::clone(name), Instant::now() + UNUSABLE_RETRY);
+                    continue;
+                }
+            };
+            self.core.unusable.remove(&receiver.name);
+            let hosts = target.hosts();
+            if self.core.hosts.get(&receiver.name) != Some(&hosts) {
+                self.core.hosts.insert(receiver.name.clone(), hosts);
+            }
+            let Some(parcel) = self.core.next(name, now) else { continue };
+            let load = Load {
+                content: parcel.content,
+                target,
+                templates: receiver.templates.clone(),
+                external_url: config.external_url.clone(),
+            };
+            if way.send(Errand::Parcel { load, places: parcel.places }).is_ok() {
+                self.busy.insert(Arc::clone(name));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

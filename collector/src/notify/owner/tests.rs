@@ -1,0 +1,112 @@
+use std::sync::Mutex;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+use palisade_alert::key::Key;
+use palisade_alert::kind::Kind;
+use palisade_alert::outgoing;
+use palisade_alert::severity::Severity;
+use palisade_alert::sighting::Look;
+use palisade_alert::sighting::Scope;
+use palisade_alert::sighting::Sighting;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::kube::Epoch;
+use crate::kube::Standing;
+use crate::kube::fence::BootClock;
+use crate::testing::PATIENCE as LONG;
+use crate::testing::Scratch;
+
+const CONFIG: &str = r#"
+apiVersion: palisade.dev/v1alpha1
+kind: AlertConfig
+receivers: [{ name: events, kubernetesEvents: {} }]
+defaults: { groupWait: 0s }
+fallback: [events]
+"#;
+
+/// Counts what is told.
+#[derive(Debug, Default)]
+struct Told {
+    events: Mutex<Vec<outgoing::Event>>,
+    came: Notify,
+}
+
+impl TellEvents for Told {
+    fn tell(&self, event: outgoing::Event) -> BoxFuture<'_, Outcome> {
+        self.events.lock().unwrap().push(event);
+        self.came.notify_one();
+        Box::pin(std::future::ready(Outcome::Delivered))
+    }
+}
+
+/// Sees one thing that is wrong with a node, always.
+struct Wrong;
+
+impl Looker for Wrong {
+    fn look(&mut self) -> Option<Seen> {
+        let node: palisade_report::NodeName = "worker-1".parse().unwrap();
+        let sighting = Sighting {
+            key: Key::of_node(Kind::AgentSilent, node.clone(), None),
+            severity: Severity::Critical,
+            since: None,
+            values: Values::default(),
+        };
+        let looks = vec![(Scope::Node(node), Look::Seen(vec![sighting]))];
+        Some(Seen { looks, ..Seen::default() })
+    }
+
+    fn remember(&mut self, _: &mut dyn Iterator<Item = &Record>) {}
+
+    fn ending(&self, _: &Key, _: &Values) -> String {
+        String::new()
+    }
+}
+
+#[derive(Default)]
+struct HandClock(AtomicI64);
+
+impl BootClock for HandClock {
+    fn boot_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn alerts_are_worked_out_and_held_back_while_somebody_else_may_lead() {
+    let scratch = Scratch::new();
+    let fence = Fence::shut(Arc::new(HandClock::default()));
+    let told = Arc::new(Told::default());
+    let ground = Ground {
+        path: scratch.0.join("alerts.db"),
+        config: Arc::new(Config::parse(CONFIG).unwrap()),
+        file: None,
+        looker: Box::new(Wrong),
+        look_every: Duration::ZERO,
+        clock: Arc::new(SystemClock::start()),
+        events: Some(Arc::clone(&told) as Arc<dyn TellEvents>),
+        api_server: Vec::new(),
+        fence: Some(fence.clone()),
+        figures: Arc::default(),
+        board: Arc::default(),
+    };
+    let (notifier, thread) = Notifier::start(ground, Handle::current()).unwrap();
+    // It is owed: had it been let go, it would have been so in the same turn or the next ones.
+    let deadline = Instant::now() + LONG;
+    let mut turns = 0;
+    while turns < 3 {
+        let now = SystemClock::start().now();
+        let owed = notifier.ask(move |core| core.desk.waiting("events", now).0).await.unwrap();
+        turns += usize::from(owed > 0);
+        assert!(Instant::now() < deadline, "nothing was worked out");
+    }
+    assert!(told.events.lock().unwrap().is_empty(), "it was sent without a lease");
+    fence.follow(&Standing::Leading { epoch: Epoch(1), until_ms: 1_000 });
+    tokio::time::timeout(LONG, told.came.notified()).await.unwrap();
+    assert_eq!(told.events.lock().unwrap()[0].node, "worker-1");
+    notifier.stop();
+    tokio::task::spawn_blocking(|| thread.join()).await.unwrap();
+}

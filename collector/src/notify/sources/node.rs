@@ -1,0 +1,343 @@
+//! What a node's report says: reboots, certificates, hardening.
+//!
+//! A rule that cannot be told any more does not end what it told before. What fails since a first
+//! report, or since rules changed, is no regression.
+
+use std::sync::Arc;
+
+use palisade_alert::key::Key;
+use palisade_alert::kind::Kind;
+use palisade_alert::severity::Severity;
+use palisade_alert::sighting::Sighting;
+use palisade_report::bound::clean_text;
+use palisade_rules::Finding;
+use palisade_rules::Profile;
+use palisade_rules::Rule;
+use palisade_rules::RuleId;
+use palisade_rules::Severity as RuleSeverity;
+use palisade_rules::Verdict;
+
+use super::Seen;
+use super::World;
+use super::add;
+use super::of_node;
+use super::words::Shared;
+use super::words::some;
+use crate::snapshot::Episode;
+use crate::snapshot::Node;
+use crate::snapshot::Opened;
+
+/// The rule about a pending reboot.
+pub(super) const REBOOT_RULE: &str = "reboot.needed";
+
+/// The area of rules about certificates.
+pub(super) const CERTIFICATE: &str = "certificate";
+
+/// Areas that are no hardening: an update that arrives is no regression.
+const OTHER_AREAS: [&str; 3] = [CERTIFICATE, "reboot", "updates"];
+
+/// Regressions of one node that are told one by one: the most severe ones.
+pub(super) const MAX_REGRESSED: usize = 50;
+
+/// Checks that an alert names.
+const MAX_NAMED: usize = 10;
+
+/// All that holds on a node by its report. `before` is what held at the look before.
+pub(super) fn look(
+    node: &Node,
+    pool: Option<&Arc<str>>,
+    before: &[Sighting],
+    world: &World<'_>,
+    shared: &mut Shared,
+) -> Seen {
+    let mut eyes = Eyes { node, pool, rules: world.rules, shared, found: Seen::new() };
+    let mut regressed = Vec::new();
+    let mut untold = Vec::new();
+    for finding in node.findings() {
+        let Some(episode) = node.episode(&finding.rule, &finding.subject) else { continue };
+        match finding.verdict {
+            Verdict::Fail => eyes.failing(finding, episode, &mut regressed),
+            Verdict::Unknown => {
+                eyes.reboot_signal(finding, episode);
+                if matches!(episode.opened, Opened::Report | Opened::Time)
+                    && finding.rule.as_str() != REBOOT_RULE
+                {
+                    untold.push((finding, episode));
+                }
+            }
+            Verdict::NotApplicable | Verdict::Pass | Verdict::Waived => {}
+        }
+    }
+    eyes.regressed(regressed);
+    eyes.check_errors(&untold);
+    let mut found = eyes.found;
+    for sighting in before {
+        if !found.contains_key(&sighting.key) && is_untold(node, &sighting.key) {
+            // Known under the pool of then, it goes on under that of now.
+            let key = Key { pool: pool.cloned(), ..sighting.key.clone() };
+            add(&mut found, Sighting { key, ..sighting.clone() });
+        }
+    }
+    found
+}
+
+/// The rule of this id, if it is in force.
+pub(super) fn rule<'p>(rules: &'p Profile, id: &RuleId) -> Option<&'p Rule> {
+    let rules = rules.rules();
+    let at = rules.binary_search_by(|it| it.id().cmp(id)).ok()?;
+    rules.get(at).map(|it| &**it)
+}
+
+/// What a finding saw, as far as it says anything.
+pub(super) fn observed(finding: &Finding) -> &str {
+    let evidence = &finding.evidence;
+    [&*evidence.observed, &*evidence.reason].into_iter().find(|it| !it.is_empty()).unwrap_or("?")
+}
+
+/// The end of a certificate as a finding about it says, and whether it is over.
+pub(super) fn end(finding: &Finding) -> Option<(&str, bool)> {
+    let observed = &finding.evidence.observed;
+    let (rest, is_over) = match observed.strip_prefix("expires ") {
+        Some(rest) => (rest, false),
+        None => (observed.strip_prefix("expired ")?, true),
+    };
+    Some((rest.split_once(": ").map_or(rest, |(end, _)| end), is_over))
+}
+
+/// The alert that a failing rule about certificates means while they have not ended.
+fn certificate_kind(finding: &Finding) -> Kind {
+    match finding.rule.as_str() {
+        "certificate.authority-expiry" => Kind::CertificateAuthorityExpiring,
+        "certificate.kubelet-expiry" => Kind::CertificateRotationStuck,
+        "certificate.readable" => Kind::CertificateMissing,
+        "certificate.leaf-expiry" => Kind::CertificateExpiring,
+        _ if end(finding).is_some() => Kind::CertificateExpiring,
+        _ => Kind::CertificateInvalid,
+    }
+}
+
+/// The subject of an alert about a check: the rule, and what it is about within the node.
+pub(super) fn check_subject(rule: &RuleId, subject: &str) -> String {
+    if subject.is_empty() { rule.to_string() } else { format!("{rule} {subject}") }
+}
+
+/// A file may fail several checks at once.
+pub(super) fn invalid_subject(finding: &Finding) -> String {
+    let check = finding.rule.as_str().split_once('.').map_or("", |(_, check)| check);
+    format!("{} ({check})", finding.subject)
+}
+
+struct Eyes<'e> {
+    node: &'e Node,
+    pool: Option<&'e Arc<str>>,
+    rules: &'e Profile,
+    shared: &'e mut Shared,
+    found: Seen,
+}
+
+impl Eyes<'_> {
+    fn key(&self, kind: Kind) -> Key {
+        of_node(kind, self.node, self.pool)
+    }
+
+    fn failing<'f>(
+        &mut self,
+        finding: &'f Finding,
+        episode: &'f Episode,
+        regressed: &mut Vec<(&'f Finding, &'f Episode)>,
+    ) {
+        let area = finding.rule.area();
+        if finding.rule.as_str() == REBOOT_RULE {
+            let evidence = &finding.evidence;
+            let reason =
+                if evidence.reason.is_empty() { observed(finding) } else { &evidence.reason };
+            let values = self.shared.of([("reason", reason)]);
+            let since = Some(episode.first_seen_at);
+            let key = self.key(Kind::RebootRequired);
+            add(&mut self.found, Sighting { key, severity: Severity::Info, since, values });
+        } else if area == CERTIFICATE {
+            self.certificate(finding, episode);
+        } else if finding.severity == RuleSeverity::Critical && episode.opened != Opened::Rules {
+            self.critical(finding, episode);
+        } else if !OTHER_AREAS.contains(&area)
+            && matches!(episode.opened, Opened::Report | Opened::Time)
+        {
+            regressed.push((finding, episode));
+        }
+    }
+
+    fn reboot_signal(&mut self, finding: &Finding, episode: &Episode) {
+        if finding.rule.as_str() != REBOOT_RULE {
+            return;
+        }
+        let values = self.shared.of([("reason", observed(finding))]);
+        let (key, since) = (self.key(Kind::RebootSignalUnknown), Some(episode.changed_at));
+        add(&mut self.found, Sighting { key, severity: Severity::Warning, since, values });
+    }
+
+    fn certificate(&mut self, finding: &Finding, episode: &Episode) {
+        let kind = certificate_kind(finding);
+        let since = Some(episode.first_seen_at);
+        let fix = rule(self.rules, &finding.rule).map_or("", Rule::fix);
+        let (ends, is_over) = end(finding).unwrap_or_else(|| (observed(finding), false));
+        let is_invalid = kind == Kind::CertificateInvalid;
+        let subject = if is_invalid { invalid_subject(finding) } else { finding.subject.clone() };
+        let (severity, values) = if is_invalid {
+            let values = self.shared.of([("problem", observed(finding)), ("renewal", fix)]);
+            (loud_from_high(finding), values)
+        } else if kind == Kind::CertificateMissing {
+            (loud_from_high(finding), self.shared.of([("problem", observed(finding))]))
+        } else {
+            // A critical threshold of the rule raises the severity of its finding.
+            let is_critical = finding.severity == RuleSeverity::Critical;
+            let severity = if is_critical { Severity::Critical } else { Severity::Warning };
+            let values = if kind == Kind::CertificateExpiring {
+                self.shared.of([("ends", ends), ("renewal", fix)])
+            } else {
+                self.shared.of([("ends", ends)])
+            };
+            (severity, values)
+        };
+        let key = self.key(kind).subject(&subject);
+        add(&mut self.found, Sighting { key, severity, since, values });
+        if is_over {
+            let key = self.key(Kind::CertificateExpired).subject(&subject);
+            let values = self.shared.of([("ends", ends), ("renewal", fix)]);
+            let severity = Severity::Critical;
+            add(&mut self.found, Sighting { key, severity, since: None, values });
+        }
+    }
+
+    fn critical(&mut self, finding: &Finding, episode: &Episode) {
+        let rule = rule(self.rules, &finding.rule);
+        let title = rule.map_or(finding.rule.as_str(), Rule::title);
+        let subject = if finding.subject.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", finding.subject)
+        };
+        let problem = format!("{subject}{}; it should be: {title}", seen_instead(finding));
+        let (why, ask) = (rule.map_or("", Rule::why), rule.map_or("", Rule::fix));
+        let values = self.shared.of([("problem", &*problem), ("why", why), ("ask", ask)]);
+        let key = self.key(Kind::SecurityFinding).subject(finding.rule.as_str());
+        let (severity, since) = (Severity::Critical, Some(episode.first_seen_at));
+        add(&mut self.found, Sighting { key, severity, since, values });
+    }
+
+    fn regressed(&mut self, mut all: Vec<(&Finding, &Episode)>) {
+        all.sort_by(|(one, _), (other, _)| {
+            let by = |it: &Finding| (std::cmp::Reverse(it.severity), it.rule.clone());
+            by(one).cmp(&by(other)).then_with(|| one.subject.cmp(&other.subject))
+        });
+        let more = all.len().saturating_sub(MAX_REGRESSED);
+        all.truncate(MAX_REGRESSED);
+        let last = all.len().saturating_sub(1);
+        for (at, (finding, episode)) in all.into_iter().enumerate() {
+            let rule = rule(self.rules, &finding.rule);
+            let mut observed = seen_instead(finding);
+            if at == last && more > 0 {
+                observed.push_str(&format!(" (and {more} more checks of this node)"));
+            }
+            let title = rule.map_or(finding.rule.as_str(), Rule::title);
+            let (why, fix) = (rule.map_or("", Rule::why), rule.map_or("", Rule::fix));
+            let values = self.shared.of([
+                ("title", title),
+                ("observed", &*observed),
+                ("why", why),
+                ("fix", fix),
+            ]);
+            let subject = check_subject(&finding.rule, &finding.subject);
+            let key = self.key(Kind::HardeningRegressed).subject(&subject);
+            let (severity, since) = (loud_from_high(finding), Some(episode.first_seen_at));
+            add(&mut self.found, Sighting { key, severity, since, values });
+        }
+    }
+
+    fn check_errors(&mut self, untold: &[(&Finding, &Episode)]) {
+        let Some(since) = untold.iter().map(|(_, episode)| episode.changed_at).min() else {
+            return;
+        };
+        let names =
+            untold.iter().map(|(finding, _)| check_subject(&finding.rule, &finding.subject));
+        let (count, checks) = (untold.len().to_string(), some(names, MAX_NAMED));
+        let values = self.shared.of([("count", &*count), ("checks", &*checks)]);
+        let (key, severity) = (self.key(Kind::HardeningCheckErrors), Severity::Warning);
+        add(&mut self.found, Sighting { key, severity, since: Some(since), values });
+    }
+}
+
+/// What was seen and what should have been.
+fn seen_instead(finding: &Finding) -> String {
+    let expected = &finding.evidence.expected;
+    let observed = observed(finding);
+    if expected.is_empty() { observed.to_owned() } else { format!("{observed}, not {expected}") }
+}
+
+fn loud_from_high(finding: &Finding) -> Severity {
+    match finding.severity {
+        RuleSeverity::Critical | RuleSeverity::High => Severity::Critical,
+        RuleSeverity::Info | RuleSeverity::Low | RuleSeverity::Medium => Severity::Warning,
+    }
+}
+
+/// Whether what this alert rests on cannot be told now: then it is not over.
+fn is_untold(node: &Node, key: &Key) -> bool {
+    node.findings().filter(|it| it.verdict == Verdict::Unknown).any(|it| concerns(key, it))
+}
+
+/// Whether a finding is about what an alert is about: the very same, or the whole that it is part of.
+pub(super) fn concerns(key: &Key, finding: &Finding) -> bool {
+    let is_whole = finding.subject.is_empty();
+    let is_of = |subject: &str| *key.subject == *clean_label(subject);
+    let rule = finding.rule.as_str();
+    let check = rule.split_once('.').map_or("", |(_, check)| check);
+    let is_certificate = finding.rule.area() == CERTIFICATE;
+    if [Kind::RebootRequired, Kind::RebootSignalUnknown].contains(&key.kind) {
+        rule == REBOOT_RULE
+    } else if EXPIRY.contains(&key.kind) {
+        let is_expiry = certificate_kind_of(&finding.rule)
+            .is_some_and(|kind| kind == key.kind || key.kind == Kind::CertificateExpired);
+        let is_there = is_whole || is_of(&finding.subject) || is_in(&key.subject, finding);
+        is_certificate && is_expiry && is_there
+    } else if key.kind == Kind::CertificateMissing {
+        rule == "certificate.readable" && (is_whole || is_of(&finding.subject))
+    } else if key.kind == Kind::CertificateInvalid {
+        let is_check = key.subject.ends_with(&format!(" ({check})"));
+        let is_there = is_whole || is_of(&invalid_subject(finding)) || is_in(&key.subject, finding);
+        is_certificate && is_check && is_there
+    } else if key.kind == Kind::HardeningRegressed {
+        let is_part = || key.subject.strip_prefix(rule).is_some_and(|it| it.starts_with(' '));
+        is_of(&check_subject(&finding.rule, &finding.subject)) || (is_whole && is_part())
+    } else {
+        key.kind == Kind::SecurityFinding && *key.subject == *rule
+    }
+}
+
+/// Alerts about the ends of certificates.
+const EXPIRY: [Kind; 4] = [
+    Kind::CertificateAuthorityExpiring,
+    Kind::CertificateExpired,
+    Kind::CertificateExpiring,
+    Kind::CertificateRotationStuck,
+];
+
+/// The alert that a rule about ends of certificates means; `None`: it is about something else.
+fn certificate_kind_of(rule: &RuleId) -> Option<Kind> {
+    match rule.as_str() {
+        "certificate.authority-expiry" => Some(Kind::CertificateAuthorityExpiring),
+        "certificate.kubelet-expiry" => Some(Kind::CertificateRotationStuck),
+        text if text.ends_with("expiry") => Some(Kind::CertificateExpiring),
+        _ => None,
+    }
+}
+
+/// Whether a certificate is in the file that a finding is about: `FILE#2`, `FILE (entry)`.
+fn is_in(subject: &str, finding: &Finding) -> bool {
+    let rest = subject.strip_prefix(&*clean_label(&finding.subject));
+    rest.is_some_and(|rest| rest.starts_with('#') || rest.starts_with(" ("))
+}
+
+/// A subject as a key has it.
+fn clean_label(subject: &str) -> String {
+    clean_text(subject)
+}

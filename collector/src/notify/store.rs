@@ -1,0 +1,381 @@
+//! The store of alerts: a SQLite file of its own, beside that of the engine.
+//!
+//! Of its own, because two writers of one file wait for each other: a storm of alerts would hold up
+//! heartbeats, and a large report an alert. Alerts follow from what the engine's store holds, so
+//! nothing is lost between the two: what was not written here is seen again.
+//!
+//! One transaction holds a change of alerts and what receivers are owed because of it.
+
+use std::fs::File;
+use std::fs::TryLockError;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use palisade_alert::book::Record;
+use palisade_alert::desk::Group;
+use palisade_alert::desk::GroupId;
+use palisade_alert::desk::Post;
+use palisade_alert::key::AlertId;
+use palisade_alert::silence::Silence;
+use rusqlite::Connection;
+use rusqlite::Transaction;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Marks the file: "pala" in ASCII. See <https://www.sqlite.org/pragma.html>.
+const APPLICATION_ID: i32 = 0x7061_6c61;
+
+/// Steps from version N to N + 1, in order; never changed once released.
+const STEPS: &[&str] = &["
+    CREATE TABLE alerts (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE outbox (
+        receiver TEXT NOT NULL,
+        grouped TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (receiver, grouped)
+    );
+    CREATE TABLE posts (receiver TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL);
+    CREATE TABLE silences (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+"];
+
+/// How long a statement waits for another process that looks into the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the store of alerts cannot be opened. At fault: configuration or the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenAlertsError {
+    /// Another collector has it open.
+    #[error("failed to open the alerts at {}: another collector has them open", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The lock file beside it cannot be opened.
+    #[error("failed to lock the alerts at {}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Written by a newer collector, or by another program.
+    #[error("failed to open the alerts at {}: another program or a newer collector wrote them", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// SQLite cannot open or set up the file.
+    #[error("failed to open the alerts at {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+}
+
+/// A row cannot be read. At fault: the disk, or us.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadAlertsError {
+    /// SQLite cannot read.
+    #[error("failed to read {table} of the alerts")]
+    Read {
+        /// The table.
+        table: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+}
+
+/// A change could not be written. At fault: the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitAlertsError {
+    /// SQLite cannot write.
+    #[error("failed to write the alerts")]
+    Write(#[source] rusqlite::Error),
+    /// A row has no text. At fault: us.
+    #[error("failed to encode a row of the alerts")]
+    Encode(#[source] serde_json::Error),
+}
+
+/// Everything that is kept.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Alerts.
+    pub records: Vec<Record>,
+    /// What receivers are owed and were told.
+    pub groups: Vec<Group>,
+    /// Ways to receivers.
+    pub posts: Vec<Post>,
+    /// Silences.
+    pub silences: Vec<Silence>,
+    /// Rows that could not be understood, and were left.
+    pub unread: usize,
+}
+
+/// One change; `None` takes the row away.
+#[derive(Debug)]
+pub enum Change<'c> {
+    /// Of an alert.
+    Alert(AlertId, Option<&'c Record>),
+    /// Of what a receiver is owed.
+    Group(&'c GroupId, Option<&'c Group>),
+    /// Of the way to a receiver.
+    Post(&'c Post),
+    /// Of a silence.
+    Silence(u64, Option<&'c Silence>),
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct AlertStore {
+    connection: Connection,
+    /// Held as long as the store is open; `None`: it is in memory.
+    _lock: Option<File>,
+}
+
+impl AlertStore {
+    /// Opens the file at `path`, makes it if it is not there, and brings it to this version.
+    ///
+    /// # Errors
+    /// [`OpenAlertsError`].
+    pub fn open(path: &Path) -> Result<Self, OpenAlertsError> {
+        let lock_path = path.with_extension("lock");
+        let failed = |source| OpenAlertsError::Lock { path: lock_path.clone(), source };
+        let mut options = File::options();
+        let lock = options.create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenAlertsError::InUse { path: path.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let open = |source| OpenAlertsError::Open { path: path.to_owned(), source };
+        let mut connection = Connection::open(path).map_err(open)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .map_err(open)?;
+        migrate(&mut connection, path)?;
+        Ok(Self { connection, _lock: Some(lock) })
+    }
+
+    /// One that forgets everything with the process, for when no file can be used.
+    ///
+    /// # Errors
+    /// [`OpenAlertsError::Open`].
+    pub fn fleeting() -> Result<Self, OpenAlertsError> {
+        let path = Path::new(":memory:");
+        let open = |source| OpenAlertsError::Open { path: path.to_owned(), source };
+        let mut connection = Connection::open_in_memory().map_err(open)?;
+        migrate(&mut connection, path)?;
+        Ok(Self { connection, _lock: None })
+    }
+
+    /// Everything that is kept. A row that cannot be understood costs itself only.
+    ///
+    /// # Errors
+    /// [`LoadAlertsError`].
+    pub fn load(&self) -> Result<Kept, LoadAlertsError> {
+        let mut kept = Kept::default();
+        kept.records = self.rows("alerts", &mut kept.unread)?;
+        kept.groups = self.rows("outbox", &mut kept.unread)?;
+        kept.posts = self.rows("posts", &mut kept.unread)?;
+        let silences: Vec<Silence> = self.rows("silences", &mut kept.unread)?;
+        for silence in silences {
+            match silence.restored() {
+                Ok(silence) => kept.silences.push(silence),
+                Err(_) => kept.unread = kept.unread.saturating_add(1),
+            }
+        }
+        Ok(kept)
+    }
+
+    fn rows<T: DeserializeOwned>(
+        &self,
+        table: &'static str,
+        unread: &mut usize,
+    ) -> Result<Vec<T>, LoadAlertsError> {
+        let read = |source| LoadAlertsError::Read { table, source };
+        let mut statement =
+            self.connection.prepare(&format!("SELECT body FROM {table}")).map_err(read)?;
+        let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(read)?;
+        let mut rows = Vec::new();
+        for text in texts {
+            match serde_json::from_str(&text.map_err(read)?) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    tracing::error!(table, %error, "a row of the alerts cannot be understood");
+                    *unread = unread.saturating_add(1);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Makes all changes durable, or none.
+    ///
+    /// # Errors
+    /// [`CommitAlertsError`].
+    pub fn commit(&mut self, changes: &[Change<'_>]) -> Result<(), CommitAlertsError> {
+        let transaction = self.connection.transaction().map_err(CommitAlertsError::Write)?;
+        for change in changes {
+            write(&transaction, change)?;
+        }
+        transaction.commit().map_err(CommitAlertsError::Write)
+    }
+}
+
+fn write(transaction: &Transaction<'_>, change: &Change<'_>) -> Result<(), CommitAlertsError> {
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        let mut statement = transaction.prepare_cached(sql).map_err(CommitAlertsError::Write)?;
+        statement.execute(values).map(drop).map_err(CommitAlertsError::Write)
+    };
+    match change {
+        Change::Alert(id, Some(record)) => {
+            let sql = "INSERT OR REPLACE INTO alerts (id, body) VALUES (?1, ?2)";
+            run(sql, &[&id.0.cast_signed(), &text(record)?])
+        }
+        Change::Alert(id, None) => run("DELETE FROM alerts WHERE id = ?1", &[&id.0.cast_signed()]),
+        Change::Group(id, Some(group)) => {
+            let sql = "INSERT OR REPLACE INTO outbox (receiver, grouped, body) VALUES (?1, ?2, ?3)";
+            run(sql, &[&&*id.receiver, &&*id.key, &text(group)?])
+        }
+        Change::Group(id, None) => {
+            let sql = "DELETE FROM outbox WHERE receiver = ?1 AND grouped = ?2";
+            run(sql, &[&&*id.receiver, &&*id.key])
+        }
+        Change::Post(post) => {
+            let sql = "INSERT OR REPLACE INTO posts (receiver, body) VALUES (?1, ?2)";
+            run(sql, &[&&*post.receiver, &text(post)?])
+        }
+        Change::Silence(id, Some(silence)) => {
+            let sql = "INSERT OR REPLACE INTO silences (id, body) VALUES (?1, ?2)";
+            run(sql, &[&id.cast_signed(), &text(silence)?])
+        }
+        Change::Silence(id, None) => {
+            run("DELETE FROM silences WHERE id = ?1", &[&id.cast_signed()])
+        }
+    }
+}
+
+fn text(row: &impl Serialize) -> Result<String, CommitAlertsError> {
+    serde_json::to_string(row).map_err(CommitAlertsError::Encode)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenAlertsError> {
+    let open = |source| OpenAlertsError::Open { path: path.to_owned(), source };
+    let one = |connection: &Connection, sql: &str| {
+        connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(open)
+    };
+    let id = one(connection, "PRAGMA application_id")?;
+    let found = one(connection, "PRAGMA user_version")?;
+    let tables = one(connection, "SELECT count(*) FROM sqlite_schema")?;
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let is_foreign = id != i64::from(APPLICATION_ID) && (id != 0 || tables != 0);
+    if is_foreign || found > known {
+        return Err(OpenAlertsError::Foreign { path: path.to_owned() });
+    }
+    for (to, step) in (1_i64..).zip(STEPS).filter(|(to, _)| *to > found) {
+        let transaction = connection.transaction().map_err(open)?;
+        transaction
+            .execute_batch(step)
+            .and_then(|()| transaction.pragma_update(None, "application_id", APPLICATION_ID))
+            .and_then(|()| transaction.pragma_update(None, "user_version", to))
+            .map_err(open)?;
+        transaction.commit().map_err(open)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use palisade_alert::book::State;
+    use palisade_alert::desk::Style;
+    use palisade_alert::key::Key;
+    use palisade_alert::kind::Kind;
+    use palisade_alert::severity::Severity;
+    use palisade_alert::sighting::Scope;
+    use palisade_report::Moment;
+
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("palisade-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&path));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn record() -> Record {
+        let at = Moment::from_unix(1_800_000_000);
+        Record {
+            key: Key::of_node(Kind::AgentSilent, "a".parse().unwrap(), None),
+            scope: Scope::Fleet,
+            severity: Severity::Warning,
+            reached: BTreeMap::from([(Severity::Warning, None), (Severity::Critical, Some(at))]),
+            state: State::Firing { fired_at: at },
+            holds_from: at,
+            gone_since: None,
+            stale: None,
+            values: std::sync::Arc::default(),
+            ended: None,
+        }
+    }
+
+    fn group() -> Group {
+        Group {
+            id: GroupId { receiver: "chat".into(), key: "{}".into() },
+            style: Style::Grouped,
+            labels: BTreeMap::new(),
+            waits: [1, 2, 3],
+            lines: BTreeMap::from([(AlertId(u64::MAX), Default::default())]),
+            told_at: None,
+            due_since: None,
+            attempts: 0,
+            not_before: None,
+            is_rolled_up: false,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_there_after_it_was_opened_again() {
+        let path = directory("alert-store").join("alerts.db");
+        let (record, group) = (record(), group());
+        let id = AlertId(u64::MAX - 7);
+        let mut store = AlertStore::open(&path).unwrap();
+        assert!(matches!(AlertStore::open(&path), Err(OpenAlertsError::InUse { .. })));
+        let changes = [Change::Alert(id, Some(&record)), Change::Group(&group.id, Some(&group))];
+        store.commit(&changes).unwrap();
+        drop(store);
+        let mut store = AlertStore::open(&path).unwrap();
+        let kept = store.load().unwrap();
+        assert_eq!((&*kept.records, &*kept.groups), (&[record][..], std::slice::from_ref(&group)));
+        store.commit(&[Change::Alert(id, None), Change::Group(&group.id, None)]).unwrap();
+        let kept = store.load().unwrap();
+        assert!(kept.records.is_empty() && kept.groups.is_empty() && kept.unread == 0);
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_understood_costs_itself_only() {
+        let path = directory("alert-rows").join("alerts.db");
+        let mut store = AlertStore::open(&path).unwrap();
+        let record = record();
+        store.commit(&[Change::Alert(AlertId(1), Some(&record))]).unwrap();
+        store.connection.execute("INSERT INTO alerts VALUES (2, '{')", []).unwrap();
+        let kept = store.load().unwrap();
+        assert_eq!((kept.records.len(), kept.unread), (1, 1));
+    }
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        let path = directory("alert-foreign").join("alerts.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
+        assert!(matches!(AlertStore::open(&path), Err(OpenAlertsError::Foreign { .. })));
+    }
+}
