@@ -2,7 +2,7 @@
 //! the same machine within the same minute.
 //!
 //! ```text
-//! bench [--write-readme] [ROW...]   ROW: B1 (B1u, B2 as well), B3, B4, B4s, B5, B10, B11; none: all
+//! bench [--write-readme] [ROW...]   ROW: B1 (B1u, B2 as well), B3, B4, B4s, B5, B9, B10, B11; none: all
 //! ```
 //!
 //! They are no tests: nothing fails because it is slow. Needs root (a mount namespace of its own)
@@ -10,6 +10,7 @@
 
 mod blast;
 mod changed;
+mod deliver;
 mod echo;
 mod exporter;
 mod files;
@@ -32,12 +33,13 @@ use table::Row;
 /// A row that can be asked for, and what measures it and its variants.
 type Group = (&'static str, fn() -> Vec<Row>);
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     ("B1", inspection::run),
     ("B3", floor::run),
     ("B4", changed::run),
     ("B4s", changed::run_shared),
     ("B5", heartbeat::run),
+    ("B9", deliver::run),
     ("B10", planner::run),
     ("B11", size::run),
 ];

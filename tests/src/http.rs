@@ -16,6 +16,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::header::HeaderMap;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
+use rustls::ClientConnection;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
@@ -67,6 +68,15 @@ impl Trust {
             .with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).expect("the name of a server");
         Self { config: Arc::new(config), name }
+    }
+
+    /// The client's side of a session that somebody else carries.
+    ///
+    /// # Panics
+    /// Never: the settings are whole.
+    #[must_use]
+    pub fn session(&self) -> ClientConnection {
+        ClientConnection::new(Arc::clone(&self.config), self.name.clone()).expect("a session")
     }
 
     async fn meet(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {

@@ -15,5 +15,6 @@ pub mod http;
 pub mod image;
 pub mod node;
 pub mod process;
+pub mod receiver;
 pub mod wait;
 pub mod worker;

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long a process may take to say that it is ready.
-const READY_WITHIN: Duration = Duration::from_secs(600);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A child process whose log is kept, killed when dropped.
 #[derive(Debug)]

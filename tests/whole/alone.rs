@@ -21,7 +21,7 @@ use life::Conduct;
 use life::Life;
 
 /// How long a condition may take to come true; nothing here is fast on purpose.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(120);
 
 /// For people who cannot wait: every node, one at a time.
 const AUTO: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n\

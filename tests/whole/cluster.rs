@@ -17,7 +17,7 @@ use palisade_tests::wait;
 pub(crate) const TO_BE_KILLED: &str = "PALISADE_TO_BE_KILLED";
 
 /// Far more than anything here takes.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(120);
 
 fn serves(cluster: &ControlPlane, version: &str) {
     let said = cluster.get("/version");

@@ -28,7 +28,7 @@ mod reports;
 mod silent;
 
 /// Far more than anything here takes.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(240);
 
 /// Renewals of the Lease that make up a quiet time, two seconds apart on an idle machine: three looks
 /// of the collector at its fleet.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Far more than anything here takes.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(120);
 
 const MAPS: &str = "/api/v1/namespaces/NS/configmaps";
 

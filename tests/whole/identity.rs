@@ -26,7 +26,7 @@ use peer::bearer;
 const NAMESPACE: &str = "palisade-system";
 
 /// Far more than anything here takes.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(180);
 
 /// An address that nobody attacks from.
 const HONEST: Ipv4Addr = Ipv4Addr::LOCALHOST;

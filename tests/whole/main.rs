@@ -1,5 +1,6 @@
 //! Whole-system tests: real binaries, real files, real sockets, on loopback.
 
+mod alerts;
 mod alone;
 mod captured;
 mod cluster;
@@ -18,6 +19,7 @@ mod kubelet;
 mod leadership;
 mod machine;
 mod manifests;
+mod monitoring;
 mod rebooter;
 mod reboots;
 mod sandbox;

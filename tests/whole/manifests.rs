@@ -10,6 +10,7 @@
 //! `PALISADE_GOLDEN=write` writes what is generated: the CRD, and the objects that the chart holds.
 
 mod alert;
+mod alert_config;
 mod chart;
 mod pods;
 mod policy;
@@ -18,3 +19,8 @@ mod render;
 mod request;
 mod rights;
 mod server;
+
+/// What the component for Prometheus and Grafana renders to, by `Kind/name`.
+pub(crate) fn with_monitoring() -> render::Objects {
+    render::combined("kubeadm", &["monitoring"])
+}

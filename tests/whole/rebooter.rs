@@ -18,7 +18,7 @@ const SOCKET: &str = "/run/palisade-grants/socket";
 const KEYS: &str = "/etc/palisade/trust/grant-keys";
 
 /// How long a service may take on a busy machine.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// Starts the rebooter with what the container gives it: uid 0, no capability, a root that is
 /// read-only but for the record and the socket.

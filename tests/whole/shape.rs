@@ -16,11 +16,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent/inspect", &["palisade-report"]),
     ("agent", &["palisade-report", "palisade-rules", "palisade-inspect"]),
     ("collector/plan", &["palisade-report"]),
-    ("collector", &["palisade-plan", "palisade-report", "palisade-rules"]),
+    ("collector/alert", &["palisade-report"]),
+    ("collector", &["palisade-alert", "palisade-plan", "palisade-report", "palisade-rules"]),
 ];
 
 /// Crates that see no I/O and no clock.
-const PURE: &[&str] = &["report", "rules", "agent/inspect", "collector/plan"];
+const PURE: &[&str] = &["report", "rules", "agent/inspect", "collector/plan", "collector/alert"];
 
 /// What a pure crate must not depend on.
 const IMPURE: &[&str] =
@@ -111,6 +112,22 @@ fn each_file(directory: &Path, visit: &mut impl FnMut(&Path)) {
 fn the_readme_lists_the_rules_as_they_are() {
     let table = palisade_rules::table::markdown(&palisade_rules::Profile::built_in());
     palisade_tests::golden::section("README.md", "rules", &table);
+}
+
+#[test]
+fn the_readme_lists_the_alerts_as_they_are_and_its_configuration_is_good() {
+    let catalogue = palisade_alert::catalogue::Catalogue::built_in().expect("the catalogue");
+    let table = palisade_alert::catalogue::markdown(&catalogue);
+    palisade_tests::golden::section("README.md", "alerts", &table);
+    let readme = read("README.md");
+    let blocks = readme.split("```yaml\n").skip(1).filter_map(|it| it.split("```").next());
+    let configurations: Vec<&str> = blocks.filter(|it| it.contains("kind: AlertConfig")).collect();
+    assert!(!configurations.is_empty(), "the README shows how");
+    for text in configurations {
+        if let Err(error) = palisade_alert::config::Config::parse(text) {
+            panic!("{error:?}");
+        }
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Far more than anything here takes on an idle machine.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(180);
 
 /// Silence after which the road cuts a connection: longer than any pause within a conversation,
 /// shorter than the interval between two heartbeats.

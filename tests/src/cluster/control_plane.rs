@@ -37,7 +37,7 @@ mod flags;
 pub(in crate::cluster) use self::flags::SERVICES;
 
 /// How long a component may take to be ready; three seconds on an idle machine.
-const READY_WITHIN: Duration = Duration::from_secs(600);
+const READY_WITHIN: Duration = Duration::from_secs(180);
 
 /// How long the API server may take to end by itself, before it is killed.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);

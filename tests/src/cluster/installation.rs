@@ -31,7 +31,7 @@ pub const AGENT: &str = "palisade-agent";
 pub const COLLECTOR: &str = "system:serviceaccount:palisade-system:palisade-collector";
 
 /// How long a collector may take to lead, or to hand over.
-const LEADS_WITHIN: Duration = Duration::from_secs(600);
+const LEADS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Seconds that the token of a collector lives: longer than any test takes.
 const TOKEN_SECS: u32 = 7200;

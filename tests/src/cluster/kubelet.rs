@@ -50,7 +50,7 @@ const SUBNET: &str = "10.213.0.0/24";
 /// The node's own address, on the bridge.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
 /// How long anything here may take on a busy machine of two cores; measured: 15 s for all.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(180);
 
 /// A node of the cluster that is this machine; everything of it is gone when dropped.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! aggregation layer, and the key that signs service account tokens.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -97,7 +98,19 @@ impl Authority {
     /// If a name is neither.
     #[must_use]
     pub fn server(&self, name: &str, served: &[String]) -> Pair {
+        let now = SystemTime::now();
+        self.server_within(now - BACKDATED..now + YEAR, name, served)
+    }
+
+    /// The same, valid at these times only.
+    ///
+    /// # Panics
+    /// If a name is neither.
+    #[must_use]
+    pub fn server_within(&self, valid: Range<SystemTime>, name: &str, served: &[String]) -> Pair {
         let mut parameters = parameters(name, YEAR);
+        parameters.not_before = valid.start.into();
+        parameters.not_after = valid.end.into();
         for name in served {
             parameters.subject_alt_names.push(match name.parse::<IpAddr>() {
                 Ok(address) => SanType::IpAddress(address),

@@ -21,9 +21,18 @@ impl Port {
     /// If the machine has none.
     #[must_use]
     pub fn reserve() -> Self {
+        Self::take(0)
+    }
+
+    /// This one; 0 is any free one.
+    ///
+    /// # Panics
+    /// If somebody else has it.
+    #[must_use]
+    pub fn take(number: u16) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseport(true).expect("share a port");
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("bind a loopback port");
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, number))).expect("bind a loopback port");
         Self { socket }
     }
 

@@ -32,7 +32,7 @@ use crate::http::Client;
 use crate::wait;
 
 /// It starts in a second.
-const READY_WITHIN: Duration = Duration::from_secs(600);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Bytes of a question of Prometheus: a request line and some headers.
 const MAX_QUESTION: usize = 64 * 1024;

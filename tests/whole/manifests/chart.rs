@@ -87,6 +87,8 @@ fn what_the_chart_holds_is_what_kustomize_renders() {
     golden::file(&file("reboot"), &yaml(&rebooter(&plain, &reboots)));
     let by_logind = combined("kubeadm", BY_LOGIND);
     golden::file(&file("reboot-by-logind"), &yaml(&rebooter(&plain, &by_logind)));
+    let alerts = combined("kubeadm", &["alerts"]);
+    golden::file(&file("alerts"), &yaml(&alerts_part(&plain, &alerts)));
     golden::file(&file("reboot-policy"), &yaml(&policy_part(&plain, &reboots)));
 }
 
@@ -109,6 +111,18 @@ fn policy_part(plain: &Objects, full: &Objects) -> Value {
         "env": added("/containers/0/env"),
         "mounts": added("/containers/0/volumeMounts"),
         "object": full["ConfigMap/palisade-reboot-policy"],
+        "volumes": added("/volumes"),
+    })
+}
+
+/// What alerts add to the collector's pod, and the objects beside it.
+fn alerts_part(plain: &Objects, full: &Objects) -> Value {
+    let added = |pointer: &str| added(plain, full, "Deployment/palisade-collector", pointer);
+    let objects = full.iter().filter(|(key, _)| !plain.contains_key(*key));
+    json!({
+        "env": added("/containers/0/env"),
+        "mounts": added("/containers/0/volumeMounts"),
+        "objects": objects.map(|(_, object)| object.clone()).collect::<Vec<_>>(),
         "volumes": added("/volumes"),
     })
 }
@@ -195,6 +209,7 @@ fn the_chart_renders_what_kustomize_renders() {
         same(platform, &chart(&values.each_ref().map(String::as_str)), &overlay(platform));
     }
     for (component, value) in [
+        ("alerts", "alerts.enabled=true"),
         ("durable-store", "store.persistent=true"),
         ("external-certificate", "externalCertificate=true"),
         ("monitoring", "monitoring=true"),
@@ -211,11 +226,11 @@ fn the_chart_renders_what_kustomize_renders() {
         &chart(&["reboot.enabled=true", "reboot.method=logind"]),
         &combined("kubeadm", BY_LOGIND),
     );
-    // Two that change the same list.
+    // Some that change the same list.
     same(
-        "reboots and a volume",
-        &chart(&["reboot.enabled=true", "store.persistent=true"]),
-        &combined("kubeadm", &["durable-store", "reboot"]),
+        "alerts, reboots and a volume",
+        &chart(&["alerts.enabled=true", "reboot.enabled=true", "store.persistent=true"]),
+        &combined("kubeadm", &["durable-store", "reboot", "alerts"]),
     );
     let both = chart(&["nodeConditions=false", "openReports=true"]);
     same(
@@ -283,6 +298,8 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("reboot.method=kexec", "method"),
         ("reboot.policy=pools: []", "reboot"),
         ("reboot=true", "reboot"),
+        ("alerts.config=receivers: []", "alerts"),
+        ("alerts.secretName=Not a name", "secretName"),
     ] {
         let refused = template(&[value]).expect_err(value);
         assert!(refused.contains(named), "{value}: {refused}");

@@ -16,7 +16,7 @@ use super::render;
 const COLLECTOR: &str = "system:serviceaccount:palisade-system:palisade-collector";
 
 /// A policy takes a moment from its creation to its first refusal; a loaded machine takes longer.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(600);
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(120);
 
 pub(super) const NODE: &str = "/api/v1/nodes/worker-1";
 /// What keeps cluster-autoscaler from removing a node, and the collector's mark beside it.

@@ -18,6 +18,7 @@ pub(super) const PLATFORMS: &[&str] =
 
 /// The components that change what an overlay says.
 pub(super) const COMPONENTS: &[&str] = &[
+    "alerts",
     "durable-store",
     "external-certificate",
     "monitoring",
@@ -34,7 +35,7 @@ pub(super) const COMPONENTS: &[&str] = &[
 pub(super) const BY_LOGIND: &[&str] = &["reboot", "reboot-by-logind"];
 
 /// Objects by `Kind/name`.
-pub(super) type Objects = BTreeMap<String, Value>;
+pub(crate) type Objects = BTreeMap<String, Value>;
 
 pub(super) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")

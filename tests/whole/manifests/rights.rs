@@ -208,6 +208,8 @@ fn the_roles_for_people_open_what_the_collector_asks_about() {
         RouteName::History,
         RouteName::Index,
         RouteName::Metrics,
+        RouteName::MetricsOfCertificates,
+        RouteName::MetricsOfNodes,
         RouteName::Node,
         RouteName::Nodes,
         RouteName::OpenApi,
@@ -234,6 +236,20 @@ fn the_roles_for_people_open_what_the_collector_asks_about() {
         assert!(operator || metrics, "an operator may not {verb} {what}");
         let changes = verb == "delete" || what == "audit";
         assert_eq!(viewer, !changes && !metrics, "a viewer and {verb} {what}");
+    }
+    // Who only looks changes nobody's mind: silences and receivers are an operator's.
+    for (verb, what, viewer) in [
+        ("list", "alerts", true),
+        ("get", "alerts", true),
+        ("list", "silences", true),
+        ("create", "silences", false),
+        ("delete", "silences", false),
+        ("list", "receivers", true),
+        ("update", "receivers", false),
+    ] {
+        let may = |role: &str| may(role, verb, "resources", what);
+        let found = (may("palisade-viewer"), may("palisade-operator"), may("palisade-approver"));
+        assert_eq!(found, (viewer, true, false), "{verb} {what}");
     }
     // Who may ask for reboots may not approve them, nor let go of what failed.
     for (route, operator, approver) in [

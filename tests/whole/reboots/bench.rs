@@ -23,11 +23,11 @@ use serde_json::json;
 use super::life::Agents;
 
 /// Far more than anything here takes.
-pub(super) const WITHIN: Duration = Duration::from_secs(600);
+pub(super) const WITHIN: Duration = Duration::from_secs(300);
 
 /// The same where a node may have let a permission pass: it gets another one only when that one is void
 /// for certain, some minutes later.
-pub(super) const ANEW_WITHIN: Duration = Duration::from_secs(900);
+pub(super) const ANEW_WITHIN: Duration = Duration::from_secs(600);
 
 /// A policy for people who cannot wait: every node, one at a time, no waits that a test would see.
 pub(super) const HURRIED: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n\
