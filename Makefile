@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench scale kills liars simulate fuzz golden image tools packages components machine agent-static collector-static clean
+.PHONY: help run test check bench scale kills liars alert-kills alert-storm simulate fuzz golden image tools packages components machine agent-static collector-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -27,7 +27,7 @@ built := target/$(host_target)
 static := $(built)/agent/palisade-agent
 # PROFILE=dev takes the collector that the tests use; without it, the one that is shipped.
 static_collector := $(built)/$(if $(filter dev,$(PROFILE)),debug,release)/palisade-collector
-pure := palisade-report palisade-rules palisade-inspect palisade-plan
+pure := palisade-report palisade-rules palisade-inspect palisade-plan palisade-alert
 
 help: ## Show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,6 +86,16 @@ liars: tools components ## A thousand nodes that all lie about their reboots (PA
 	cargo build --workspace --bins --locked
 	PALISADE_LIARS=$(or $(PALISADE_LIARS),1000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
 	  cargo test --locked --workspace --test whole a_fleet_that_lies -- --nocapture
+
+alert-kills: tools ## The collector killed three hundred times during ten thousand alerts that come and go (PALISADE_ALERT_KILLS=n for others)
+	cargo build --workspace --bins --locked
+	PALISADE_ALERT_KILLS=$(or $(PALISADE_ALERT_KILLS),300) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
+	  cargo test --locked --workspace --test whole alerts::kills -- --nocapture
+
+alert-storm: tools ## A hundred thousand nodes that turn red at once (PALISADE_STORM=n for others)
+	cargo build --workspace --bins --locked
+	PALISADE_STORM=$(or $(PALISADE_STORM),100000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
+	  cargo test --locked --workspace --test whole alerts::storm -- --nocapture
 
 simulate: ## Ten thousand fleets under all faults, judged by the laws of reboots (SEEDS=n for others)
 	cargo run --locked --release -p palisade-plan --example campaign -- $(or $(SEEDS),10000)
