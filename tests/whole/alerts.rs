@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod arrive;
+mod edits;
 mod kills;
 mod sent;
 mod storm;
