@@ -47,6 +47,10 @@ pub struct Rule {
     /// How long it must have one.
     #[serde(rename = "for", default)]
     pub hold: Span,
+    /// How long it goes on once it has none: figures are away while a collector is replaced, and what
+    /// they told of is not mended by that. Prometheus knows it since 2.42.
+    #[serde(rename = "keep_firing_for", default = "keep")]
+    pub keep: Span,
     /// The label `severity`.
     pub severity: Severity,
     /// The label `subject`, which tells rules of one name apart.
@@ -56,6 +60,11 @@ pub struct Rule {
     pub summary: String,
     /// Annotation: why it matters and what to do; a template of Prometheus.
     pub description: String,
+}
+
+/// As long as most alerts of the catalogue are kept.
+const fn keep() -> Span {
+    Span::secs(15 * 60)
 }
 
 /// A file of rules, as `rule_files` of Prometheus names it.
@@ -103,11 +112,14 @@ fn put_groups(out: &mut String, catalogue: &Catalogue, indent: &str) {
         line(2, &format!("- name: palisade-{component}"));
         line(4, "rules:");
         for (entry, rule) in rules {
-            let Rule { expr, hold, severity, subject, summary, description } = rule;
+            let Rule { expr, hold, keep, severity, subject, summary, description } = rule;
             line(6, &format!("- alert: {}", entry.alert.alertname()));
             line(8, &format!("expr: {}", quoted(expr)));
             if hold.as_secs() > 0 {
                 line(8, &format!("for: {}", duration(*hold)));
+            }
+            if keep.as_secs() > 0 {
+                line(8, &format!("keep_firing_for: {}", duration(*keep)));
             }
             line(8, "labels:");
             line(10, &format!("severity: {severity}"));
@@ -200,6 +212,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_alert_on_our_figures_outlives_a_collector_that_is_replaced() {
+        for entry in catalogue().entries() {
+            for rule in &entry.prometheus {
+                let is_ours = rule.expr.contains("palisade_");
+                assert_eq!(rule.keep.as_secs() > 0, is_ours, "{}: {}", entry.alert, rule.expr);
+            }
+        }
+        let kept = groups(&catalogue()).matches("keep_firing_for: 15m").count();
+        let all: usize = catalogue().entries().map(|it| it.prometheus.len()).sum();
+        assert_eq!(kept, all - 2, "all but CollectorDown and Watchdog");
     }
 
     #[test]
