@@ -11,6 +11,7 @@ use palisade_rules::Verdict;
 
 use super::World;
 use super::fleet::silent_of;
+use super::node::BOOT;
 use super::node::concerns;
 use super::node::end;
 use super::node::observed;
@@ -102,6 +103,7 @@ fn of_node(world: &World<'_>, key: &Key, values: &Values, node: &Node) -> String
         Kind::SecurityFinding => NOT_AGAIN.to_owned(),
         Kind::RebootRequired => of_reboot(world, &node.name, values)
             .or_else(|| waived(node, key))
+            .or_else(|| rebooted(node, values))
             .unwrap_or_else(|| "no reboot is needed any more".to_owned()),
         Kind::ClaimStuck
         | Kind::CordonFailed
@@ -179,6 +181,15 @@ fn waiver(finding: &Finding) -> String {
         Some(it) => format!("waived by {} until {}: {}", it.by, it.until, it.reason),
         None => "it is waived".to_owned(),
     }
+}
+
+/// That another boot runs than the one in which a reboot was needed.
+fn rebooted(node: &Node, values: &Values) -> Option<String> {
+    let needed_in = values.get(BOOT).filter(|it| !it.is_empty())?;
+    node.boot_id.as_ref().filter(|it| it.as_str() != needed_in)?;
+    let kernel = node.cluster.as_ref().and_then(|it| it.kernel.as_deref());
+    let into = kernel.map_or_else(String::new, |kernel| format!(" into kernel {kernel}"));
+    Some(format!("rebooted{into}"))
 }
 
 /// What became of a reboot: by its request, by the coordinator's memory, by the kernel that runs.

@@ -9,6 +9,7 @@ use palisade_alert::key::Key;
 use palisade_alert::kind::Kind;
 use palisade_alert::severity::Severity;
 use palisade_alert::sighting::Sighting;
+use palisade_report::BootId;
 use palisade_report::bound::clean_text;
 use palisade_rules::Finding;
 use palisade_rules::Profile;
@@ -30,6 +31,9 @@ use crate::snapshot::Opened;
 /// The rule about a pending reboot.
 pub(super) const REBOOT_RULE: &str = "reboot.needed";
 
+/// The value by which the end of an alert knows that its node was rebooted since. No template shows it.
+pub(super) const BOOT: &str = "boot";
+
 /// The area of rules about certificates.
 pub(super) const CERTIFICATE: &str = "certificate";
 
@@ -50,7 +54,7 @@ pub(super) fn look(
     world: &World<'_>,
     shared: &mut Shared,
 ) -> Seen {
-    let mut eyes = Eyes { node, pool, rules: world.rules, shared, found: Seen::new() };
+    let mut eyes = Eyes { node, pool, before, rules: world.rules, shared, found: Seen::new() };
     let mut regressed = Vec::new();
     let mut untold = Vec::new();
     for finding in node.findings() {
@@ -130,6 +134,7 @@ pub(super) fn invalid_subject(finding: &Finding) -> String {
 struct Eyes<'e> {
     node: &'e Node,
     pool: Option<&'e Arc<str>>,
+    before: &'e [Sighting],
     rules: &'e Profile,
     shared: &'e mut Shared,
     found: Seen,
@@ -151,9 +156,13 @@ impl Eyes<'_> {
             let evidence = &finding.evidence;
             let reason =
                 if evidence.reason.is_empty() { observed(finding) } else { &evidence.reason };
-            let values = self.shared.of([("reason", reason)]);
-            let since = Some(episode.first_seen_at);
             let key = self.key(Kind::RebootRequired);
+            // A heartbeat may tell of the next boot before its report tells that it was enough.
+            let known = self.before.iter().find(|it| it.key.kind == Kind::RebootRequired);
+            let known = known.and_then(|it| it.values.get(BOOT)).map(String::as_str);
+            let boot = known.or_else(|| self.node.boot_id.as_ref().map(BootId::as_str));
+            let values = self.shared.of([("reason", reason), (BOOT, boot.unwrap_or_default())]);
+            let since = Some(episode.first_seen_at);
             add(&mut self.found, Sighting { key, severity: Severity::Info, since, values });
         } else if area == CERTIFICATE {
             self.certificate(finding, episode);

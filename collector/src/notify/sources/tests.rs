@@ -483,6 +483,14 @@ fn an_ending_says_what_is_there_now() {
         "the rule is not in force any more"
     );
     assert_eq!(says(Kind::RebootRequired, ""), "no reboot is needed any more");
+    let after = |boot: &str| {
+        let key = Key::of_node(Kind::RebootRequired, "a".parse().unwrap(), None);
+        let values = [("boot".to_owned(), boot.to_owned())];
+        ending(&world, &key, &Arc::new(BTreeMap::from(values)))
+    };
+    let boot = "0f9b2a52-91c5-4d9d-9e6c-4e4a1f4f3d11";
+    assert_eq!(after(boot), "no reboot is needed any more");
+    assert_eq!(after("7d0c1f6e-52b1-4c3e-8a38-1f0a4c1b9f22"), "rebooted");
     assert_eq!(says(Kind::AgentSilent, ""), "it reports again");
     let gone = Key::of_node(Kind::AgentSilent, "b".parse().unwrap(), None);
     assert_eq!(ending(&world, &gone, &Arc::default()), "there is no such node any more");
@@ -539,6 +547,7 @@ fn every_alert_is_seen_somewhere_and_fills_its_words() {
         let entry = catalogue.entry(sighting.key.kind).unwrap();
         let filled: Vec<&str> = sighting.values.keys().map(String::as_str).collect();
         let mut wanted: Vec<&str> = entry.values.iter().map(String::as_str).collect();
+        wanted.extend((entry.alert == Kind::RebootRequired).then_some(node::BOOT));
         wanted.sort_unstable();
         assert_eq!(filled, wanted, "{}", sighting.key.kind);
         for (name, text) in sighting.values.iter() {
