@@ -1,10 +1,13 @@
 //! The whole way: files on a node, an agent, a collector, two Alertmanagers that notify as one, and a
-//! webhook beside them. What is wrong arrives once, goes on while everything is killed in turn, and
-//! ends with the words of what mended it.
+//! webhook beside them; and a Prometheus that scrapes the collector, evaluates the rules that are
+//! delivered with it, and tells the same Alertmanagers. What is wrong arrives once by each of these ways,
+//! goes on while everything is killed in turn, and ends with the words of what mended it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use palisade_tests::cluster::alertmanager::Alertmanager;
+use palisade_tests::cluster::prometheus::Prometheus;
 use palisade_tests::directory::Directory;
 use palisade_tests::process::Agent;
 use palisade_tests::process::Collector;
@@ -36,6 +39,10 @@ const HEARD: &str = "alertmanager_nflog_gossip_messages_propagated_total";
 const WRONG: [&str; 3] =
     ["PalisadeAgentSilent", "PalisadeCertificateExpired", "PalisadeRebootRequired"];
 
+/// What the rules of Prometheus wait and keep here in place of minutes: a killed collector is back
+/// within the latter.
+const TIMES: [(&str, &str); 2] = [("for", "1s"), ("keep_firing_for", "60s")];
+
 /// Everything that has a part in it.
 struct Bench {
     collector: Option<Collector>,
@@ -46,6 +53,7 @@ struct Bench {
     /// Whom the collector tells itself.
     direct: Receiver,
     files: Directory,
+    prometheus: Option<Prometheus>,
 }
 
 impl Bench {
@@ -76,7 +84,8 @@ impl Bench {
             ),
         );
         let address = "127.0.0.1:0".to_owned();
-        let mut this = Self { collector: None, address, members, told, direct, files };
+        let mut this =
+            Self { collector: None, address, members, told, direct, files, prometheus: None };
         this.start_collector();
         this
     }
@@ -88,6 +97,18 @@ impl Bench {
         let collector = Collector::start_at(&self.address, &path("state"), &more);
         self.address = collector.address.to_string();
         self.collector = Some(collector);
+    }
+
+    /// A Prometheus that alerts by the rules of the manifests.
+    fn start_prometheus(&mut self) {
+        let members: Vec<String> =
+            self.members.iter().map(|it| it.url().replace("http://", "")).collect();
+        let config = format!(
+            "scrape_configs: [{{job_name: palisade-collector, static_configs: [{{targets: ['{}']}}]}}]\n\
+             alerting: {{alertmanagers: [{{static_configs: [{{targets: {members:?}}}]}}]}}\n",
+            self.address,
+        );
+        self.prometheus = Some(Prometheus::start(&config, &hurried_rules()));
     }
 
     fn collector(&self) -> &Collector {
@@ -144,6 +165,17 @@ impl Bench {
         self.until_all_fire(names);
     }
 
+    /// Waits until people have been told this by Prometheus of all that is wrong, once each.
+    fn until_prometheus_said(&self, statuses: &[&str]) {
+        for name in WRONG {
+            let what = format!("Prometheus: {name} is {statuses:?}");
+            self.told.until(&what, WITHIN, |seen| {
+                (told_by_prometheus(seen, name).len() >= statuses.len()).then_some(())
+            });
+            assert_eq!(told_by_prometheus(&self.told.seen(), name), statuses, "{name}");
+        }
+    }
+
     /// What people heard of an alert, in order. A crash of the collector between an answer and its record
     /// repeats one message to the webhook; Alertmanagers tell nobody twice.
     fn heard(&self, name: &str) -> [Vec<String>; 2] {
@@ -156,6 +188,26 @@ impl Bench {
         assert!(all <= direct.len() + 1, "{name}: {all} messages: {direct:?}");
         [statuses(&self.told), direct]
     }
+}
+
+/// The rules for Prometheus as they are delivered, but for [`TIMES`].
+fn hurried_rules() -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/prometheus/rules.yaml");
+    let rules = std::fs::read_to_string(file).expect("the rules");
+    let hurried = |line: &str| {
+        let (name, _) = line.split_once(": ")?;
+        let (_, time) = TIMES.iter().find(|(it, _)| *it == name.trim_start())?;
+        Some(format!("{name}: {time}\n"))
+    };
+    rules.lines().map(|line| hurried(line).unwrap_or_else(|| format!("{line}\n"))).collect()
+}
+
+/// What people were told of this alert of the fleet, which Prometheus had evaluated.
+fn told_by_prometheus(seen: &[Request], name: &str) -> Vec<String> {
+    let taken = seen.iter().filter(|it| it.is_taken());
+    let alerts = taken.flat_map(|it| it.webhook().alerts);
+    let of_rule = |it: &Alert| it.label("alertname") == name && it.label("node").is_empty();
+    alerts.filter(of_rule).map(|it| it.status).collect()
 }
 
 /// What people were told of this alert of the node.
@@ -207,6 +259,7 @@ fn the_watchdog_arrives_and_goes_on_while_everything_is_killed_in_turn() {
 #[test]
 fn alerts_arrive_once_outlive_every_restart_and_end_with_what_mended_them() {
     let mut bench = Bench::start();
+    bench.start_prometheus();
     let root = Directory::new("root");
     worker::write(&root, 0);
     replace(&root, CERTIFICATE, &certificate(2090));
@@ -219,6 +272,7 @@ fn alerts_arrive_once_outlive_every_restart_and_end_with_what_mended_them() {
     agent.kill();
     bench.until_told("PalisadeAgentSilent", "firing");
     bench.until_all_fire(&WRONG);
+    bench.until_prometheus_said(&["firing"]);
 
     bench.collector.take().expect("it runs").process.kill();
     bench.start_collector();
@@ -236,8 +290,8 @@ fn alerts_arrive_once_outlive_every_restart_and_end_with_what_mended_them() {
     for name in WRONG {
         bench.until_told(name, "resolved");
     }
-    let words =
-        ["it reports again", "renewed: valid until 2091-12-04", "no reboot is needed any more"];
+    bench.until_prometheus_said(&["firing", "resolved"]);
+    let words = ["it reports again", "renewed: valid until 2091-12-04", "rebooted"];
     for (name, words) in WRONG.into_iter().zip(words) {
         // The second member waits for the first one with what it knew before: where an end comes within
         // that wait it may say once more what was.
