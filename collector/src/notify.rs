@@ -13,7 +13,6 @@ pub(crate) mod core;
 pub mod courier;
 pub mod dial;
 pub mod egress;
-pub mod figures;
 pub mod file;
 pub(crate) mod looker;
 pub mod mail;

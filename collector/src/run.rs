@@ -456,7 +456,6 @@ fn work_out_alerts(
         events,
         api_server,
         fence,
-        figures: Arc::default(),
         board,
     };
     Notifier::start(ground, Handle::current()).map_err(RunError::Notifier)

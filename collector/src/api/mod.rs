@@ -363,8 +363,8 @@ impl App {
             Call::Rules => Ok(rules::list(&self.loaded()?.profile)),
             Call::Summary => {
                 let loaded = self.loaded()?;
-                let firing = loaded.notifier.figures().counts();
-                Ok(summary::of(&loaded.engine.snapshot(), &loaded.profile, &firing))
+                let told = loaded.notifier.board().seen();
+                Ok(summary::of(&loaded.engine.snapshot(), &loaded.profile, &told))
             }
             Call::Nodes(query) => {
                 let snapshot = self.loaded()?.engine.snapshot();

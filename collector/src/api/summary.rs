@@ -10,15 +10,15 @@ use palisade_rules::Severity;
 use serde::Serialize;
 
 use super::answer::Answer;
+use super::metrics::notifications::Notifications;
 use super::nodes::Counts;
-use crate::notify::figures::NotifyCounts;
 use crate::snapshot::NodeState;
 use crate::snapshot::Readiness;
 use crate::snapshot::Snapshot;
 
 /// The summary of a snapshot, and of alerts as they were worked out last.
 #[must_use]
-pub fn of(snapshot: &Snapshot, profile: &Profile, notified: &NotifyCounts) -> Answer {
+pub fn of(snapshot: &Snapshot, profile: &Profile, told: &Notifications) -> Answer {
     #[derive(Serialize)]
     struct Summary<'a> {
         nodes: BTreeMap<&'static str, u64>,
@@ -55,10 +55,8 @@ pub fn of(snapshot: &Snapshot, profile: &Profile, notified: &NotifyCounts) -> An
         .into();
     let mut alerts: BTreeMap<_, u64> =
         [Loud::Info, Loud::Warning, Loud::Critical].map(|it| (it.as_str(), 0)).into();
-    for ((phase, severity), count) in &notified.alerts {
-        if let (true, Some(sum)) =
-            (matches!(*phase, "firing" | "resolving"), alerts.get_mut(severity.as_str()))
-        {
+    for ((_, severity), count) in &told.firing {
+        if let Some(sum) = alerts.get_mut(severity.as_str()) {
             *sum = sum.saturating_add(*count);
         }
     }

@@ -52,6 +52,7 @@ use super::store::AlertStore;
 use super::store::Change;
 use super::store::CommitAlertsError;
 use super::store::Kept;
+use crate::chain::Chain;
 
 /// A message that nobody takes for so long is an alert of its own (alerts.md, NotificationsFailing).
 const FAILING_AFTER_SECS: i64 = 900;
@@ -172,6 +173,17 @@ impl Core {
         };
         core.configure(config, now);
         core
+    }
+
+    /// The state as it is written; if it cannot be read, as it is.
+    pub(crate) fn again(self, now: Moment) -> Self {
+        match self.store.load() {
+            Ok(kept) => Self::new(self.store, kept, self.built_in, self.config, now),
+            Err(error) => {
+                tracing::error!(cause = %Chain(&error), "alerts go on as they were left");
+                self
+            }
+        }
     }
 
     /// Goes by other settings from now on. Alerts stay what they are: an edit is no news of them.

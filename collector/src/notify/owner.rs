@@ -13,6 +13,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use palisade_alert::desk::Sent;
 use palisade_alert::key::Key;
 use palisade_alert::outgoing::Outcome;
 use palisade_alert::sighting::Values;
+use palisade_report::Moment;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc as queue;
 use tokio::sync::oneshot;
@@ -46,7 +49,6 @@ use super::dial::Dialer;
 use super::dial::Times;
 use super::egress::Allowed;
 use super::egress::Egress;
-use super::figures::NotifyFigures;
 use super::file::ConfigFile;
 use super::secrets::Secrets;
 use super::secrets::Trouble;
@@ -79,6 +81,9 @@ const MAX_BATCH: usize = 256;
 
 /// Time between two looks at the settings and at files of secrets.
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
+
+/// Rest before it begins again after a panic, which may come again.
+const AGAIN_AFTER: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 5 });
 
 /// A receiver whose secret or address cannot be used is tried again after so long.
 const UNUSABLE_RETRY: Duration = Duration::from_secs(30);
@@ -130,9 +135,7 @@ pub(crate) struct Ground {
     pub(crate) api_server: Vec<std::net::IpAddr>,
     /// Shut while somebody else may send what this one would; `None`: nobody else ever does.
     pub(crate) fence: Option<Fence>,
-    /// Counts.
-    pub(crate) figures: Arc<NotifyFigures>,
-    /// Where they are shown to whoever scrapes.
+    /// Where its figures are shown to whoever asks.
     pub(crate) board: Arc<Board>,
 }
 
@@ -161,7 +164,7 @@ enum Event {
 #[derive(Clone)]
 pub struct Notifier {
     events: mpsc::Sender<Event>,
-    figures: Arc<NotifyFigures>,
+    board: Arc<Board>,
 }
 
 impl fmt::Debug for Notifier {
@@ -210,8 +213,7 @@ impl Notifier {
         let core = Core::new(store, kept, catalogue, Arc::clone(&ground.config), now);
         ground.looker.remember(&mut core.book.records().values());
         let (events, inbox) = mpsc::channel();
-        let figures = Arc::clone(&ground.figures);
-        let own = Self { events: events.clone(), figures };
+        let own = Self { events: events.clone(), board: Arc::clone(&ground.board) };
         let file = ground.file.clone();
         let mut owner = Owner {
             core,
@@ -228,17 +230,20 @@ impl Notifier {
             looked: None,
             rest: BTreeMap::new(),
             results: BTreeMap::new(),
+            evaluated_at: None,
+            failed_commits: 0,
+            panics: 0,
         };
         owner.lay_ways();
         let thread = thread::Builder::new().name("alerts".to_owned());
-        let thread = thread.spawn(move || owner.run()).map_err(StartNotifierError::Thread)?;
+        let thread = thread.spawn(move || run(owner)).map_err(StartNotifierError::Thread)?;
         Ok((own, NotifierThread(thread)))
     }
 
-    /// Counts of what became of messages.
+    /// Where it shows its figures.
     #[must_use]
-    pub const fn figures(&self) -> &Arc<NotifyFigures> {
-        &self.figures
+    pub const fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// Asks for something, or changes something. The answer means that the change is written.
@@ -301,6 +306,16 @@ fn open(path: &Path) -> Result<(AlertStore, Kept), StartNotifierError> {
     read(path)
 }
 
+/// A slip of ours must not keep people from being told until somebody looks at the log: it goes on from
+/// what is written, as after a crash.
+fn run(mut owner: Owner) {
+    while catch_unwind(AssertUnwindSafe(|| owner.run())).is_err() {
+        tracing::error!("working out alerts broke off, and begins again from what is written");
+        thread::sleep(AGAIN_AFTER);
+        owner = owner.again();
+    }
+}
+
 struct Owner {
     core: Core,
     ground: Ground,
@@ -320,6 +335,10 @@ struct Owner {
     rest: BTreeMap<Arc<str>, Instant>,
     /// What became of attempts, by receiver.
     results: BTreeMap<String, notifications::Receiver>,
+    /// When it last looked, and wrote down what came of it.
+    evaluated_at: Option<Moment>,
+    failed_commits: u64,
+    panics: u64,
 }
 
 /// Whether the thread goes on.
@@ -330,6 +349,15 @@ enum Going {
 }
 
 impl Owner {
+    /// As a new process would: messages that are on their way stay so.
+    fn again(mut self) -> Self {
+        self.core = self.core.again(self.ground.clock.now());
+        self.ground.looker.remember(&mut self.core.book.records().values());
+        self.looked = None;
+        self.panics = self.panics.saturating_add(1);
+        self
+    }
+
     fn run(&mut self) {
         loop {
             let mut done: Vec<oneshot::Sender<()>> = Vec::new();
@@ -340,8 +368,9 @@ impl Owner {
             };
             self.reload();
             let has_looked = self.turn();
-            if self.write() && has_looked {
-                self.show();
+            let is_written = self.write();
+            if has_looked {
+                self.show(is_written);
             }
             // Only what is written was done.
             for then in done {
@@ -396,7 +425,6 @@ impl Owner {
             }
             Event::Done { receiver, places, outcome } => {
                 self.busy.remove(&receiver);
-                self.ground.figures.count(&receiver, &outcome);
                 self.results.entry(receiver.to_string()).or_default().count(&outcome);
                 if let Outcome::Dead { why } = &outcome {
                     tracing::error!(%receiver, why, "a message about alerts was put aside");
@@ -450,9 +478,7 @@ impl Owner {
     fn write(&mut self) -> bool {
         let Err(error) = self.core.commit() else { return true };
         tracing::error!(cause = %Chain(&error), "alerts are sent and not kept");
-        self.ground.figures.change(|counts| {
-            counts.failed_commits = counts.failed_commits.saturating_add(1);
-        });
+        self.failed_commits = self.failed_commits.saturating_add(1);
         false
     }
 

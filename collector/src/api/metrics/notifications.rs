@@ -31,6 +31,12 @@ pub struct Notifications {
     pub interval_secs: u32,
     /// Alerts that fire.
     pub firing: BTreeMap<(Kind, Severity), u64>,
+    /// Alerts for which there is no room: they are not told one by one.
+    pub left_out: u64,
+    /// Times since the process started that alerts could not be written down.
+    pub failed_commits: u64,
+    /// Times since then that working alerts out broke off by a slip of ours.
+    pub panics: u64,
     /// Every receiver of its settings by name, those that were never told anything included.
     pub receivers: BTreeMap<String, Receiver>,
 }
@@ -42,6 +48,8 @@ pub struct Receiver {
     pub queued: u64,
     /// Since when the oldest of them waits.
     pub oldest_at: Option<Moment>,
+    /// Messages that were put aside, for people to look at.
+    pub dead: u64,
     /// What became of attempts since the process started, by [`CLASSES`].
     pub results: [u64; CLASSES.len()],
 }
@@ -78,7 +86,15 @@ impl Receiver {
 
 /// Writes them. `now`: by which those that wait grow older.
 pub(super) fn put(out: &mut Exposition, notifications: &Notifications, now: Option<Moment>) {
-    let Notifications { evaluated_at, interval_secs, firing, receivers } = notifications;
+    let Notifications {
+        evaluated_at,
+        interval_secs,
+        firing,
+        left_out,
+        failed_commits,
+        panics,
+        receivers,
+    } = notifications;
     let none = Labels::default();
     let help = "When all alerts were last looked at and what came of it was stored, in Unix time";
     let name = "palisade_last_successful_evaluation_timestamp_seconds";
@@ -97,7 +113,23 @@ pub(super) fn put(out: &mut Exposition, notifications: &Notifications, now: Opti
         let labels = Labels::default().with("alert", kind.as_str());
         samples.count(&labels.with("severity", severity.as_str()), *count);
     }
+    let help = "Alerts for which the collector has no room, and of which nobody is told one by one";
+    let mut samples = out.family("palisade_alerts_left_out", Shape::Gauge, help);
+    if evaluated_at.is_some() {
+        samples.count(&none, *left_out);
+    }
+    let help = "Times that alerts could not be written down: a crash would forget what was said";
+    let mut samples = out.family("palisade_alert_failed_commits", Shape::Counter, help);
+    samples.count(&none, *failed_commits);
+    let help = "Times that working alerts out broke off and began again: please report it";
+    let mut samples = out.family("palisade_alert_panics", Shape::Counter, help);
+    samples.count(&none, *panics);
     let label = |name: &str| Labels::default().with("receiver", name);
+    let help = "Messages that were put aside because the receiver refuses them";
+    let mut samples = out.family("palisade_notifications_dead", Shape::Gauge, help);
+    for (name, receiver) in receivers {
+        samples.count(&label(name), receiver.dead);
+    }
     let help = "Messages that wait for the receiver";
     let mut samples = out.family("palisade_notifications_queued", Shape::Gauge, help);
     for (name, receiver) in receivers {
@@ -132,13 +164,17 @@ mod tests {
     #[test]
     fn counts_start_at_zero_and_the_age_is_that_of_the_oldest() {
         let at = Moment::from_unix;
-        let mut failing = Receiver { queued: 3, oldest_at: Some(at(40)), ..Receiver::default() };
+        let mut failing =
+            Receiver { queued: 3, oldest_at: Some(at(40)), dead: 1, ..Receiver::default() };
         failing.count(&Outcome::TooLarge);
         failing.count(&Outcome::Delivered);
         let notifications = Notifications {
             evaluated_at: Some(at(90)),
             interval_secs: 15,
             firing: [((Kind::AgentSilent, Severity::Warning), 2)].into(),
+            left_out: 7,
+            failed_commits: 4,
+            panics: 1,
             receivers: [("a\"b".to_owned(), failing), ("idle".to_owned(), Receiver::default())]
                 .into(),
         };
@@ -151,6 +187,10 @@ mod tests {
             "palisade_last_successful_evaluation_timestamp_seconds 90",
             "palisade_evaluation_interval_seconds 15",
             r#"palisade_alerts_firing{alert="AgentSilent",severity="warning"} 2"#,
+            "palisade_alerts_left_out 7",
+            "palisade_alert_failed_commits_total 4",
+            "palisade_alert_panics_total 1",
+            r#"palisade_notifications_dead{receiver="a\"b"} 1"#,
             r#"palisade_notifications_oldest_age_seconds{receiver="a\"b"} 60"#,
             r#"palisade_notifications_oldest_age_seconds{receiver="idle"} 0"#,
             r#"palisade_notification_attempts_total{receiver="a\"b"} 2"#,
@@ -166,7 +206,11 @@ mod tests {
         let mut out = Exposition::default();
         put(&mut out, &Notifications::default(), None);
         let text = out.into_text();
-        assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
-        assert_eq!(text.matches("# TYPE").count(), 7);
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            ["palisade_alert_failed_commits_total 0", "palisade_alert_panics_total 0"]
+        );
+        assert_eq!(text.matches("# TYPE").count(), 11);
     }
 }

@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
@@ -44,10 +45,18 @@ impl TellEvents for Told {
 }
 
 /// Sees one thing that is wrong with a node, always.
-struct Wrong;
+#[derive(Default)]
+struct Wrong {
+    looks: usize,
+    /// The look at which it slips.
+    panics_at: Option<usize>,
+    remembered: Arc<AtomicUsize>,
+}
 
 impl Looker for Wrong {
     fn look(&mut self) -> Option<Seen> {
+        self.looks += 1;
+        assert_ne!(Some(self.looks), self.panics_at, "a slip");
         let node: palisade_report::NodeName = "worker-1".parse().unwrap();
         let sighting = Sighting {
             key: Key::of_node(Kind::AgentSilent, node.clone(), None),
@@ -59,10 +68,27 @@ impl Looker for Wrong {
         Some(Seen { looks, ..Seen::default() })
     }
 
-    fn remember(&mut self, _: &mut dyn Iterator<Item = &Record>) {}
+    fn remember(&mut self, records: &mut dyn Iterator<Item = &Record>) {
+        self.remembered.store(records.count(), Ordering::SeqCst);
+    }
 
     fn ending(&self, _: &Key, _: &Values) -> String {
         String::new()
+    }
+}
+
+fn ground(scratch: &Scratch, looker: Wrong, told: Arc<Told>) -> Ground {
+    Ground {
+        path: scratch.0.join("alerts.db"),
+        config: Arc::new(Config::parse(CONFIG).unwrap()),
+        file: None,
+        looker: Box::new(looker),
+        look_every: Duration::ZERO,
+        clock: Arc::new(SystemClock::start()),
+        events: Some(told),
+        api_server: Vec::new(),
+        fence: None,
+        board: Arc::default(),
     }
 }
 
@@ -81,17 +107,8 @@ async fn alerts_are_worked_out_and_held_back_while_somebody_else_may_lead() {
     let fence = Fence::shut(Arc::new(HandClock::default()));
     let told = Arc::new(Told::default());
     let ground = Ground {
-        path: scratch.0.join("alerts.db"),
-        config: Arc::new(Config::parse(CONFIG).unwrap()),
-        file: None,
-        looker: Box::new(Wrong),
-        look_every: Duration::ZERO,
-        clock: Arc::new(SystemClock::start()),
-        events: Some(Arc::clone(&told) as Arc<dyn TellEvents>),
-        api_server: Vec::new(),
         fence: Some(fence.clone()),
-        figures: Arc::default(),
-        board: Arc::default(),
+        ..ground(&scratch, Wrong::default(), Arc::clone(&told))
     };
     let (notifier, thread) = Notifier::start(ground, Handle::current()).unwrap();
     // It is owed: had it been let go, it would have been so in the same turn or the next ones.
@@ -107,6 +124,30 @@ async fn alerts_are_worked_out_and_held_back_while_somebody_else_may_lead() {
     fence.follow(&Standing::Leading { epoch: Epoch(1), until_ms: 1_000 });
     tokio::time::timeout(LONG, told.came.notified()).await.unwrap();
     assert_eq!(told.events.lock().unwrap()[0].node, "worker-1");
+    notifier.stop();
+    tokio::task::spawn_blocking(|| thread.join()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_costs_a_turn_and_no_alert() {
+    let scratch = Scratch::new();
+    let told = Arc::new(Told::default());
+    let looker = Wrong { panics_at: Some(3), ..Wrong::default() };
+    let remembered = Arc::clone(&looker.remembered);
+    let ground = ground(&scratch, looker, Arc::clone(&told));
+    let (notifier, thread) = Notifier::start(ground, Handle::current()).unwrap();
+    tokio::time::timeout(LONG, told.came.notified()).await.unwrap();
+    let deadline = Instant::now() + LONG;
+    while notifier.board().seen().panics == 0 {
+        assert!(Instant::now() < deadline, "it did not begin again");
+        // Whoever asks in the turn that breaks off is told so.
+        if notifier.ask(|_| ()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(remembered.load(Ordering::SeqCst), 1, "the alert of before");
+    let firing = notifier.ask(|core| core.book.records().len()).await.unwrap();
+    assert_eq!((firing, told.events.lock().unwrap().len()), (1, 1), "told once");
     notifier.stop();
     tokio::task::spawn_blocking(|| thread.join()).await.unwrap();
 }
