@@ -480,9 +480,7 @@ impl Group {
             line.ended = None;
             let is_muted = (world.muted)(*id, record).is_some();
             has_muted |= is_muted;
-            // Alertmanager takes what it does not hear again for over: what it was told, it goes on hearing.
-            let goes_on = style == Style::Alertmanager || !is_muted;
-            reminds |= line.told.is_some() && line.is_routed && goes_on;
+            reminds |= line.goes_on(style) || (line.told.is_some() && line.is_routed && !is_muted);
             let is_known = line.told.is_some_and(|told| told >= record.severity);
             if is_muted || is_known || !line.is_routed {
                 line.owed = None;
@@ -496,8 +494,8 @@ impl Group {
             true
         });
         if style == Style::Alertmanager {
-            let firing =
-                self.lines.values().filter(|it| it.is_routed && it.ended.is_none()).count();
+            let lasts = |it: &&Line| (it.is_routed || it.goes_on(style)) && it.ended.is_none();
+            let firing = self.lines.values().filter(lasts).count();
             let limit = if self.is_rolled_up { ROLL_UP_ABOVE / 2 } else { ROLL_UP_ABOVE };
             self.is_rolled_up = firing > limit;
         }
@@ -521,6 +519,12 @@ impl Group {
 }
 
 impl Line {
+    /// Alertmanager takes what it does not hear again for over: what it was told, it goes on hearing
+    /// while it fires, although it is muted or routed elsewhere by now.
+    const fn goes_on(&self, style: Style) -> bool {
+        matches!(style, Style::Alertmanager) && self.told.is_some()
+    }
+
     /// Its alert is over. Whether there is still something to tell.
     fn end(&mut self, style: Style, at: Moment, wait: i64, now: Moment) -> bool {
         if self.is_rolled_up {

@@ -65,9 +65,8 @@ impl Group {
         for (id, line) in &self.lines {
             let Some(record) = world.book.record(*id) else { continue };
             if record.is_firing() {
-                // Whoever takes silence for an end goes on hearing what it was told.
-                let goes_on = self.style == Style::Alertmanager && line.told.is_some();
-                if line.is_routed && (goes_on || (world.muted)(*id, record).is_none()) {
+                let is_heard = line.is_routed && (world.muted)(*id, record).is_none();
+                if line.goes_on(self.style) || is_heard {
                     firing.push((*id, record));
                 }
             } else if record.end().is_some() && (line.owed.is_some() || line.ended.is_some()) {
@@ -93,11 +92,15 @@ impl Group {
         let mut lines: BTreeMap<AlertId, SentLine> =
             firing.iter().map(|(id, it)| (*id, SentLine::RolledUp(it.severity))).collect();
         let rolled = self.roll_up(&mut firing, world);
-        lines.extend(firing.iter().map(|(id, it)| (*id, SentLine::Fires(it.severity))));
+        let fires = |(id, it): &(AlertId, &Record)| (*id, SentLine::Fires(self.severity(*id, it)));
+        lines.extend(firing.iter().map(fires));
         lines.extend(ended.iter().map(|(id, _)| (*id, SentLine::Ended)));
         lines.extend(muted.into_iter().map(|id| (id, SentLine::Muted)));
-        let firing = firing.into_iter().map(|(id, record)| noticed(id, record, world));
-        let ended = ended.into_iter().map(|(id, record)| noticed(id, record, world));
+        let noticed = |(id, record): (AlertId, &Record)| {
+            noticed(id, record, self.severity(id, record), world)
+        };
+        let firing = firing.into_iter().map(noticed);
+        let ended = ended.into_iter().map(noticed);
         let mut alerts: Vec<Noticed> = rolled.into_iter().chain(firing).collect();
         // Whoever takes each by itself is told of each; there are not many, or they are rolled up.
         let room = match self.style {
@@ -125,6 +128,13 @@ impl Group {
             at: now,
         };
         Some((notice, Sent { lines }))
+    }
+
+    /// The severity in which an alert is told here: as it was, if it is routed elsewhere by now.
+    fn severity(&self, id: AlertId, record: &Record) -> Severity {
+        let left = self.lines.get(&id).filter(|it| !it.is_routed);
+        let told = left.filter(|_| record.is_firing()).and_then(|it| it.told);
+        told.map_or(record.severity, |told| told.min(record.severity))
     }
 
     fn reason(&self, firing: &[(AlertId, &Record)], count: usize, over: usize) -> Reason {
@@ -195,15 +205,15 @@ fn name(key: &Key) -> String {
     }
 }
 
-fn noticed(id: AlertId, record: &Record, world: &World<'_>) -> Noticed {
-    let Record { key, severity, holds_from, stale, values, .. } = record;
+fn noticed(id: AlertId, record: &Record, severity: Severity, world: &World<'_>) -> Noticed {
+    let Record { key, holds_from, stale, values, .. } = record;
     let ended = record.end().map(|end| Ended { at: end.at, why: end.why.to_string() });
     Noticed {
         id,
         kind: key.kind,
-        severity: *severity,
+        severity,
         ended,
-        labels: key.labels(world.cluster, world.catalogue.component(key.kind), *severity),
+        labels: key.labels(world.cluster, world.catalogue.component(key.kind), severity),
         // What ended began before what holds now.
         starts_at: record.end().map_or(*holds_from, |end| (*holds_from).min(end.fired_at)),
         words: world.catalogue.words(key, world.cluster, values),

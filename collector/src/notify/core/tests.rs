@@ -77,6 +77,28 @@ fn alertmanager_hears_a_louder_alert_in_both_severities_and_which_one_it_left() 
 }
 
 #[test]
+fn alertmanager_goes_on_hearing_what_is_routed_elsewhere_until_it_is_over() {
+    use Severity::Critical;
+    use Severity::Warning;
+    let rest = "routes: [{ match: { severities: [critical] }, receivers: [chat] }]\n\
+        defaults: { groupWait: 0s }\nfallback: [am]\n";
+    let mut world = World::new(rest);
+    world.at(0);
+    assert_eq!(world.send("am", 2), Some((vec![Warning], vec![])));
+    world.severity = Some(Critical);
+    world.at(10);
+    assert_eq!(world.send("chat", 11), Some((vec![Critical], vec![])));
+    for minute in 1..20 {
+        let heard = world.send("am", 2 + 60 * minute);
+        assert_eq!(heard, Some((vec![Warning], vec![])), "it is not over, and no louder here");
+    }
+    world.severity = None;
+    world.at(1200);
+    let (fires, over) = world.send("am", 1210).unwrap();
+    assert!(fires.is_empty() && over.contains(&Warning), "{over:?}");
+}
+
+#[test]
 fn an_edit_changes_who_is_told_and_is_no_news_of_an_alert() {
     let mut world = World::new("fallback: [chat]\ndefaults: { groupWait: 0s }\n");
     world.at(0);
