@@ -439,8 +439,8 @@ impl Core {
             if !hears_of_ends {
                 notice.alerts.retain(Noticed::is_firing);
                 notice.resolved = 0;
-                if notice.firing == 0 {
-                    self.desk.delivered(&place, &sent, now);
+                if matches!(notice.reason, Reason::AllResolved | Reason::SomeResolved) {
+                    self.desk.pass_over_ends(&place, &sent);
                     self.with_world(now, |desk, world| desk.settle(world, now));
                     continue;
                 }

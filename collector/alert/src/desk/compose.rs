@@ -30,6 +30,13 @@ pub struct Sent {
     pub lines: BTreeMap<AlertId, SentLine>,
 }
 
+impl Sent {
+    /// Those that are over.
+    pub(super) fn ends(&self) -> impl Iterator<Item = AlertId> {
+        self.lines.iter().filter(|(_, sent)| **sent == SentLine::Ended).map(|(id, _)| *id)
+    }
+}
+
 /// What a receiver knows of one alert once a message is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentLine {

@@ -100,6 +100,18 @@ impl Desk {
         self.told(place, sent, now);
     }
 
+    /// Its receiver wants to hear of no ends, and a message would have nothing else that is new: they
+    /// count as told, and nothing was sent.
+    pub fn pass_over_ends(&mut self, place: &GroupId, sent: &Sent) {
+        let Some(group) = self.groups.get_mut(place) else { return };
+        for id in sent.ends() {
+            let Some(line) = group.lines.get_mut(&id) else { continue };
+            (line.told, line.owed) = (None, None);
+        }
+        self.changed.insert(place.clone());
+        self.dirty.insert(place.clone());
+    }
+
     fn told(&mut self, place: &GroupId, sent: &Sent, now: Moment) {
         let Some(group) = self.groups.get_mut(place) else { return };
         for (id, sent) in &sent.lines {

@@ -7,7 +7,8 @@ const T: Moment = Moment::from_unix(1_800_000_000);
 const HEAD: &str = "apiVersion: palisade.dev/v1alpha1\nkind: AlertConfig\n\
     alerts: [{ alert: RebootOverdue, for: 0s, keep: 0s }]\n\
     receivers:\n  - { name: chat, webhook: { url: http://chat } }\n  \
-    - { name: am, alertmanager: { urls: [http://am] } }\n";
+    - { name: am, alertmanager: { urls: [http://am] } }\n  \
+    - { name: page, sendResolved: false, webhook: { url: http://page } }\n";
 
 fn config(rest: &str) -> Arc<Config> {
     Arc::new(Config::parse(&format!("{HEAD}{rest}")).unwrap())
@@ -16,6 +17,8 @@ fn config(rest: &str) -> Arc<Config> {
 struct World {
     core: Core,
     severity: Option<Severity>,
+    /// Further nodes of which the same is to be said.
+    others: BTreeSet<u32>,
 }
 
 impl World {
@@ -23,7 +26,7 @@ impl World {
         let store = AlertStore::fleeting().unwrap();
         let catalogue = Catalogue::built_in().unwrap();
         let core = Core::new(store, Kept::default(), catalogue, config(rest), T);
-        Self { core, severity: Some(Severity::Warning) }
+        Self { core, severity: Some(Severity::Warning), others: BTreeSet::new() }
     }
 
     fn key() -> Key {
@@ -31,13 +34,18 @@ impl World {
     }
 
     fn at(&mut self, at: i64) {
-        let seen = self.severity.map(|severity| Sighting {
-            key: Self::key(),
-            severity,
-            since: None,
-            values: Values::default(),
+        let other = |n: &u32| format!("other-{n}").parse().unwrap();
+        let other = |n: &u32| Key::of_node(Kind::RebootOverdue, other(n), None);
+        let keys = std::iter::once(Self::key()).chain(self.others.iter().map(other));
+        let seen = self.severity.into_iter().flat_map(|severity| {
+            keys.clone().map(move |key| Sighting {
+                key,
+                severity,
+                since: None,
+                values: Values::default(),
+            })
         });
-        let looks = vec![(Scope::Fleet, Look::Seen(seen.into_iter().collect()))];
+        let looks = vec![(Scope::Fleet, Look::Seen(seen.collect()))];
         let seen = Seen { looks, ..Seen::default() };
         self.core.turn(Some(seen), &|_, _| "mended".to_owned(), T.plus(at));
         self.core.commit().unwrap();
@@ -96,6 +104,34 @@ fn alertmanager_goes_on_hearing_what_is_routed_elsewhere_until_it_is_over() {
     world.at(1200);
     let (fires, over) = world.send("am", 1210).unwrap();
     assert!(fires.is_empty() && over.contains(&Warning), "{over:?}");
+}
+
+#[test]
+fn whoever_wants_to_hear_of_no_ends_gets_no_message_for_one() {
+    let waits = "defaults: { groupWait: 0s, groupInterval: 1s, repeatInterval: 1h }\n";
+    let mut world = World::new(&format!("{waits}fallback: [page]\n"));
+    world.others.extend(1..5);
+    world.at(0);
+    assert_eq!(world.send("page", 1).unwrap().0.len(), 5);
+    let refused = Outcome::Retry { after: Some(Duration::from_secs(900)), why: "429".to_owned() };
+    for n in 1..4 {
+        world.others.remove(&n);
+        world.at(100 * i64::from(n));
+        assert_eq!(world.send("page", 100 * i64::from(n) + 10), None, "nothing is new in it");
+    }
+    assert_eq!(world.send("page", 3600), None);
+    assert_eq!(world.send("page", 3601).unwrap().0.len(), 2, "an end puts off no reminder");
+    world.others.insert(9);
+    world.at(4000);
+    let Parcel { places, .. } = world.core.next("page", T.plus(4000)).unwrap();
+    world.core.done(&places, &refused, 0, T.plus(4000));
+    world.severity = None;
+    world.at(4010);
+    assert_eq!(world.core.next("page", T.plus(4899)).map(|it| it.places), None);
+    let post = world.core.desk.post("page").unwrap();
+    assert!(post.failed.is_some() && post.is_left_alone(T.plus(4899)), "nobody took a message");
+    assert_eq!(world.core.next("page", T.plus(4902)).map(|it| it.places), None);
+    assert!(world.core.desk.groups().is_empty(), "all of it is over");
 }
 
 #[test]
