@@ -204,7 +204,8 @@ impl Desk {
         for key in keys {
             let place = GroupId { receiver: Arc::clone(&name), key };
             let Some(group) = self.groups.get_mut(&place) else { continue };
-            for line in group.lines.values_mut() {
+            // What is owed anyway goes with it: news of what was told, and ends.
+            for line in group.lines.values_mut().filter(|it| it.owed.is_none()) {
                 line.told = None;
             }
             group.told_at = None;

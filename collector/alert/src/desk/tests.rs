@@ -1,3 +1,5 @@
+mod ends;
+
 use std::collections::BTreeMap;
 
 use super::*;
