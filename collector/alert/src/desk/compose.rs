@@ -20,6 +20,9 @@ use crate::notice::Noticed;
 use crate::notice::Words;
 use crate::severity::Severity;
 
+/// So many ends have room in a message to people although more alerts fire than one shows: half of it.
+const MAX_ENDS_BEFORE_FIRING: usize = MAX_NOTICED / 2;
+
 /// Names that the words of a roll-up have.
 const MAX_NAMED: usize = 10;
 
@@ -113,7 +116,8 @@ impl Group {
         let room = match self.style {
             Style::Alertmanager => usize::MAX,
             Style::Grouped => {
-                alerts.truncate(MAX_NOTICED);
+                // Whoever keeps what fires by each alert has to see ends, however many fire.
+                alerts.truncate(MAX_NOTICED.saturating_sub(over.min(MAX_ENDS_BEFORE_FIRING)));
                 MAX_NOTICED.saturating_sub(alerts.len())
             }
         };
