@@ -20,6 +20,7 @@ pub mod notify;
 pub mod planned;
 pub mod policy_file;
 pub mod reboots;
+mod replace;
 pub mod run;
 pub mod settings;
 pub mod snapshot;

@@ -434,20 +434,11 @@ fn work_out_alerts(
     board: Arc<Board>,
 ) -> Result<(Notifier, NotifierThread), RunError> {
     let AlertSide { events, api_server, fence } = side;
+    let path = settings.state_dir.join(ALERTS_FILE);
     // A slip in that file keeps nobody from being served. The owner reads it again and tells of it.
-    let config = settings.alerts.as_deref().and_then(|path| {
-        file::load(path)
-            .inspect_err(|error| {
-                let cause = file::complaint(error);
-                tracing::error!(
-                    cause,
-                    "nobody is told of alerts until their configuration is good"
-                );
-            })
-            .ok()
-    });
+    let config = settings.alerts.as_deref().map(|file| file::at_start(file, &path));
     let ground = owner::Ground {
-        path: settings.state_dir.join(ALERTS_FILE),
+        path,
         config: Arc::new(config.unwrap_or_default()),
         file: settings.alerts.clone(),
         clock: Arc::clone(&sight.clock),

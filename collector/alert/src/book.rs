@@ -178,7 +178,6 @@ impl std::fmt::Debug for Around<'_> {
 /// All alerts.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    cluster: Arc<str>,
     records: BTreeMap<AlertId, Record>,
     scopes: BTreeMap<Scope, BTreeSet<AlertId>>,
     due: BTreeSet<(Moment, AlertId)>,
@@ -188,16 +187,12 @@ pub struct Book {
 }
 
 impl Book {
-    /// The alerts of `cluster`, as they were kept.
+    /// The alerts as they were kept.
     #[must_use]
-    pub fn restore(
-        cluster: &str,
-        records: impl IntoIterator<Item = Record>,
-        catalogue: &Catalogue,
-    ) -> Self {
-        let mut book = Self { cluster: cluster.into(), ..Self::default() };
+    pub fn restore(records: impl IntoIterator<Item = Record>, catalogue: &Catalogue) -> Self {
+        let mut book = Self::default();
         for record in records {
-            let id = record.key.id(cluster);
+            let id = record.key.id();
             book.insert(id, record, catalogue);
         }
         book.changed.clear();
@@ -334,7 +329,7 @@ impl Book {
     fn see(&mut self, scope: &Scope, seen: Vec<Sighting>, catalogue: &Catalogue, now: Moment) {
         let mut missing = self.scopes.get(scope).cloned().unwrap_or_default();
         for sighting in seen {
-            let id = sighting.key.id(&self.cluster);
+            let id = sighting.key.id();
             missing.remove(&id);
             self.sight(id, scope, sighting, catalogue, now);
         }

@@ -61,22 +61,17 @@ impl Key {
         Self { subject: clean(subject.as_bytes(), MAX_LABEL).into(), ..self }
     }
 
-    /// By what it is known in `cluster`.
+    /// By what it is known to its collector. The name of the cluster is no part of it: with another name
+    /// the alerts of before go on.
     #[must_use]
-    pub fn id(&self, cluster: &str) -> AlertId {
+    pub fn id(&self) -> AlertId {
         let Self { kind, node, pool, namespace, subject } = self;
         // Lengths keep apart what a joint alone would not.
         let mut text = String::new();
         let node = node.as_ref().map_or("", NodeName::as_str);
         let (pool, namespace) = (pool.as_deref(), namespace.as_deref());
-        let parts = [
-            cluster,
-            kind.as_str(),
-            node,
-            pool.unwrap_or_default(),
-            namespace.unwrap_or_default(),
-            subject,
-        ];
+        let parts =
+            [kind.as_str(), node, pool.unwrap_or_default(), namespace.unwrap_or_default(), subject];
         for part in parts {
             text.push_str(&format!("{}:{part}", part.len()));
         }
@@ -111,7 +106,8 @@ impl Key {
     }
 }
 
-/// The first 64 bits of a SHA-256 over all labels but the severity. Shape: 16 hexadecimal digits.
+/// The first 64 bits of a SHA-256 over all labels but the severity and those that every alert of a
+/// collector has. Shape: 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertId(pub u64);
 
@@ -159,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_part_but_the_severity_makes_another_alert() {
-        let id = key().id("prod");
+        let id = key().id();
         let others = [
             Key { kind: Kind::CertificateExpired, ..key() },
             Key { node: None, ..key() },
@@ -167,11 +163,11 @@ mod tests {
             Key { namespace: Some("web".into()), pool: None, ..key() },
             key().subject("/b.crt"),
         ];
-        let mut ids: Vec<AlertId> = others.iter().map(|it| it.id("prod")).collect();
-        ids.extend([id, key().id("test")]);
+        let mut ids: Vec<AlertId> = others.iter().map(Key::id).collect();
+        ids.push(id);
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), others.len() + 2);
+        assert_eq!(ids.len(), others.len() + 1);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!("+123456789abcdef".parse::<AlertId>(), Err(MalformedAlertId));
     }

@@ -127,7 +127,7 @@ mod tests {
     fn book(keys: &[Key]) -> (Book, Catalogue) {
         let mut catalogue = Catalogue::built_in().unwrap();
         Kind::ALL.into_iter().for_each(|kind| catalogue.retime(kind, Some(Span::secs(0)), None));
-        let mut book = Book::restore("prod", [], &catalogue);
+        let mut book = Book::restore([], &catalogue);
         let sight = |key: &Key| Sighting {
             key: key.clone(),
             severity: Severity::Warning,
@@ -154,7 +154,7 @@ mod tests {
             cluster: "prod",
             now: T,
         };
-        let id = asked.id("prod");
+        let id = asked.id();
         quiet.mute(id, book.record(id).unwrap())
     }
 

@@ -181,7 +181,7 @@ mod tests {
     fn mutes(silence: &Silence, node: &str, at: Moment) -> bool {
         let key = Key::of_node(Kind::AgentSilent, node.parse().unwrap(), None);
         let labels = key.labels("prod", "agent", Severity::Warning);
-        silence.mutes(key.id("prod"), &key, Severity::Warning, &labels, at)
+        silence.mutes(key.id(), &key, Severity::Warning, &labels, at)
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_is_for_one_alert() {
         let key = Key::of_node(Kind::AgentSilent, "a".parse().unwrap(), None);
-        let one = Wanted { matcher: None, alert: Some(key.id("prod")), ..wanted(json!({})) };
+        let one = Wanted { matcher: None, alert: Some(key.id()), ..wanted(json!({})) };
         let silence = Silence::check(one, "anna", 1, NOW).unwrap();
         assert!(mutes(&silence, "a", NOW) && !mutes(&silence, "b", NOW));
     }

@@ -35,6 +35,7 @@ use crate::auth::Caller;
 use crate::http::call::AlertsCall;
 use crate::http::call::AlertsQuery;
 use crate::http::call::Prose;
+use crate::notify::owner::ChangeError;
 use crate::notify::owner::Notifier;
 use crate::notify::owner::NotifierGone;
 use crate::notify::view::AlertsPage;
@@ -98,6 +99,13 @@ pub(super) async fn answer(
 
 fn gone(gone: NotifierGone) -> Refused {
     Refused::new(Kind::NotReady, gone.to_string()).retry_after(5)
+}
+
+fn unchanged(error: ChangeError) -> Refused {
+    match error {
+        ChangeError::Gone(error) => gone(error),
+        ChangeError::NotWritten => Refused::new(Kind::Unavailable, error.to_string()),
+    }
 }
 
 /// The alerts that fit, the loudest first.

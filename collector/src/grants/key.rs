@@ -5,8 +5,6 @@
 
 use std::fmt;
 use std::io;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -16,6 +14,8 @@ use ring::signature::Ed25519KeyPair;
 use ring::signature::KeyPair as _;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
+
+use crate::replace::replace;
 
 /// Name of the key's file below the state directory, mode 0600.
 pub const KEY_FILE: &str = "grant.key";
@@ -129,16 +129,6 @@ impl SigningKey {
             .map_err(|source| failed(&public, source))?;
         Ok(key)
     }
-}
-
-/// Writes a file as a whole and has it outlive a loss of power.
-fn replace(new: &Path, path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(new, path)?;
-    path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
 }
 
 /// Public keys as the nodes read them: a line of 64 hexadecimal digits each.

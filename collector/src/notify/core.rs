@@ -152,7 +152,7 @@ impl Core {
         let mut core = Self {
             store,
             built_in: catalogue.clone(),
-            book: Book::restore(&config.cluster, records, &catalogue),
+            book: Book::restore(records, &catalogue),
             catalogue,
             config: Arc::clone(&config),
             desk: Desk::restore(groups, posts),
@@ -194,19 +194,14 @@ impl Core {
         }
         self.muted =
             config.changes.iter().filter(|(_, it)| it.is_muted).map(|(kind, _)| *kind).collect();
-        if config.cluster == self.config.cluster {
-            self.book.retime(&self.catalogue);
-        } else {
-            // Another name makes other identities.
-            let old: Vec<AlertId> = self.book.records().keys().copied().collect();
-            let records: Vec<Record> = self.book.records().values().cloned().collect();
-            self.book = Book::restore(&config.cluster, records, &self.catalogue);
-            self.owed.alerts.extend(old);
-            self.owed.alerts.extend(self.book.records().keys().copied());
-        }
+        self.book.retime(&self.catalogue);
         self.config = config;
         let names: BTreeSet<&str> = self.config.receivers.iter().map(|it| &*it.name).collect();
-        self.desk.keep_receivers(&|name| names.contains(name));
+        // Without any, the settings may be those of a start that could read none: what receivers were told
+        // and are owed waits for them.
+        if !names.is_empty() {
+            self.desk.keep_receivers(&|name| names.contains(name));
+        }
         self.unusable.retain(|name, _| names.contains(&**name));
         self.hosts.clear();
         self.reroute(now);
@@ -318,7 +313,7 @@ impl Core {
             &config.changes.iter().filter(|(_, it)| it.is_muted).map(|(kind, _)| *kind).collect();
         let cluster = &*config.cluster;
         let quiet = Quiet { catalogue, muted, silences, rebooting, louder, cluster, now };
-        quiet.mute(record.key.id(cluster), record)
+        quiet.mute(record.key.id(), record)
     }
 
     /// Receivers that get nothing.
@@ -464,7 +459,7 @@ impl Core {
             link: format!("/v1/receivers/{}", receiver.name),
         };
         let noticed = Noticed {
-            id: key.id(cluster),
+            id: key.id(),
             kind: key.kind,
             severity: Severity::Info,
             ended: is_each.then_some(over),

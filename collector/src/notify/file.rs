@@ -16,6 +16,7 @@ use crate::chain::Chain;
 use crate::policy_file::PolicyFileError;
 use crate::policy_file::read;
 use crate::policy_file::read_regular;
+use crate::replace::replace;
 
 /// Bytes of a complaint that are shown.
 const MAX_COMPLAINT: usize = 1024;
@@ -34,6 +35,31 @@ pub enum LoadConfigError {
         /// Why not.
         source: ParseConfigError,
     },
+}
+
+/// The last file that could be used, beside the store of alerts: for a start with one that cannot.
+const LAST_GOOD: &str = "alerts.last-good.yaml";
+
+/// The settings to start with: those in the file at `path`; if they cannot be used, the last ones that
+/// could, as kept beside `store`; if there are none, none. Whoever reads the file again tells of it.
+#[must_use]
+pub fn at_start(path: &Path, store: &Path) -> Config {
+    let error = match load(path) {
+        Ok(config) => return config,
+        Err(error) => error,
+    };
+    let cause = complaint(&error);
+    match load(&store.with_file_name(LAST_GOOD)) {
+        Ok(config) => {
+            tracing::error!(cause, "the last good alert configuration is in force");
+            config
+        }
+        Err(error) => {
+            let last_good = complaint(&error);
+            tracing::error!(cause, last_good, "nobody is told of alerts until it is good");
+            Config::default()
+        }
+    }
 }
 
 /// Reads the file at `path`.
@@ -99,18 +125,33 @@ pub fn complaint(error: &LoadConfigError) -> String {
 #[derive(Debug)]
 pub(super) struct ConfigFile {
     path: PathBuf,
+    /// Where the last good text is kept.
+    last_good: PathBuf,
     text: Option<String>,
     refused: Option<String>,
 }
 
 impl ConfigFile {
-    pub(super) const fn at(path: PathBuf) -> Self {
-        Self { path, text: None, refused: None }
+    /// The file at `path`, not read yet. Its last good text is kept beside `store`.
+    pub(super) fn at(path: PathBuf, store: &Path) -> Self {
+        let last_good = store.with_file_name(LAST_GOOD);
+        Self { path, last_good, text: None, refused: None }
     }
 
     /// Why the newest one is not followed.
     pub(super) const fn refused(&self) -> Option<&String> {
         self.refused.as_ref()
+    }
+
+    /// Keeps the text for a start at which the file cannot be used.
+    fn keep(&self) {
+        let new = self.last_good.with_extension("new");
+        let text = self.text.as_deref().unwrap_or_default();
+        // There are secrets in it where people wrote them there.
+        if let Err(error) = replace(&new, &self.last_good, text, 0o600) {
+            let path = self.last_good.display();
+            tracing::warn!(%path, %error, "the alert configuration is not kept for the next start");
+        }
     }
 
     /// Other settings, if somebody has written some.
@@ -128,6 +169,7 @@ impl ConfigFile {
             Ok(config) => {
                 self.refused = None;
                 tracing::info!(path = %self.path.display(), "an alert configuration is in force");
+                self.keep();
                 Some(Arc::new(config))
             }
             Err(error) => {
@@ -181,7 +223,8 @@ mod tests {
             std::env::temp_dir().join(format!("palisade-alerts-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("alerts.yaml");
-        let mut file = ConfigFile::at(path.clone());
+        let store = directory.join("alerts.db");
+        let mut file = ConfigFile::at(path.clone(), &store);
         assert!(file.reload().is_none());
         assert!(file.refused().unwrap().contains("alerts.yaml"), "{:?}", file.refused());
         let head = "apiVersion: palisade.dev/v1alpha1\nkind: AlertConfig\n";
@@ -198,5 +241,9 @@ mod tests {
         std::fs::write(&path, format!("{head}{slip}")).unwrap();
         assert!(file.reload().is_none());
         assert!(!file.refused().unwrap().contains("hooks.slack"), "{:?}", file.refused());
+        // A process that starts now begins with what was good; without that, with nobody to tell.
+        assert_eq!(at_start(&path, &store).cluster, "one");
+        std::fs::remove_file(directory.join(LAST_GOOD)).unwrap();
+        assert_eq!(at_start(&path, &store).cluster, Config::default().cluster);
     }
 }

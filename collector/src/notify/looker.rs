@@ -13,6 +13,7 @@ use palisade_alert::sighting::Values;
 use palisade_report::Moment;
 use palisade_rules::Profile;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::core::Seen;
 use super::owner::Looker;
@@ -36,6 +37,9 @@ use crate::store::Reader;
 
 /// Time between two looks into audit and history: what they tell holds for an hour at least.
 const READ_EVERY: Duration = Duration::from_secs(15);
+
+/// How long alerts wait for that: a disk that hangs must not keep people from being told of the rest.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is looked at.
 pub(crate) struct Sight {
@@ -88,7 +92,7 @@ impl FleetLooker {
         self.read_at = Some(Instant::now());
         let reader = &self.sight.reader;
         let since = self.sight.clock.now().plus(-sources::INCIDENTS_WITHIN_SECS);
-        let read = self.sight.runtime.block_on(async {
+        let read = async {
             let mut entries = Vec::new();
             for kind in sources::INCIDENT_KINDS.into_iter().chain([audit::Kind::Reboot]) {
                 let filter = AuditFilter { kind: Some(kind), ..AuditFilter::default() };
@@ -97,17 +101,19 @@ impl FleetLooker {
             }
             let history = reader.events_since(since, sources::MAX_INCIDENTS).await?;
             Ok::<_, ReadError>((entries, history))
-        });
+        };
+        let read = self.sight.runtime.block_on(async { timeout(READ_WITHIN, read).await });
         match read {
-            Ok((entries, history)) => {
+            Ok(Ok((entries, history))) => {
                 self.boots = sources::boots(&entries);
                 self.incidents = sources::incidents(&entries);
                 self.incidents.extend(sources::oddities(&history));
             }
             // What was read before goes on: not knowing ends nothing.
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::warn!(cause = %Chain(&error), "alerts are without the newest audit");
             }
+            Err(late) => tracing::warn!(cause = %late, "alerts are without the newest audit"),
         }
     }
 

@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -52,8 +51,8 @@ use super::egress::Egress;
 use super::file::ConfigFile;
 use super::secrets::Secrets;
 use super::secrets::Trouble;
+use super::store;
 use super::store::AlertStore;
-use super::store::Kept;
 use super::store::LoadAlertsError;
 use super::store::OpenAlertsError;
 use super::trust::Trust;
@@ -64,11 +63,17 @@ use crate::clock::Clock;
 use crate::kube::Fence;
 
 mod errand;
+mod handle;
 mod show;
+
+pub use handle::ChangeError;
+pub use handle::Notifier;
+pub use handle::NotifierGone;
 
 use errand::Errand;
 use errand::chance;
 use errand::serve;
+use handle::Kept;
 
 /// Time after which the thread looks at the clock although nothing arrives.
 const IDLE: Duration = Duration::from_millis(200);
@@ -142,10 +147,10 @@ pub(crate) struct Ground {
 type Act = Box<dyn FnOnce(&mut Core) + Send>;
 
 enum Event {
-    /// Does something to the state; what it changes is written before `then` is done.
+    /// Does something to the state, and tries to write what it changes before `then` is done.
     Act {
         act: Act,
-        then: oneshot::Sender<()>,
+        then: oneshot::Sender<Kept>,
     },
     Done {
         receiver: Arc<str>,
@@ -160,19 +165,6 @@ enum Event {
     },
 }
 
-/// The handle: cheap to clone, safe to call from any task.
-#[derive(Clone)]
-pub struct Notifier {
-    events: mpsc::Sender<Event>,
-    board: Arc<Board>,
-}
-
-impl fmt::Debug for Notifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Notifier")
-    }
-}
-
 /// The thread; join it after [`Notifier::stop`].
 #[derive(Debug)]
 pub struct NotifierThread(JoinHandle<()>);
@@ -185,11 +177,6 @@ impl NotifierThread {
         }
     }
 }
-
-/// The owner of alerts has ended. At fault: nobody, or us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("alerts are not being worked out")]
-pub struct NotifierGone;
 
 impl Notifier {
     /// Loads what was kept and starts the thread. Messages are sent by tasks of `runtime`.
@@ -206,7 +193,7 @@ impl Notifier {
             // Nothing about alerts keeps the fleet from being served.
             Err(error) => {
                 tracing::error!(cause = %Chain(&error), "alerts are sent and not kept");
-                (AlertStore::fleeting().map_err(StartNotifierError::Open)?, Kept::default())
+                (AlertStore::fleeting().map_err(StartNotifierError::Open)?, store::Kept::default())
             }
         };
         let now = ground.clock.now();
@@ -214,7 +201,7 @@ impl Notifier {
         ground.looker.remember(&mut core.book.records().values());
         let (events, inbox) = mpsc::channel();
         let own = Self { events: events.clone(), board: Arc::clone(&ground.board) };
-        let file = ground.file.clone();
+        let file = ground.file.clone().map(|file| ConfigFile::at(file, &ground.path));
         let mut owner = Owner {
             core,
             ground,
@@ -225,7 +212,7 @@ impl Notifier {
             busy: BTreeSet::new(),
             secrets: Secrets::default(),
             trusts: Vec::new(),
-            file: file.map(ConfigFile::at),
+            file,
             reloaded: None,
             looked: None,
             rest: BTreeMap::new(),
@@ -239,44 +226,11 @@ impl Notifier {
         let thread = thread.spawn(move || run(owner)).map_err(StartNotifierError::Thread)?;
         Ok((own, NotifierThread(thread)))
     }
-
-    /// Where it shows its figures.
-    #[must_use]
-    pub const fn board(&self) -> &Arc<Board> {
-        &self.board
-    }
-
-    /// Asks for something, or changes something. The answer means that the change is written.
-    pub(crate) async fn ask<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut Core) -> T + Send + 'static,
-    ) -> Result<T, NotifierGone> {
-        let (reply, answer) = oneshot::channel();
-        let (then, done) = oneshot::channel();
-        let act: Act = Box::new(move |core| drop(reply.send(act(core))));
-        self.events.send(Event::Act { act, then }).map_err(|_| NotifierGone)?;
-        done.await.map_err(|_| NotifierGone)?;
-        answer.await.map_err(|_| NotifierGone)
-    }
-
-    /// Sends a message to a receiver that no alert is behind, and waits for what comes of it.
-    pub(crate) async fn test(&self, receiver: String) -> Result<Outcome, NotifierGone> {
-        let (reply, answer) = oneshot::channel();
-        self.events.send(Event::Test { receiver, reply }).map_err(|_| NotifierGone)?;
-        answer.await.map_err(|_| NotifierGone)
-    }
-
-    /// Asks the thread to end once everything taken before is written.
-    pub fn stop(&self) {
-        if self.events.send(Event::Stop).is_err() {
-            tracing::debug!("the thread of alerts had ended already");
-        }
-    }
 }
 
 /// Opens the store. One that is damaged is put aside: alerts follow from what the fleet shows, and
 /// nobody should wait for a file while nodes fail. Silences in it are lost, which is said.
-fn open(path: &Path) -> Result<(AlertStore, Kept), StartNotifierError> {
+fn open(path: &Path) -> Result<(AlertStore, store::Kept), StartNotifierError> {
     let read = |path: &Path| {
         let store = AlertStore::open(path).map_err(StartNotifierError::Open)?;
         let kept = store.load().map_err(StartNotifierError::Load)?;
@@ -360,7 +314,7 @@ impl Owner {
 
     fn run(&mut self) {
         loop {
-            let mut done: Vec<oneshot::Sender<()>> = Vec::new();
+            let mut done: Vec<oneshot::Sender<Kept>> = Vec::new();
             let going = match self.inbox.recv_timeout(IDLE) {
                 Ok(event) => self.batch(event, &mut done),
                 Err(RecvTimeoutError::Timeout) => Going::On,
@@ -372,9 +326,9 @@ impl Owner {
             if has_looked {
                 self.show(is_written);
             }
-            // Only what is written was done.
+            let kept = if is_written { Kept::Written } else { Kept::NotWritten };
             for then in done {
-                if then.send(()).is_err() {
+                if then.send(kept).is_err() {
                     tracing::debug!("whoever asked waits no more");
                 }
             }
@@ -401,7 +355,7 @@ impl Owner {
         self.write();
     }
 
-    fn batch(&mut self, first: Event, done: &mut Vec<oneshot::Sender<()>>) -> Going {
+    fn batch(&mut self, first: Event, done: &mut Vec<oneshot::Sender<Kept>>) -> Going {
         let mut next = Some(first);
         for _ in 0..MAX_BATCH {
             let Some(event) = next.take() else { break };
@@ -417,7 +371,7 @@ impl Owner {
         }
     }
 
-    fn handle(&mut self, event: Event, done: &mut Vec<oneshot::Sender<()>>) -> Going {
+    fn handle(&mut self, event: Event, done: &mut Vec<oneshot::Sender<Kept>>) -> Going {
         match event {
             Event::Act { act, then } => {
                 act(&mut self.core);

@@ -348,7 +348,7 @@ impl Core {
         now: Moment,
     ) -> Stage {
         let config = config.unwrap_or_else(|| Arc::clone(&self.config));
-        let known = self.book.record(key.id(&self.config.cluster));
+        let known = self.book.record(key.id());
         let firing = Record {
             key: key.clone(),
             scope: Scope::Fleet,

@@ -33,7 +33,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let catalogue = catalogue();
-        let book = Book::restore("prod", [], &catalogue);
+        let book = Book::restore([], &catalogue);
         Self { book, catalogue, turns: Vec::new(), is_owed: false }
     }
 
@@ -240,7 +240,7 @@ fn a_clock_that_was_ahead_holds_nothing_up() {
 #[test]
 fn there_is_room_for_so_many_and_the_others_are_counted() {
     let catalogue = catalogue();
-    let mut book = Book::restore("prod", [], &catalogue);
+    let mut book = Book::restore([], &catalogue);
     let around = Around { catalogue: &catalogue, ending: &|_, _| String::new(), owed: &|_| false };
     let many = |from: usize, to: usize| {
         let one = |n: usize| {
@@ -288,7 +288,7 @@ proptest! {
                     let kept = serde_json::to_string(&kept).unwrap();
                     let kept: Vec<Record> = serde_json::from_str(&kept).unwrap();
                     let due = world.book.due.clone();
-                    world.book = Book::restore("prod", kept, &world.catalogue);
+                    world.book = Book::restore(kept, &world.catalogue);
                     prop_assert_eq!(&world.book.due, &due);
                 }
             }

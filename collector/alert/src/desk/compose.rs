@@ -196,7 +196,7 @@ impl Group {
             link: format!("/v1/alerts?alert={}", key.kind),
         };
         Some(Noticed {
-            id: key.id(world.cluster),
+            id: key.id(),
             kind: key.kind,
             severity,
             ended: None,

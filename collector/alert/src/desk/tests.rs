@@ -31,7 +31,7 @@ impl World1 {
         let mut catalogue = Catalogue::built_in().unwrap();
         let none = Some(Span::secs(0));
         catalogue.retime(Kind::HardeningRegressed, none, none);
-        let book = Book::restore("prod", [], &catalogue);
+        let book = Book::restore([], &catalogue);
         let (muted, holding) = (BTreeMap::new(), BTreeMap::new());
         Self { book, desk: Desk::default(), catalogue, muted, style, holding }
     }
@@ -49,7 +49,7 @@ impl World1 {
     }
 
     fn id(n: u32) -> AlertId {
-        Self::key(n).id("prod")
+        Self::key(n).id()
     }
 
     fn fire(&mut self, nodes: std::ops::Range<u32>, severity: Severity) {
@@ -430,7 +430,7 @@ fn nothing_blocks_a_receiver_that_there_are_no_words_for() {
     world.at(100);
     world.at(160);
     // Its end is owed; then the book forgets it, as after a row that cannot be read.
-    world.book = Book::restore("prod", [], &world.catalogue);
+    world.book = Book::restore([], &world.catalogue);
     world.fire(5..6, Severity::Warning);
     world.at(200);
     world.at(260);

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Asker;
 use super::gone;
+use super::unchanged;
 use crate::api::Loaded;
 use crate::api::answer::Answer;
 use crate::api::answer::Kind;
@@ -110,6 +111,7 @@ pub(super) async fn replay(
     let wish = asker.wish(audit::Kind::Receiver, format!("receiver {name}"), reason);
     loaded.engine.audit_durably(wish).await?;
     let asked = name.clone();
-    let groups = loaded.notifier.ask(move |core| core.desk.replay(&asked)).await.map_err(gone)?;
+    let groups = loaded.notifier.change(move |core| core.desk.replay(&asked)).await;
+    let groups = groups.map_err(unchanged)?;
     Ok(Answer::json(&Body { receiver: &name, groups }))
 }

@@ -111,7 +111,7 @@ fn rehearse(stage: &Stage, asked: &Rehearsal, now: Moment) -> Answer {
     };
     let values = values.clone().unwrap_or_else(named);
     let noticed = Noticed {
-        id: key.id(cluster),
+        id: key.id(),
         kind: key.kind,
         severity: *severity,
         ended: None,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Asker;
 use super::gone;
+use super::unchanged;
 use crate::api::Loaded;
 use crate::api::answer::Answer;
 use crate::api::answer::Kind;
@@ -77,8 +78,8 @@ pub(super) async fn add(
     let reason = format!("a person muted them until {until}: {}", checked.reason);
     let wish = asker.wish(audit::Kind::Silence, what, reason);
     loaded.engine.audit_durably(wish.clone()).await?;
-    let silence = loaded.notifier.ask(move |core| core.silence(wanted, &author, now)).await;
-    match silence.map_err(gone)? {
+    let silence = loaded.notifier.change(move |core| core.silence(wanted, &author, now)).await;
+    match silence.map_err(unchanged)? {
         Ok(silence) => Ok(Answer::json(&Line::of(&silence, now))),
         Err(why) => {
             note(
@@ -99,7 +100,8 @@ pub(super) async fn end(loaded: &Loaded, id: u64, asker: Asker<'_>) -> Result<An
     let reason = format!("a person ended what {} had muted: {}", silence.author, silence.reason);
     let wish = asker.wish(audit::Kind::Silence, format!("silence {id}"), reason);
     loaded.engine.audit_durably(wish).await?;
-    let ended = loaded.notifier.ask(move |core| core.end_silence(id)).await.map_err(gone)?;
+    let ended =
+        loaded.notifier.change(move |core| core.end_silence(id)).await.map_err(unchanged)?;
     ended.map(|_| Answer::Done).ok_or_else(none)
 }
 

@@ -147,7 +147,7 @@ fn an_edit_changes_who_is_told_and_is_no_news_of_an_alert() {
     let muted = Config::parse(&format!("{muted}fallback: [chat]\n")).unwrap();
     world.core.configure(Arc::new(muted), T.plus(20));
     world.at(20);
-    assert_eq!(world.core.mute(World::key().id("default"), T.plus(20)), Some(Mute::Configured));
+    assert_eq!(world.core.mute(World::key().id(), T.plus(20)), Some(Mute::Configured));
     assert_eq!(world.send("chat", 99_999), None, "nobody is reminded of it");
 }
 
@@ -166,7 +166,7 @@ fn a_silence_mutes_until_it_ends_and_an_acknowledgement_ends_with_its_alert() {
     assert_eq!(world.send("chat", 50), None);
     assert!(world.send("chat", 106).is_some(), "it still fires");
     assert!(world.core.silences.is_empty(), "over, it is gone");
-    let id = World::key().id("default");
+    let id = World::key().id();
     let acknowledged = Wanted { matcher: None, alert: Some(id), ..wanted(99_999) };
     world.core.silence(acknowledged, "anna", T.plus(200)).unwrap();
     world.at(200);
@@ -185,11 +185,45 @@ fn a_receiver_that_gets_nothing_is_an_alert_to_the_others() {
     world.core.unusable.insert("chat".to_owned(), "its secret is not there".to_owned());
     world.at(10);
     world.at(12);
-    let failing = Key::of(Kind::NotifierFailing).subject("chat").id("default");
+    let failing = Key::of(Kind::NotifierFailing).subject("chat").id();
     let record = world.core.book.record(failing).unwrap();
     assert!(record.is_firing());
     assert_eq!(record.values["problem"], "its secret is not there");
     let told: Vec<&str> =
         world.core.desk.of_alert(failing).map(|group| &*group.id.receiver).collect();
     assert_eq!(told, ["am"]);
+}
+
+#[test]
+fn another_name_of_the_cluster_and_a_start_without_settings_forget_nobody() {
+    let rest = "fallback: [chat]\ndefaults: { groupWait: 0s, groupBy: [alertname] }\n";
+    let mut world = World::new(rest);
+    world.at(0);
+    assert!(world.send("chat", 1).is_some());
+    let id = World::key().id();
+    world.core.silence(acknowledging(id), "anna", T.plus(2)).unwrap();
+    world.at(2);
+    // A start that could read no settings, and then those with another name.
+    world.core.config = Arc::default();
+    world.core = world.core.again(T.plus(10));
+    world.at(10);
+    world.core.configure(config(&format!("cluster: other\n{rest}")), T.plus(20));
+    assert!(matches!(world.core.mute(id, T.plus(20)), Some(Mute::Silence { .. })), "as it was");
+    world.core.end_silence(world.core.silences[0].id);
+    assert_eq!(world.send("chat", 21), None, "it knows");
+    world.core = world.core.again(T.plus(30));
+    assert_eq!(world.core.book.records().len(), 1, "one row for one alert");
+    world.severity = None;
+    world.at(40);
+    assert_eq!(world.send("chat", 400), Some((vec![], vec![Severity::Warning])), "its end");
+}
+
+fn acknowledging(id: AlertId) -> Wanted {
+    Wanted {
+        matcher: None,
+        alert: Some(id),
+        reason: "I am on it".to_owned(),
+        starts_at: None,
+        ends_at: T.plus(99_999),
+    }
 }

@@ -151,3 +151,35 @@ async fn a_panic_costs_a_turn_and_no_alert() {
     notifier.stop();
     tokio::task::spawn_blocking(|| thread.join()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_change_that_is_not_written_is_not_answered_as_if_it_were() {
+    let scratch = Scratch::new();
+    let ground = ground(&scratch, Wrong::default(), Arc::default());
+    let (path, board) = (ground.path.clone(), Arc::clone(&ground.board));
+    let (notifier, thread) = Notifier::start(ground, Handle::current()).unwrap();
+    let wanted = || palisade_alert::silence::Wanted {
+        matcher: Some(serde_json::json!({"nodes": ["worker-*"]})),
+        alert: None,
+        reason: "the rack moves".to_owned(),
+        starts_at: None,
+        ends_at: SystemClock::start().now().plus(600),
+    };
+    let silence = || {
+        let (wanted, now) = (wanted(), SystemClock::start().now());
+        notifier.change(move |core| core.silence(wanted, "anna", now).is_ok())
+    };
+    assert_eq!(silence().await, Ok(true));
+    // As a disk that is full: nothing is written any more.
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.execute_batch("DROP TABLE silences").unwrap();
+    assert_eq!(silence().await, Err(ChangeError::NotWritten));
+    assert_eq!(notifier.ask(|core| core.silences.len()).await, Ok(2), "it holds meanwhile");
+    let deadline = Instant::now() + LONG;
+    while board.seen().failed_commits == 0 {
+        assert!(Instant::now() < deadline, "no figure tells of it");
+        assert_eq!(notifier.ask(|_| ()).await, Ok(()));
+    }
+    notifier.stop();
+    tokio::task::spawn_blocking(|| thread.join()).await.unwrap();
+}
