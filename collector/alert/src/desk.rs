@@ -119,6 +119,9 @@ pub struct Line {
     /// Whether it is routed here now; one that is not has only its end to be told.
     #[serde(default)]
     pub is_routed: bool,
+    /// Whether it left in a message of which nobody knows yet whether it was taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_given: bool,
 }
 
 /// What a group is made from.
@@ -459,8 +462,7 @@ struct Settled {
 impl Group {
     /// Brings the lines up to what holds now.
     fn settle(&mut self, world: &World<'_>, now: Moment) -> Settled {
-        let [wait, _, _] = self.waits;
-        let style = self.style;
+        let (style, due_since) = (self.style, self.due_since);
         let mut news = None;
         let (mut has_muted, mut reminds) = (false, false);
         self.lines.retain(|id, line| {
@@ -470,7 +472,7 @@ impl Group {
             };
             if !record.is_firing() {
                 let at = record.end().map(|end| end.settled_at);
-                let kept = at.is_some_and(|at| line.end(style, at, wait, now));
+                let kept = at.is_some_and(|at| line.end(style, at, due_since, now));
                 if kept && line.owed.is_some() {
                     news = news.max(Some(News::Ended));
                 }
@@ -486,7 +488,7 @@ impl Group {
                 line.owed = None;
                 // Told as louder than it is: from now on it may become louder again.
                 line.told = line.told.map(|told| told.min(record.severity));
-                return line.is_routed || line.told.is_some();
+                return line.is_routed || line.is_known();
             }
             line.owed = line.owed.or(Some(now));
             let is_critical = record.severity == Severity::Critical;
@@ -525,8 +527,14 @@ impl Line {
         matches!(style, Style::Alertmanager) && self.told.is_some()
     }
 
-    /// Its alert is over. Whether there is still something to tell.
-    fn end(&mut self, style: Style, at: Moment, wait: i64, now: Moment) -> bool {
+    /// Whether its receiver knows of it, or may do so.
+    const fn is_known(&self) -> bool {
+        self.told.is_some() || self.is_given
+    }
+
+    /// Its alert is over since `at`. Whether there is still something to tell in a group of which a
+    /// message has been due since `due_since`.
+    fn end(&mut self, style: Style, at: Moment, due_since: Option<Moment>, now: Moment) -> bool {
         if self.is_rolled_up {
             // It was never heard of by itself.
             return false;
@@ -534,16 +542,12 @@ impl Line {
         if let Some(first) = self.ended {
             return style == Style::Alertmanager && now.since(first) < ENDED_AGAIN_SECS;
         }
-        match (self.told, self.owed) {
-            (Some(_), owed) => {
-                self.owed = owed.or(Some(now));
-                true
-            }
-            // Over before anybody would have been told.
-            (None, Some(owed)) if at.since(owed) < wait => false,
-            (None, Some(_)) => true,
-            (None, None) => false,
+        if self.is_known() {
+            self.owed = self.owed.or(Some(now));
+            return true;
         }
+        // Nothing of it can have left before a message was due: it was over before anybody would hear.
+        self.owed.is_some() && due_since.is_some_and(|since| since <= at)
     }
 }
 

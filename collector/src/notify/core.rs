@@ -440,6 +440,7 @@ impl Core {
                     continue;
                 }
             }
+            self.desk.given(&place, &sent);
             let content = Content::Notice(Box::new(notice));
             return Some(Parcel { places: vec![(place, sent)], content });
         }
@@ -498,6 +499,7 @@ impl Core {
         let mut places = Vec::new();
         let mut alerts = Vec::new();
         for (place, notice, sent) in due {
+            self.desk.given(&place, &sent);
             places.push((place, sent));
             for noticed in notice.alerts {
                 let severities = self.severities(&noticed);

@@ -93,6 +93,17 @@ impl Desk {
         })
     }
 
+    /// A message about a group is on its way. Its receiver may know of its alerts from now on, whatever
+    /// becomes of the group, and of the answer. This is kept with what changes next: most messages are
+    /// answered before anything does.
+    pub fn given(&mut self, place: &GroupId, sent: &Sent) {
+        let Some(group) = self.groups.get_mut(place) else { return };
+        for (id, sent) in &sent.lines {
+            let Some(line) = group.lines.get_mut(id) else { continue };
+            line.is_given |= matches!(sent, SentLine::Ended | SentLine::Fires(_));
+        }
+    }
+
     /// A message about a group was taken.
     pub fn delivered(&mut self, place: &GroupId, sent: &Sent, now: Moment) {
         let post = self.post_mut(&place.receiver);
@@ -106,7 +117,7 @@ impl Desk {
         let Some(group) = self.groups.get_mut(place) else { return };
         for id in sent.ends() {
             let Some(line) = group.lines.get_mut(&id) else { continue };
-            (line.told, line.owed) = (None, None);
+            (line.told, line.owed, line.is_given) = (None, None, false);
         }
         self.changed.insert(place.clone());
         self.dirty.insert(place.clone());
@@ -116,7 +127,7 @@ impl Desk {
         let Some(group) = self.groups.get_mut(place) else { return };
         for (id, sent) in &sent.lines {
             let Some(line) = group.lines.get_mut(id) else { continue };
-            line.owed = None;
+            (line.owed, line.is_given) = (None, false);
             match sent {
                 SentLine::Fires(severity) => {
                     (line.told, line.is_rolled_up) = (Some(*severity), false);
