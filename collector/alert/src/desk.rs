@@ -38,6 +38,7 @@ pub use compose::SentLine;
 pub use post::DeadLetter;
 pub use post::Failed;
 pub use post::GIVE_UP_SECS;
+pub use post::LETTER_KEPT_SECS;
 pub use post::MAX_DEAD;
 pub use post::Post;
 
@@ -122,6 +123,9 @@ pub struct Line {
     /// Whether it left in a message of which nobody knows yet whether it was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_given: bool,
+    /// When its end was refused, which is told again if somebody asks for it; the moment of the letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_at: Option<Moment>,
 }
 
 /// What a group is made from.
@@ -335,6 +339,7 @@ impl Desk {
 
     /// Works out what each group that may have changed owes, and when.
     pub fn settle(&mut self, world: &World<'_>, now: Moment) {
+        self.forget_old_letters(now);
         for place in std::mem::take(&mut self.dirty) {
             self.settle_group(&place, world, now);
         }
@@ -480,6 +485,10 @@ impl Group {
                 return kept;
             }
             line.ended = None;
+            if line.refused_at.take().is_some() {
+                // It is another one than that whose end was refused, and news.
+                (line.told, line.is_given) = (None, true);
+            }
             let is_muted = (world.muted)(*id, record).is_some();
             has_muted |= is_muted;
             reminds |= line.goes_on(style) || (line.told.is_some() && line.is_routed && !is_muted);
@@ -541,6 +550,10 @@ impl Line {
         }
         if let Some(first) = self.ended {
             return style == Style::Alertmanager && now.since(first) < ENDED_AGAIN_SECS;
+        }
+        if self.refused_at.is_some() {
+            // For as long as its letter is kept.
+            return true;
         }
         if self.is_known() {
             self.owed = self.owed.or(Some(now));

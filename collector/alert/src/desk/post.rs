@@ -21,6 +21,13 @@ pub const GIVE_UP_SECS: i64 = 86_400;
 /// Messages put aside that are kept for each receiver, the newest ones.
 pub const MAX_DEAD: usize = 100;
 
+/// A message put aside is kept for so long: who looks after a receiver has been at work by then.
+pub const LETTER_KEPT_SECS: i64 = 7 * 86_400;
+
+/// Ends of a message put aside that can be told again: as many as it showed. Each keeps its alert in
+/// the book, which has room for the ends of all letters of a few receivers (200 x [`MAX_DEAD`]).
+const MAX_REFUSED_ENDS: usize = crate::notice::MAX_NOTICED;
+
 /// The way to a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
@@ -186,6 +193,7 @@ impl Desk {
     }
 
     fn put_aside(&mut self, place: &GroupId, sent: &Sent, why: &str, now: Moment) {
+        let rest = self.refuse_ends(place, sent, now);
         let letter = DeadLetter {
             at: now,
             group: Arc::clone(&place.key),
@@ -196,12 +204,58 @@ impl Desk {
         post.failed = Some(Failed { at: now, why: why.to_owned() });
         post.dead.push(letter);
         let excess = post.dead.len().saturating_sub(MAX_DEAD);
-        post.dead.drain(..excess);
+        let old: Vec<DeadLetter> = post.dead.drain(..excess).collect();
+        self.forget_ends(&place.receiver, &old);
         // The same would be refused again; news, or the next reminder, is another message.
-        self.told(place, sent, now);
+        self.told(place, &rest, now);
     }
 
-    /// Sends again what was put aside, as far as it still fires. Returns how many groups that are.
+    /// Keeps ends that were refused, for as long as the letter that has them is. Returns what else was
+    /// in the message. An Alertmanager ends by itself what it does not hear of again.
+    fn refuse_ends(&mut self, place: &GroupId, sent: &Sent, now: Moment) -> Sent {
+        let mut rest = sent.clone();
+        let Some(group) = self.groups.get_mut(place) else { return rest };
+        if group.style == Style::Alertmanager {
+            return rest;
+        }
+        for id in sent.ends().take(MAX_REFUSED_ENDS) {
+            let Some(line) = group.lines.get_mut(&id) else { continue };
+            (line.owed, line.refused_at) = (None, Some(now));
+            line.is_given |= line.told.is_none();
+            rest.lines.remove(&id);
+        }
+        rest
+    }
+
+    /// Forgets ends that were in these letters.
+    fn forget_ends(&mut self, receiver: &Arc<str>, letters: &[DeadLetter]) {
+        for letter in letters {
+            let place = GroupId { receiver: Arc::clone(receiver), key: Arc::clone(&letter.group) };
+            let Some(group) = self.groups.get_mut(&place) else { continue };
+            for line in group.lines.values_mut().filter(|it| it.refused_at == Some(letter.at)) {
+                (line.told, line.is_given, line.refused_at) = (None, false, None);
+            }
+            self.changed.insert(place.clone());
+            self.dirty.insert(place);
+        }
+    }
+
+    /// Forgets letters that are too old, and the ends in them.
+    pub(super) fn forget_old_letters(&mut self, now: Moment) {
+        let is_old = |letter: &DeadLetter| now.since(letter.at) >= LETTER_KEPT_SECS;
+        let has_old = |post: &&Post| post.dead.iter().any(is_old);
+        let names: Vec<Arc<str>> =
+            self.posts.values().filter(has_old).map(|post| Arc::clone(&post.receiver)).collect();
+        for name in names {
+            let dead = std::mem::take(&mut self.post_mut(&name).dead);
+            let (old, kept): (Vec<_>, Vec<_>) = dead.into_iter().partition(is_old);
+            self.post_mut(&name).dead = kept;
+            self.forget_ends(&name, &old);
+        }
+    }
+
+    /// Sends again what was put aside, as far as it still fires, and ends. Returns how many groups that
+    /// are. What waits for another attempt waits no more.
     pub fn replay(&mut self, receiver: &str) -> usize {
         let Some(post) = self.posts.get_mut(receiver) else { return 0 };
         post.failed = None;
@@ -209,6 +263,12 @@ impl Desk {
         let letters = std::mem::take(&mut post.dead);
         let name = Arc::clone(&post.receiver);
         self.changed_posts.insert(Arc::clone(&name));
+        for group in self.groups.values_mut().filter(|group| group.id.receiver == name) {
+            if group.not_before.take().is_some() {
+                self.changed.insert(group.id.clone());
+                self.dirty.insert(group.id.clone());
+            }
+        }
         let mut again = 0;
         let keys: std::collections::BTreeSet<Arc<str>> =
             letters.into_iter().map(|it| it.group).collect();
@@ -217,7 +277,10 @@ impl Desk {
             let Some(group) = self.groups.get_mut(&place) else { continue };
             // What is owed anyway goes with it: news of what was told, and ends.
             for line in group.lines.values_mut().filter(|it| it.owed.is_none()) {
-                line.told = None;
+                // An end that was refused is owed again; of what fires, an earlier message may have told.
+                if line.refused_at.take().is_none() {
+                    line.is_given |= line.told.take().is_some();
+                }
             }
             group.told_at = None;
             again += 1;

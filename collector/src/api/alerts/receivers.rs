@@ -94,7 +94,7 @@ pub(super) async fn test(
     }
 }
 
-/// Sends again what was put aside, as far as it still fires.
+/// Sends again what was put aside, as far as it still fires, and ends.
 pub(super) async fn replay(
     loaded: &Loaded,
     name: String,

@@ -135,6 +135,64 @@ fn what_joins_a_message_late_and_is_over_at_once_is_told_its_end() {
     assert_eq!(told(&world.send(400)), [(Reason::AllResolved, 0, 2)]);
 }
 
+/// A message that said that alert 0 is over was refused at 430.
+fn refused_end() -> World1 {
+    let mut world = World1::new(Style::Grouped);
+    world.fire(0..1, Severity::Warning);
+    world.at(0);
+    world.send(30);
+    world.end(0..1);
+    world.at(400);
+    world.fail(430, &refused());
+    assert_eq!(told(&world.send(5000)), [], "the same would be refused again");
+    world
+}
+
+#[test]
+fn an_end_that_was_refused_is_told_again_when_asked() {
+    let mut world = refused_end();
+    world.at(6000);
+    assert_eq!(world.desk.replay("chat"), 1);
+    world.at(6001);
+    assert_eq!(told(&world.send(6040)), [(Reason::AllResolved, 0, 1)]);
+    world.at(6041);
+    assert_eq!(world.desk.replay("chat"), 0, "once");
+    assert!(world.desk.groups().is_empty());
+}
+
+#[test]
+fn an_end_that_was_refused_is_kept_as_long_as_its_letter() {
+    let mut world = refused_end();
+    world.at(430 + LETTER_KEPT_SECS - 1);
+    assert_eq!((world.desk.groups().len(), world.desk.post("chat").unwrap().dead.len()), (1, 1));
+    world.at(430 + LETTER_KEPT_SECS);
+    assert!(world.desk.groups().is_empty());
+    assert!(world.desk.post("chat").unwrap().dead.is_empty());
+}
+
+#[test]
+fn what_fires_again_is_news_although_its_end_was_refused() {
+    let mut world = refused_end();
+    world.fire(0..1, Severity::Warning);
+    world.at(6000);
+    assert_eq!(told(&world.send(6030)), [(Reason::New, 1, 0)]);
+    world.end(0..1);
+    world.at(7000);
+    assert_eq!(told(&world.send(7400)), [(Reason::AllResolved, 0, 1)]);
+}
+
+#[test]
+fn a_replay_waits_for_no_pause() {
+    let mut world = World1::new(Style::Grouped);
+    world.fire(0..1, Severity::Warning);
+    world.at(0);
+    let after = Some(std::time::Duration::from_secs(900));
+    world.fail(30, &Outcome::Retry { after, why: "429".to_owned() });
+    world.desk.replay("chat");
+    world.at(31);
+    assert_eq!(told(&world.send(31)), [(Reason::First, 1, 0)]);
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Fire(u32),
@@ -145,6 +203,7 @@ enum Act {
     RouteAway(u32),
     HandOut { does_arrive: bool },
     Taken,
+    Refused,
     Unanswered,
 }
 
@@ -159,6 +218,7 @@ fn act() -> impl Strategy<Value = Act> {
         node().prop_map(Act::RouteAway),
         any::<bool>().prop_map(|does_arrive| Act::HandOut { does_arrive }),
         Just(Act::Taken),
+        Just(Act::Refused),
         Just(Act::Unanswered),
     ]
 }
@@ -187,16 +247,18 @@ proptest! {
                     }
                     heard.hand_out(does_arrive);
                 }
+                Act::Refused if !arrives => heard.answer(&refused()),
                 Act::Taken if arrives => heard.answer(&Outcome::Delivered),
-                Act::Taken | Act::Unanswered => heard.answer(&unanswered()),
+                Act::Taken | Act::Refused | Act::Unanswered => heard.answer(&unanswered()),
             }
             heard.world.at(heard.at);
         }
         heard.world.end(0..4);
         heard.world.muted.clear();
+        heard.answer(&unanswered());
+        heard.world.desk.replay("chat");
         for _ in 0..9 {
             heard.at += 400;
-            heard.answer(&unanswered());
             heard.hand_out(true);
             heard.answer(&Outcome::Delivered);
             heard.world.at(heard.at);
