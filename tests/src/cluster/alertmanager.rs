@@ -39,15 +39,8 @@ const CONFIG: &str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\nin
 /// with `Slow`: long enough that a test can change its mind before.
 pub const SLOW_GROUP_WAIT: Duration = Duration::from_secs(5);
 
-/// One rule for each louder severity: it quiets the milder ones of the same alert.
-const QUIETER: &str = "\
-- source_matchers: ['severity=\"critical\"']
-  target_matchers: ['severity=~\"warning|info\"']
-  equal: [alertname, cluster, node, subject]
-- source_matchers: ['severity=\"warning\"']
-  target_matchers: ['severity=\"info\"']
-  equal: [alertname, cluster, node, subject]
-";
+/// The rules that palisade ships for every Alertmanager.
+const QUIETER: &str = include_str!("../../../manifests/prometheus/inhibit_rules.yaml");
 
 /// Before and after anything that a test does.
 const ALWAYS: [&str; 2] = ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"];
