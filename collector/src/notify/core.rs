@@ -70,6 +70,9 @@ const REROUTE_SECS: i64 = 60;
 /// once.
 const RECHECK_SECS: i64 = 5;
 
+/// A clock that is slewed or stepped by less costs less than to forget all that was put off.
+const SET_BACK_SECS: i64 = 5;
+
 /// What whoever looks at the world has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -215,7 +218,7 @@ impl Core {
         ending: &dyn Fn(&Key, &Values) -> String,
         now: Moment,
     ) {
-        if now < self.now {
+        if self.now.since(now) >= SET_BACK_SECS {
             tracing::warn!(was = %self.now, %now, "the clock was set back");
             self.book.set_back(&self.catalogue, now);
             self.desk.set_back(now);

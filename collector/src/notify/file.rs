@@ -90,7 +90,8 @@ pub fn check(path: &Path, out: &mut impl Write) -> Result<ExitCode, PolicyFileEr
 
 /// The settings, as far as they can be checked without what is in other files; or what is wrong.
 fn problem(text: &str) -> Result<Config, String> {
-    let config = Config::parse(text).map_err(|error| Chain(&error).to_string())?;
+    let config =
+        Config::parse(text).map_err(|error| without_secrets(&Chain(&error).to_string()))?;
     for (at, allowed) in config.allowed_egress.iter().enumerate() {
         allowed
             .parse::<Allowed>()
@@ -109,10 +110,13 @@ fn parse(path: &Path, text: &str) -> Result<Config, LoadConfigError> {
 }
 
 /// What is wrong, for people: bounded, and without addresses, which hold secrets. One that is written where
-/// a name should be is part of the parser's words.
+/// a name should be is part of the parser's words; values are not.
 #[must_use]
 pub fn complaint(error: &LoadConfigError) -> String {
-    let text = Chain(error).to_string();
+    without_secrets(&Chain(error).to_string())
+}
+
+fn without_secrets(text: &str) -> String {
     let word = |word: &str| match word.split_once("://") {
         Some((scheme, _)) => format!("{scheme}://…"),
         None => word.to_owned(),
@@ -208,11 +212,15 @@ mod tests {
             ("moon: full\n", "moon"),
             ("fallback: [nobody]\n", "fallback: there is no receiver nobody"),
             ("egress: {allow: ['10.0.0.0/99']}\n", "egress.allow[0]: "),
-            ("receivers: [{name: a, shoutrrr: {url: 'moon://a'}}]\n", "receivers[0]: "),
+            ("receivers: [{name: a, opsgenie: 's3cret'}]\n", "line 3"),
+            ("receivers: [{name: a, sendResolved: s3cret, kubernetesEvents: {}}]\n", "line 3"),
+            ("receivers: [{name: a, webhook: [s3cret]}]\n", "line 3"),
+            ("egress: {allow: [s3cret]}\nfallback: {s3cret: 1}\n", "line"),
         ] {
             let (said, code) = ask(text);
             assert!(said.contains(place), "{text}: {said}");
             assert_eq!(code, ExitCode::from(1), "{text}");
+            assert!(!said.contains("s3cr"), "{said}");
         }
         assert!(check(Path::new("/nowhere/alerts.yaml"), &mut Vec::new()).is_err());
     }
