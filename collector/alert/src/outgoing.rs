@@ -77,8 +77,8 @@ pub enum Outcome {
         /// Why, in words that hold no secret.
         why: String,
     },
-    /// Some of it is taken and some refused, and which is not said: halves of it tell. Only of an
-    /// Alertmanager.
+    /// Some of it is taken, and some refused for good. Of the answer to a batch for an Alertmanager: some
+    /// may be taken, and which is not said; halves of it tell.
     Partial {
         /// Why, in words that hold no secret.
         why: String,

@@ -351,7 +351,11 @@ impl Core {
             if !is_late && dead == 0 && unusable.is_none() {
                 continue;
             }
-            let last = post.and_then(|post| post.failed.as_ref()).map(|it| it.why.clone());
+            // What was refused in part failed nothing.
+            let last = post.and_then(|post| {
+                let letter = || post.dead.last().map(|it| &it.why);
+                post.failed.as_ref().map(|it| &it.why).or_else(letter).cloned()
+            });
             let problem = unusable.cloned().or(last).unwrap_or_else(|| "no answer".to_owned());
             say(&receiver.name, &problem, waiting.saturating_add(dead), since);
         }

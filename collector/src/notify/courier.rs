@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::future::join_all;
 use palisade_alert::answer;
+use palisade_alert::key::AlertId;
 use palisade_alert::notice::Notice;
 use palisade_alert::notice::Noticed;
 use palisade_alert::outgoing::Event;
@@ -167,20 +168,31 @@ impl Courier {
             let batches = batches.clone();
             async move { tell_member(poster, batches, url, token, clock).await }
         });
-        let mut outcomes = join_all(members).await;
+        let outcomes = join_all(members).await;
         for (member, outcome) in outcomes.iter().enumerate() {
             if *outcome != Outcome::Delivered {
-                tracing::warn!(receiver = self.receiver, member, ?outcome, "a member took nothing");
+                tracing::warn!(receiver = self.receiver, member, ?outcome, "a member took not all");
             }
         }
-        match outcomes.iter().position(|it| *it == Outcome::Delivered) {
-            Some(at) => outcomes.swap_remove(at),
-            None => outcomes.pop().unwrap_or(Outcome::Delivered),
-        }
+        of_members(outcomes)
     }
 }
 
-/// Tells one member. Of a batch of which parts are refused, those parts are found and left out.
+/// What outcomes of members come to: the best of them. One that would take it later counts for more than
+/// one that never will: the message is worth another attempt.
+fn of_members(outcomes: Vec<Outcome>) -> Outcome {
+    let rank = |outcome: &Outcome| match outcome {
+        Outcome::Delivered => 0,
+        Outcome::Partial { .. } => 1,
+        Outcome::Retry { .. } => 2,
+        Outcome::TooLarge => 3,
+        Outcome::Dead { .. } => 4,
+    };
+    outcomes.into_iter().min_by_key(rank).unwrap_or(Outcome::Delivered)
+}
+
+/// Tells one member. Of a batch of which parts are refused, those parts are found and left out. One that
+/// refuses all of it is none that takes alerts, whatever its words.
 async fn tell_member(
     poster: &mut Poster,
     batches: Vec<Batch>,
@@ -188,8 +200,11 @@ async fn tell_member(
     token: Option<&Secret>,
     clock: &dyn Clock,
 ) -> Outcome {
+    let told: usize = batches.iter().map(|it| it.alerts().count()).sum();
     let mut left = batches;
     let mut halvings = 0;
+    let mut refused: Vec<(AlertId, Severity)> = Vec::new();
+    let mut first_why = None;
     while let Some(batch) = left.pop() {
         let request = batch.request(url, token);
         let outcome = post(poster, &request, TargetKind::Alertmanager, clock).await;
@@ -203,14 +218,20 @@ async fn tell_member(
         match batch.halves() {
             Some((one, other)) if halvings <= MAX_HALVINGS => left.extend([one, other]),
             Some(_) | None => {
-                for (id, severity) in batch.alerts() {
-                    // Labels are checked before they are sent: a refusal is our bug.
-                    tracing::error!(alert = %id, %severity, why, "Alertmanager refuses an alert");
-                }
+                refused.extend(batch.alerts());
+                first_why.get_or_insert(why);
             }
         }
     }
-    Outcome::Delivered
+    let Some(why) = first_why else { return Outcome::Delivered };
+    if refused.len() == told {
+        return Outcome::Dead { why };
+    }
+    for (id, severity) in &refused {
+        // Labels are checked before they are sent: a refusal is our bug.
+        tracing::error!(alert = %id, %severity, why, "Alertmanager refuses an alert");
+    }
+    Outcome::Partial { why: format!("{} of {told} alerts: {why}", refused.len()) }
 }
 
 async fn post(
@@ -232,3 +253,6 @@ async fn post(
 /// How long a courier may take with one message before it is asked no more: well beyond what its
 /// parts may take by themselves.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,7 @@ pub struct DeadLetter {
     pub at: Moment,
     /// Which group.
     pub group: Arc<str>,
-    /// Alerts in it.
+    /// Alerts in it; of one that was taken in part, those that were taken, too.
     pub alerts: usize,
     /// Why.
     pub why: String,
@@ -170,7 +170,7 @@ impl Desk {
             Outcome::Delivered => return self.delivered(place, sent, now),
             Outcome::Dead { why } => return self.put_aside(place, sent, why, now),
             Outcome::Retry { after, why } => (why.clone(), *after),
-            Outcome::Partial { why } => (why.clone(), None),
+            Outcome::Partial { why } => return self.taken_in_part(place, sent, why, now),
             Outcome::TooLarge => ("it is too large for the receiver".to_owned(), None),
         };
         let Some(group) = self.groups.get_mut(place) else { return };
@@ -192,6 +192,34 @@ impl Desk {
         }
     }
 
+    /// Some of whom a message was for have it, or some of what it says is taken, and the rest is refused
+    /// for good: people see the rest among what was put aside.
+    fn taken_in_part(&mut self, place: &GroupId, sent: &Sent, why: &str, now: Moment) {
+        self.delivered(place, sent, now);
+        let post = self.post_mut(&place.receiver);
+        let why = format!("refused in part: {why}");
+        // Groups that went as one message are one letter.
+        if let Some(last) = post.dead.last_mut()
+            && last.at == now
+            && last.why == why
+        {
+            last.alerts = last.alerts.saturating_add(sent.lines.len());
+            return;
+        }
+        let group = Arc::clone(&place.key);
+        let letter = DeadLetter { at: now, group, alerts: sent.lines.len(), why };
+        self.keep_letter(&place.receiver, letter);
+    }
+
+    /// Keeps a letter, and forgets the oldest ones beyond [`MAX_DEAD`].
+    fn keep_letter(&mut self, receiver: &Arc<str>, letter: DeadLetter) {
+        let post = self.post_mut(receiver);
+        post.dead.push(letter);
+        let excess = post.dead.len().saturating_sub(MAX_DEAD);
+        let old: Vec<DeadLetter> = post.dead.drain(..excess).collect();
+        self.forget_ends(receiver, &old);
+    }
+
     fn put_aside(&mut self, place: &GroupId, sent: &Sent, why: &str, now: Moment) {
         let rest = self.refuse_ends(place, sent, now);
         let letter = DeadLetter {
@@ -202,10 +230,7 @@ impl Desk {
         };
         let post = self.post_mut(&place.receiver);
         post.failed = Some(Failed { at: now, why: why.to_owned() });
-        post.dead.push(letter);
-        let excess = post.dead.len().saturating_sub(MAX_DEAD);
-        let old: Vec<DeadLetter> = post.dead.drain(..excess).collect();
-        self.forget_ends(&place.receiver, &old);
+        self.keep_letter(&place.receiver, letter);
         // The same would be refused again; news, or the next reminder, is another message.
         self.told(place, &rest, now);
     }

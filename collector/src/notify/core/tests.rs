@@ -227,3 +227,22 @@ fn acknowledging(id: AlertId) -> Wanted {
         ends_at: T.plus(99_999),
     }
 }
+
+#[test]
+fn what_is_refused_in_part_is_told_and_the_rest_is_for_people_to_see() {
+    let mut world = World::new("fallback: [chat, am]\ndefaults: { groupWait: 0s }\n");
+    world.at(0);
+    world.at(10);
+    let Parcel { places, .. } = world.core.next("am", T.plus(10)).unwrap();
+    let why = "1 of 2 alerts: answered 400: no such label".to_owned();
+    world.core.done(&places, &Outcome::Partial { why: why.clone() }, 0, T.plus(10));
+    let post = world.core.desk.post("am").unwrap();
+    assert_eq!((post.delivered_at, post.failed.clone()), (Some(T.plus(10)), None));
+    let letters: Vec<_> = post.dead.iter().map(|it| (it.alerts, &*it.why)).collect();
+    assert_eq!(letters, [(1, &*format!("refused in part: {why}"))]);
+    assert!(world.core.next("am", T.plus(11)).is_none(), "it is told");
+    world.at(12);
+    let failing = Key::of(Kind::NotifierFailing).subject("am").id();
+    let record = world.core.book.record(failing).unwrap();
+    assert_eq!(record.values["problem"], format!("refused in part: {why}"));
+}

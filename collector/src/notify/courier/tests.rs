@@ -1,0 +1,130 @@
+//! Over real sockets: what receivers that take a part, or take nothing, come to.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use palisade_alert::key::Key;
+use palisade_alert::kind::Kind;
+use palisade_alert::notice::Words;
+use palisade_alert::secret::Secret;
+use palisade_report::Moment;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::notify::peer::Got;
+use crate::notify::peer::PATIENT;
+use crate::notify::peer::Peer;
+use crate::notify::peer::dialer;
+use crate::notify::peer::request;
+
+const T: Moment = Moment::from_unix(1_800_000_000);
+
+/// What it got, in its order.
+type Heard = Arc<Mutex<Vec<Got>>>;
+
+/// A receiver that answers each request with this status and body.
+async fn answering<F>(answer: F) -> (Peer, Heard)
+where
+    F: Fn(&Got) -> (u16, &'static str) + Clone + Send + Sync + 'static,
+{
+    let heard = Heard::default();
+    let hearing = Arc::clone(&heard);
+    let peer = Peer::start(move |_, mut stream| {
+        let (answer, heard) = (answer.clone(), Arc::clone(&hearing));
+        async move {
+            while let Some(got) = request(&mut stream).await {
+                let (status, body) = answer(&got);
+                heard.lock().unwrap().push(got);
+                let length = body.len();
+                let answer =
+                    format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    (peer, heard)
+}
+
+fn courier() -> Courier {
+    let clock = Arc::new(SystemClock::start());
+    Courier::new("somebody".to_owned(), dialer(None, PATIENT), clock, None)
+}
+
+fn noticed(node: &str) -> Noticed {
+    let key = Key::of(Kind::AgentSilent).subject(node);
+    let mut labels = key.labels("c", "agent", Severity::Warning);
+    labels.insert("node", node.to_owned());
+    Noticed {
+        id: key.id(),
+        kind: key.kind,
+        severity: Severity::Warning,
+        ended: None,
+        labels,
+        starts_at: T,
+        words: Words { summary: format!("{node} is silent"), ..Words::default() },
+        stale_since: None,
+    }
+}
+
+fn load(content: Content, target: Target) -> Load {
+    Load { content, target, templates: Templates::default(), external_url: String::new() }
+}
+
+/// Alerts about these nodes, for an Alertmanager of these members.
+fn each(nodes: &[&str], members: &[&Peer]) -> Load {
+    let alerts = nodes.iter().map(|node| (noticed(node), vec![Severity::Warning])).collect();
+    let urls = members.iter().map(|it| Secret::new(it.url(""))).collect();
+    load(Content::Alerts(alerts), Target::Alertmanager { urls, token: None })
+}
+
+/// As Go answers who speaks in clear to a port with TLS.
+const NO_TLS: &str = "Client sent an HTTP request to an HTTPS server.";
+
+#[tokio::test]
+async fn whoever_answers_400_to_everything_is_told_nothing() {
+    let (peer, heard) = answering(|_| (400, NO_TLS)).await;
+    for (nodes, requests) in [(&["a"][..], 1), (&["a", "b", "c"], 5)] {
+        heard.lock().unwrap().clear();
+        let outcome = courier().carry(&each(nodes, &[&peer])).await;
+        let why = format!("answered 400: {NO_TLS}");
+        assert_eq!(outcome, Outcome::Dead { why }, "{nodes:?}");
+        assert_eq!(heard.lock().unwrap().len(), requests, "{nodes:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_alert_that_is_refused_takes_none_of_the_others_with_it() {
+    let is_refused = |got: &Got| String::from_utf8_lossy(&got.body).contains("bad");
+    let answer = move |got: &Got| if is_refused(got) { (400, "no such label") } else { (200, "") };
+    let (peer, heard) = answering(answer).await;
+    let outcome = courier().carry(&each(&["a", "b", "bad", "d", "e"], &[&peer])).await;
+    let why = "1 of 5 alerts: answered 400: no such label".to_owned();
+    assert_eq!(outcome, Outcome::Partial { why });
+    let taken: BTreeMap<String, usize> = heard
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|got| !is_refused(got))
+        .flat_map(|got| serde_json::from_slice::<Vec<Value>>(&got.body).unwrap())
+        .map(|alert| (alert["labels"]["node"].as_str().unwrap().to_owned(), 1))
+        .collect();
+    assert_eq!(taken.keys().collect::<Vec<_>>(), ["a", "b", "d", "e"]);
+}
+
+#[tokio::test]
+async fn a_member_that_never_takes_any_hides_none_that_will() {
+    let (busy, _) = answering(|_| (503, "busy")).await;
+    let (wrong, _) = answering(|_| (404, "not here")).await;
+    let (good, _) = answering(|_| (200, "")).await;
+    for members in [[&busy, &wrong], [&wrong, &busy]] {
+        let outcome = courier().carry(&each(&["a"], &members)).await;
+        let why = "answered 503: busy".to_owned();
+        assert_eq!(outcome, Outcome::Retry { after: None, why });
+    }
+    for members in [[&good, &busy], [&wrong, &good]] {
+        assert_eq!(courier().carry(&each(&["a"], &members)).await, Outcome::Delivered);
+    }
+}
