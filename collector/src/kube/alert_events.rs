@@ -171,11 +171,12 @@ fn later(why: &str) -> Outcome {
 }
 
 /// What a failure means: a missing right and an Event that is none stay so until a person has changed
-/// something.
+/// something. A token that is not believed (401) may be one that is about to be renewed, or an API server
+/// that has just started.
 fn fate(error: &CallError) -> Outcome {
     let why = Chain(error).to_string();
     match error {
-        CallError::Refused { code: 400 | 401 | 403 | 404 | 413 | 422, .. } => Outcome::Dead { why },
+        CallError::Refused { code: 400 | 403 | 404 | 413 | 422, .. } => Outcome::Dead { why },
         CallError::NotLeader
         | CallError::Refused { .. }
         | CallError::TimedOut(_)

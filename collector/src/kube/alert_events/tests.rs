@@ -131,6 +131,7 @@ async fn what_a_person_has_to_mend_is_put_aside_and_all_else_is_tried_again() {
         (404, true),
         (422, true),
         (0, false),
+        (401, false),
         (408, false),
         (429, false),
         (500, false),
