@@ -37,7 +37,7 @@ pub(super) fn request(
         Body::Json { .. } | Body::Text { .. } => limit(size, MAX_TEXT),
     };
     fit(size, |level| {
-        let words = Words::of(notice, templates, Markup::PlainChat, level);
+        let words = Words::of(notice, templates, Markup::SimpleChat, level);
         let text = words.text();
         if words.title.len() + text.len() > max {
             return None;

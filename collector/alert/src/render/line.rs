@@ -117,5 +117,14 @@ mod tests {
         assert_eq!(text.end(), "**<b>a\\*&lt;b&gt;\\\\u{202e}**");
         assert_eq!(Line::new(Markup::Card, 20).value("********", 6).end(), "\\*\\*\\*…");
         assert_eq!(Line::new(Markup::PlainChat, 20).value("@all", 20).end(), "＠all");
+        // Google Chat calls everybody by the one and makes a link of the next, Zulip of the last.
+        for (hostile, harmless) in [
+            ("<users/all>", "＜users/all＞"),
+            ("<https://e.example|log in>", "＜https://e.example|log in＞"),
+            ("![log in](https://e.example)", "!［log in］(https://e.example)"),
+            ("~gone~ *loud* `a_b`", "～gone～ ＊loud＊ `a_b`"),
+        ] {
+            assert_eq!(Line::new(Markup::SimpleChat, 80).value(hostile, 80).end(), harmless);
+        }
     }
 }

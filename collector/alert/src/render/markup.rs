@@ -11,14 +11,32 @@ pub(super) enum Markup {
     Mattermost,
     /// None: encoded as JSON, or a mail. Names are no mentions there.
     Plain,
-    /// None, but `@name` calls somebody (Telegram, Google Chat, Zulip and other chats).
+    /// None, but `@name` calls somebody (Telegram).
     PlainChat,
+    /// What simple services make of plain text, each something else, and most know no escape: `@name` calls
+    /// somebody (Zulip, Rocket.Chat), `<users/all>` calls all and `<address|text>` is a link (Google
+    /// Chat), so is `[text](address)`, and `![]()` loads a picture (Zulip, Rocket.Chat); `*` and `~` put
+    /// words in bold or strike them out. `_` and the backtick are left, for names and commands are full
+    /// of them: all they do is slant words, or show them as code.
+    SimpleChat,
     /// Slack's mrkdwn: `&`, `<` and `>` are all that can start something.
     Slack,
 }
 
 /// Reads like `@`, and calls nobody.
 const HARMLESS_AT: char = '＠';
+
+/// What starts markup in some simple chat, and what reads like it and starts none: the same sign in full
+/// width (Unicode, Halfwidth and Fullwidth Forms).
+const HARMLESS: [(char, char); 7] = [
+    ('@', HARMLESS_AT),
+    ('<', '＜'),
+    ('>', '＞'),
+    ('[', '［'),
+    (']', '］'),
+    ('*', '＊'),
+    ('~', '～'),
+];
 
 impl Markup {
     /// Appends `character` so that it means itself.
@@ -31,6 +49,10 @@ impl Markup {
         };
         match (self, character) {
             (Self::Mattermost | Self::PlainChat, '@') => out.push(HARMLESS_AT),
+            (Self::SimpleChat, _) => {
+                let harmless = HARMLESS.iter().find(|(it, _)| *it == character);
+                out.push(harmless.map_or(character, |(_, harmless)| *harmless));
+            }
             (Self::Slack | Self::Card, '&') => out.push_str("&amp;"),
             (Self::Slack | Self::Card, '<') => out.push_str("&lt;"),
             (Self::Slack | Self::Card, '>') => out.push_str("&gt;"),
@@ -54,7 +76,7 @@ impl Markup {
     pub(super) const fn bold(self) -> &'static str {
         match self {
             Self::Card | Self::Discord | Self::Mattermost => "**",
-            Self::Plain | Self::PlainChat => "",
+            Self::Plain | Self::PlainChat | Self::SimpleChat => "",
             Self::Slack => "*",
         }
     }

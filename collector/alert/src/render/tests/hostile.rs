@@ -169,7 +169,7 @@ fn check_request(kind: TargetKind, request: &HttpRequest) {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         assert_eq!(kind, TargetKind::Webhook);
         assert!(body.len() <= 16_000 && is_showable(body));
-        assert!(!body.contains('@'), "{body}");
+        assert!(!body.contains(['@', '<', '>']), "{body}");
         return;
     };
     let all = texts(&json);
@@ -234,7 +234,16 @@ fn check_request(kind: TargetKind, request: &HttpRequest) {
             assert!(text_of("text").encode_utf16().count() <= 4_096);
             assert!(!text_of("text").contains('@') && json.get("parse_mode").is_none());
         }
-        TargetKind::Webhook => assert!(request.body.len() <= 256 * 1024),
+        TargetKind::Webhook => {
+            assert!(request.body.len() <= 256 * 1024);
+            let is_v4 = json.get("version").is_some();
+            let said = if is_v4 { Vec::new() } else { texts(&json) };
+            for line in said.iter().flat_map(|it| it.lines()) {
+                let is_state = line.starts_with("[FIRING") || line.starts_with("[RESOLVED");
+                let line = if is_state { line.split_once("] ").unwrap().1 } else { line };
+                assert!(!line.contains(['@', '<', '>', '[', ']']), "{line}");
+            }
+        }
         TargetKind::Alertmanager | TargetKind::Email | TargetKind::KubernetesEvents => {
             panic!("{kind:?}")
         }
