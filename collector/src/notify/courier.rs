@@ -117,12 +117,7 @@ impl Courier {
                         return Outcome::Dead { why: "it takes no mails".to_owned() };
                     };
                     match mail::send(&email, server, &self.dialer, self.clock.now()).await {
-                        Ok(handed) => {
-                            for (to, said) in handed.refused {
-                                tracing::warn!(receiver = self.receiver, to, said, "refused");
-                            }
-                            Outcome::Delivered
-                        }
+                        Ok(handed) => handed.outcome(email.to.len()),
                         Err(error) => error.outcome(),
                     }
                 }

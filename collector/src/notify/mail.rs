@@ -65,6 +65,21 @@ pub struct Handed {
     pub refused: Vec<(String, String)>,
 }
 
+impl Handed {
+    /// What it means for a mail to so many: it is not sent again for some of them, because it would have
+    /// to go to those who have it, too.
+    #[must_use]
+    pub fn outcome(&self, recipients: usize) -> Outcome {
+        let refused = self.refused.len();
+        match self.refused.first() {
+            None => Outcome::Delivered,
+            Some((to, said)) => Outcome::Partial {
+                why: format!("{refused} of {recipients} recipients: {to}: {said}"),
+            },
+        }
+    }
+}
+
 /// Why a mail is not on its way. At fault: the server, unless it says so.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {

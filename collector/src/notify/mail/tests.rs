@@ -231,9 +231,12 @@ async fn a_final_no_puts_the_mail_aside_and_a_passing_one_does_not() {
 async fn one_refused_recipient_keeps_the_mail_from_no_other() {
     let answers: Answers = &[("RCPT TO:<ops", "550 5.1.1 nobody \u{202e}here\r\n")];
     let server = Server::start(MailTls::None, answers).await;
-    let Handed { refused } = server.send().await.unwrap();
+    let handed = server.send().await.unwrap();
     let said = r"permanent error (550): 5.1.1 nobody \u{202e}here".to_owned();
-    assert_eq!(refused, [("ops@example.org".to_owned(), said)]);
+    // People hear of the one who never gets any.
+    let why = format!("1 of 2 recipients: ops@example.org: {said}");
+    assert_eq!(handed.outcome(2), Outcome::Partial { why });
+    assert_eq!(handed.refused, [("ops@example.org".to_owned(), said)]);
     assert_eq!(server.words(), "EHLO MAIL RCPT RCPT DATA From QUIT");
 }
 
