@@ -6,6 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +51,7 @@ use palisade_alert::silence::Wanted;
 use palisade_report::Moment;
 use palisade_report::NodeName;
 
+use super::courier::Turn;
 use super::store::AlertStore;
 use super::store::Change;
 use super::store::CommitAlertsError;
@@ -451,6 +455,15 @@ impl Core {
             let content = Content::Notice(Box::new(notice));
             return Some(Parcel { places: vec![(place, sent)], content });
         }
+    }
+
+    /// Which message it is, of one about a group.
+    pub(crate) fn turn_of(&self, places: &[(GroupId, Sent)]) -> Option<Turn> {
+        let [(place, sent)] = places else { return None };
+        let mut print = DefaultHasher::new();
+        sent.lines.hash(&mut print);
+        let attempts = self.desk.groups().get(place).map_or(0, |group| group.attempts);
+        Some(Turn { place: place.clone(), print: print.finish(), attempts })
     }
 
     /// A message that no alert is behind, to see whether a receiver takes one.

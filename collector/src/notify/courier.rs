@@ -18,12 +18,10 @@ use palisade_alert::outgoing::HttpRequest;
 use palisade_alert::outgoing::Outcome;
 use palisade_alert::outgoing::Outgoing;
 use palisade_alert::receiver::Target;
-use palisade_alert::receiver::TargetKind;
 use palisade_alert::render::Size;
 use palisade_alert::render::alertmanager;
 use palisade_alert::render::alertmanager::Batch;
 use palisade_alert::render::render;
-use palisade_alert::secret::Secret;
 use palisade_alert::severity::Severity;
 use palisade_alert::template::Templates;
 
@@ -34,9 +32,21 @@ use super::post::Poster;
 use crate::chain::Chain;
 use crate::clock::Clock;
 
+mod progress;
+
+pub(super) use progress::Turn;
+
+use progress::Left;
+use progress::Messages;
+use progress::Progress;
+
 /// Requests that finding the refused alerts of one batch may take: a thousand alerts of which ten are
 /// refused need a hundred.
 const MAX_HALVINGS: usize = 256;
+
+/// Parts of a message that may fail in one attempt, before the others wait for the next one: with the time
+/// of a mail for each they end before [`PATIENCE`] does.
+const MAX_LATE: usize = 4;
 
 /// Who tells Events of a cluster.
 pub trait TellEvents: fmt::Debug + Send + Sync + 'static {
@@ -51,11 +61,20 @@ pub(super) struct Load {
     pub(super) target: Target,
     pub(super) templates: Templates,
     pub(super) external_url: String,
+    /// Which message it is, so that another attempt asks nobody twice; `None`: there is no other one.
+    pub(super) turn: Option<Turn>,
 }
 
 /// The way to one receiver.
 #[derive(Debug)]
 pub(super) struct Courier {
+    way: Way,
+    /// What became of parts of messages.
+    messages: Messages,
+}
+
+#[derive(Debug)]
+struct Way {
     dialer: Dialer,
     posters: Vec<Poster>,
     clock: Arc<dyn Clock>,
@@ -70,77 +89,114 @@ impl Courier {
         clock: Arc<dyn Clock>,
         events: Option<Arc<dyn TellEvents>>,
     ) -> Self {
-        Self { dialer, posters: Vec::new(), clock, events, receiver }
+        let way = Way { dialer, posters: Vec::new(), clock, events, receiver };
+        Self { way, messages: Messages::default() }
     }
 
     /// Carries a message, and says what came of it.
     pub(super) async fn carry(&mut self, load: &Load) -> Outcome {
-        let Load { content, target, templates, external_url } = load;
-        match content {
+        let outcome = self.hand_over(load).await;
+        if let Outcome::Partial { why } = &outcome {
+            tracing::error!(receiver = self.way.receiver, why, "a message was taken in part");
+        }
+        outcome
+    }
+
+    async fn hand_over(&mut self, load: &Load) -> Outcome {
+        match &load.content {
             Content::Alerts(alerts) => {
-                let Target::Alertmanager { urls, token } = target else {
-                    return Outcome::Dead { why: "it takes no single alerts".to_owned() };
-                };
-                self.tell_each(alerts, urls, token.as_ref(), external_url).await
+                self.way.tell_each(alerts, &load.target, &load.external_url).await
             }
             Content::Notice(notice) => {
-                let whole = self.say(target, notice, templates, Size::Full).await;
-                if whole != Outcome::TooLarge {
-                    return whole;
+                let mut outcome = self.say(load, notice, Size::Full).await;
+                if outcome == Outcome::TooLarge {
+                    outcome = self.say(load, notice, Size::Shrunk).await;
                 }
-                let shrunk = self.say(target, notice, templates, Size::Shrunk).await;
-                if shrunk != Outcome::TooLarge {
-                    return shrunk;
+                if !matches!(outcome, Outcome::Retry { .. })
+                    && let Some(turn) = &load.turn
+                {
+                    self.messages.forget(turn);
                 }
-                let why = "the receiver takes nothing so large, though it was shortened";
-                Outcome::Dead { why: why.to_owned() }
+                outcome
             }
         }
     }
 
-    async fn say(
-        &mut self,
-        target: &Target,
-        notice: &Notice,
-        templates: &Templates,
-        size: Size,
-    ) -> Outcome {
+    /// Says it to everybody who has not taken it yet. What one part comes to keeps it from no other.
+    async fn say(&mut self, load: &Load, notice: &Notice, size: Size) -> Outcome {
+        let Load { content: _, target, templates, external_url: _, turn } = load;
         let outgoing = match render(target, notice, templates, size) {
             Ok(outgoing) => outgoing,
             Err(error) => return Outcome::Dead { why: Chain(&error).to_string() },
         };
-        for message in outgoing {
-            let outcome = match message {
-                Outgoing::Http(request) => self.post(0, &request, target.kind()).await,
-                Outgoing::Email(email) => {
-                    let Target::Email { server, .. } = target else {
-                        return Outcome::Dead { why: "it takes no mails".to_owned() };
-                    };
-                    match mail::send(&email, server, &self.dialer, self.clock.now()).await {
-                        Ok(handed) => handed.outcome(email.to.len()),
-                        Err(error) => error.outcome(),
-                    }
-                }
-                Outgoing::Event(event) => match &self.events {
-                    Some(events) => events.tell(event).await,
-                    None => Outcome::Dead {
-                        why: "there is no cluster whose Events could be told".to_owned(),
-                    },
-                },
-            };
-            if outcome != Outcome::Delivered {
-                return outcome;
+        let mut alone = Progress::default();
+        let progress = match turn {
+            Some(turn) => self.messages.of(turn),
+            None => &mut alone,
+        };
+        let named = outgoing.into_iter().enumerate();
+        let mut parts: Vec<(String, Outgoing)> =
+            named.map(|(at, message)| (part(target, at, &message), message)).collect();
+        parts.retain(|(name, _)| !progress.is_settled(name));
+        // Those that were tried least go first: some that hang keep the message from nobody for long.
+        parts.sort_by_key(|(name, _)| progress.tries(name));
+        let mut left = Left::default();
+        for (name, message) in parts {
+            if left.late() >= MAX_LATE {
+                break;
             }
+            progress.begin(&name);
+            let mut outcome = self.way.send(&message, target).await;
+            if outcome == Outcome::TooLarge && size == Size::Shrunk {
+                let why = "the receiver takes nothing so large, though it was shortened";
+                outcome = Outcome::Dead { why: why.to_owned() };
+            }
+            progress.end(&name, outcome, &mut left);
         }
-        Outcome::Delivered
+        progress.outcome(left)
+    }
+}
+
+/// What people call a part of a message, the same at each attempt.
+fn part(target: &Target, at: usize, message: &Outgoing) -> String {
+    match (target, message) {
+        (_, Outgoing::Event(event)) => format!("Event {} of {}", event.turn, event.node),
+        (Target::Telegram { chats, .. }, _) => {
+            format!("chat {}", chats.get(at).map_or("", |it| it))
+        }
+        (_, Outgoing::Email(_) | Outgoing::Http(_)) => format!("request {}", at.saturating_add(1)),
+    }
+}
+
+impl Way {
+    async fn send(&mut self, message: &Outgoing, target: &Target) -> Outcome {
+        match message {
+            Outgoing::Http(request) => self.post(0, request, target).await,
+            Outgoing::Email(email) => {
+                let Target::Email { server, .. } = target else {
+                    return Outcome::Dead { why: "it takes no mails".to_owned() };
+                };
+                match mail::send(email, server, &self.dialer, self.clock.now()).await {
+                    Ok(handed) => handed.outcome(email.to.len()),
+                    Err(error) => error.outcome(),
+                }
+            }
+            Outgoing::Event(event) => match &self.events {
+                Some(events) => events.tell(event.clone()).await,
+                None => {
+                    let why = "there is no cluster whose Events could be told".to_owned();
+                    Outcome::Dead { why }
+                }
+            },
+        }
     }
 
-    async fn post(&mut self, member: usize, request: &HttpRequest, kind: TargetKind) -> Outcome {
+    async fn post(&mut self, member: usize, request: &HttpRequest, target: &Target) -> Outcome {
         while self.posters.len() <= member {
             self.posters.push(Poster::new(self.dialer.clone()));
         }
         let Some(poster) = self.posters.get_mut(member) else { return Outcome::TooLarge };
-        post(poster, request, kind, &*self.clock).await
+        post(poster, request, target, &*self.clock).await
     }
 
     /// Tells every member of a cluster of Alertmanagers, side by side. One that takes it is enough:
@@ -148,10 +204,12 @@ impl Courier {
     async fn tell_each(
         &mut self,
         alerts: &[(Noticed, Vec<Severity>)],
-        urls: &[Secret],
-        token: Option<&Secret>,
+        target: &Target,
         external_url: &str,
     ) -> Outcome {
+        let Target::Alertmanager { urls, token } = target else {
+            return Outcome::Dead { why: "it takes no single alerts".to_owned() };
+        };
         let now = self.clock.now();
         let each = alerts.iter().map(|(noticed, severities)| (noticed, severities));
         let batches = alertmanager::batches(each, external_url, now);
@@ -161,7 +219,10 @@ impl Courier {
         let clock = &*self.clock;
         let members = self.posters.iter_mut().zip(urls).map(|(poster, url)| {
             let batches = batches.clone();
-            async move { tell_member(poster, batches, url, token, clock).await }
+            async move {
+                let request = |batch: &Batch| batch.request(url, token.as_ref());
+                tell_member(poster, batches, request, target, clock).await
+            }
         });
         let outcomes = join_all(members).await;
         for (member, outcome) in outcomes.iter().enumerate() {
@@ -191,8 +252,8 @@ fn of_members(outcomes: Vec<Outcome>) -> Outcome {
 async fn tell_member(
     poster: &mut Poster,
     batches: Vec<Batch>,
-    url: &Secret,
-    token: Option<&Secret>,
+    request: impl Fn(&Batch) -> HttpRequest,
+    target: &Target,
     clock: &dyn Clock,
 ) -> Outcome {
     let told: usize = batches.iter().map(|it| it.alerts().count()).sum();
@@ -201,8 +262,7 @@ async fn tell_member(
     let mut refused: Vec<(AlertId, Severity)> = Vec::new();
     let mut first_why = None;
     while let Some(batch) = left.pop() {
-        let request = batch.request(url, token);
-        let outcome = post(poster, &request, TargetKind::Alertmanager, clock).await;
+        let outcome = post(poster, &request(&batch), target, clock).await;
         let why = match outcome {
             Outcome::Delivered => continue,
             Outcome::Partial { why } => why,
@@ -232,14 +292,14 @@ async fn tell_member(
 async fn post(
     poster: &mut Poster,
     request: &HttpRequest,
-    kind: TargetKind,
+    target: &Target,
     clock: &dyn Clock,
 ) -> Outcome {
     let now = clock.now();
     match poster.post(request, now).await {
         Ok(answer) => {
             let after = answer.retry_after.as_deref();
-            answer::understand_answer_to(request, kind, answer.status, after, &answer.body, now)
+            answer::understand_answer_to(request, target.kind(), answer.status, after, &answer.body, now)
         }
         Err(error) => error.outcome(),
     }

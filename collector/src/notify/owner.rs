@@ -485,6 +485,7 @@ impl Owner {
                     target,
                     templates: receiver.templates.clone(),
                     external_url: self.core.config.external_url.clone(),
+                    turn: None,
                 })
                 .map_err(|error| Chain(&error).to_string()),
         };
@@ -531,6 +532,7 @@ impl Owner {
                 target,
                 templates: receiver.templates.clone(),
                 external_url: config.external_url.clone(),
+                turn: self.core.turn_of(&parcel.places),
             };
             if way.send(Errand::Parcel { load, places: parcel.places }).is_ok() {
                 self.busy.insert(Arc::clone(name));

@@ -41,7 +41,7 @@ impl Sent {
 }
 
 /// What a receiver knows of one alert once a message is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SentLine {
     /// It is over.
     Ended,

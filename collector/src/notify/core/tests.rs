@@ -246,3 +246,22 @@ fn what_is_refused_in_part_is_told_and_the_rest_is_for_people_to_see() {
     let record = world.core.book.record(failing).unwrap();
     assert_eq!(record.values["problem"], format!("refused in part: {why}"));
 }
+
+#[test]
+fn another_attempt_is_known_for_one_and_a_new_message_for_new() {
+    let mut world = World::new("fallback: [chat]\ndefaults: { groupWait: 0s }\n");
+    let turn = |world: &mut World, at: i64| {
+        world.at(at);
+        let Parcel { places, .. } = world.core.next("chat", T.plus(at)).unwrap();
+        let turn = world.core.turn_of(&places).unwrap();
+        let retry = Outcome::Retry { after: None, why: "503".to_owned() };
+        world.core.done(&places, &retry, 0, T.plus(at));
+        turn
+    };
+    let first = turn(&mut world, 0);
+    let second = turn(&mut world, 400);
+    assert_eq!((first.attempts, second.attempts), (0, 1));
+    assert_eq!((&first.place, first.print), (&second.place, second.print));
+    world.severity = Some(Severity::Critical);
+    assert_ne!(turn(&mut world, 800).print, first.print);
+}

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use palisade_alert::desk::GroupId;
 use palisade_alert::key::Key;
 use palisade_alert::kind::Kind;
+use palisade_alert::notice::Reason;
 use palisade_alert::notice::Words;
 use palisade_alert::secret::Secret;
 use palisade_report::Moment;
@@ -69,15 +71,16 @@ fn noticed(node: &str) -> Noticed {
     }
 }
 
-fn load(content: Content, target: Target) -> Load {
-    Load { content, target, templates: Templates::default(), external_url: String::new() }
+fn of(content: Content, target: Target) -> Load {
+    let (templates, external_url) = (Templates::default(), String::new());
+    Load { content, target, templates, external_url, turn: None }
 }
 
 /// Alerts about these nodes, for an Alertmanager of these members.
 fn each(nodes: &[&str], members: &[&Peer]) -> Load {
     let alerts = nodes.iter().map(|node| (noticed(node), vec![Severity::Warning])).collect();
     let urls = members.iter().map(|it| Secret::new(it.url(""))).collect();
-    load(Content::Alerts(alerts), Target::Alertmanager { urls, token: None })
+    of(Content::Alerts(alerts), Target::Alertmanager { urls, token: None })
 }
 
 /// As Go answers who speaks in clear to a port with TLS.
@@ -126,5 +129,104 @@ async fn a_member_that_never_takes_any_hides_none_that_will() {
     }
     for members in [[&good, &busy], [&wrong, &good]] {
         assert_eq!(courier().carry(&each(&["a"], &members)).await, Outcome::Delivered);
+    }
+}
+
+/// A message to these chats of a bot.
+fn to_chats(chats: &[&str], peer: &Peer, turn: Option<(u64, u32)>) -> Load {
+    let notice = Notice {
+        receiver: "chats".to_owned(),
+        group_key: "{}".to_owned(),
+        group_labels: BTreeMap::new(),
+        cluster: "c".to_owned(),
+        external_url: String::new(),
+        reason: Reason::First,
+        alerts: vec![noticed("a")],
+        firing: 1,
+        resolved: 0,
+        nodes: 1,
+        at: T,
+    };
+    let target = Target::Telegram {
+        url: Secret::new(peer.url("")),
+        token: Secret::new("1:x"),
+        chats: chats.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    let place = GroupId { receiver: "chats".into(), key: "{}".into() };
+    let turn = turn.map(|(print, attempts)| Turn { place, print, attempts });
+    Load { turn, ..of(Content::Notice(Box::new(notice)), target) }
+}
+
+fn chat(got: &Got) -> String {
+    let body: Value = serde_json::from_slice(&got.body).unwrap();
+    body["chat_id"].as_str().unwrap().to_owned()
+}
+
+/// The chats that were asked since this was asked last.
+fn asked(heard: &Heard) -> Vec<String> {
+    std::mem::take(&mut *heard.lock().unwrap()).iter().map(chat).collect()
+}
+
+#[tokio::test]
+async fn a_chat_that_refuses_keeps_the_message_from_no_other() {
+    let answer = |got: &Got| if chat(got).starts_with("bad") { (403, "kicked") } else { (200, "") };
+    let (peer, heard) = answering(answer).await;
+    for (chats, expected) in [
+        (&["a", "b"][..], Outcome::Delivered),
+        (
+            &["bad", "b", "c"],
+            Outcome::Partial { why: "1 of 3: chat bad: answered 403: kicked".to_owned() },
+        ),
+        (&["bad1", "bad2"], Outcome::Dead { why: "answered 403: kicked".to_owned() }),
+        (&["bad"], Outcome::Dead { why: "answered 403: kicked".to_owned() }),
+    ] {
+        assert_eq!(courier().carry(&to_chats(chats, &peer, Some((1, 0)))).await, expected);
+        assert_eq!(asked(&heard), chats);
+    }
+}
+
+#[tokio::test]
+async fn another_attempt_asks_only_those_who_have_not_taken_it() {
+    let is_back = Arc::new(Mutex::new(false));
+    let back = Arc::clone(&is_back);
+    let answer = move |got: &Got| match &*chat(got) {
+        "bad" => (403, "kicked"),
+        "late" if !*back.lock().unwrap() => (503, "busy"),
+        _ => (200, ""),
+    };
+    let (peer, heard) = answering(answer).await;
+    let mut courier = courier();
+    let mut carry = async |print, attempts| {
+        let load = to_chats(&["bad", "late", "c"], &peer, Some((print, attempts)));
+        (courier.carry(&load).await, asked(&heard))
+    };
+    let retry = || Outcome::Retry { after: None, why: "answered 503: busy".to_owned() };
+    let all = || ["bad", "late", "c"].map(str::to_owned).to_vec();
+    assert_eq!(carry(1, 0).await, (retry(), all()));
+    assert_eq!(carry(1, 1).await, (retry(), vec!["late".to_owned()]));
+    // News is another message, and so is a reminder, though it tells the same.
+    let (outcome, mut anew) = carry(2, 2).await;
+    anew.sort();
+    assert_eq!((outcome, anew), (retry(), ["bad", "c", "late"].map(str::to_owned).to_vec()));
+    assert_eq!(carry(2, 0).await, (retry(), all()));
+    *is_back.lock().unwrap() = true;
+    let why = "1 of 3: chat bad: answered 403: kicked".to_owned();
+    assert_eq!(carry(2, 1).await, (Outcome::Partial { why }, vec!["late".to_owned()]));
+    assert_eq!(carry(2, 1).await.1, all(), "nothing is kept of what is done");
+}
+
+#[tokio::test]
+async fn many_chats_that_fail_do_not_keep_the_rest_waiting() {
+    let answer = |got: &Got| if chat(got) == "good" { (200, "") } else { (503, "busy") };
+    let (peer, heard) = answering(answer).await;
+    let chats = ["l1", "l2", "l3", "l4", "l5", "good"];
+    let mut courier = courier();
+    for (attempt, expected) in
+        [&["l1", "l2", "l3", "l4"][..], &["l5", "good", "l1", "l2", "l3"]].iter().enumerate()
+    {
+        let turn = Some((1, u32::try_from(attempt).unwrap()));
+        let outcome = courier.carry(&to_chats(&chats, &peer, turn)).await;
+        assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+        assert_eq!(asked(&heard), *expected);
     }
 }
