@@ -14,6 +14,7 @@ use palisade_report::Moment;
 
 use crate::outgoing::HttpRequest;
 use crate::outgoing::Outcome;
+use crate::receiver::Target;
 use crate::receiver::TargetKind;
 
 pub use backoff::BASE;
@@ -62,18 +63,19 @@ pub fn understand(
     }
 }
 
-/// What the answer to `request` means: [`understand`], and where the body repeats a secret of the
-/// request, nobody is shown it.
+/// What the answer of `target` to `request` means: [`understand`], and where the body repeats a secret of
+/// the request, nobody is shown it.
 #[must_use]
 pub fn understand_answer_to(
     request: &HttpRequest,
-    target: TargetKind,
+    target: &Target,
     status: u16,
     retry_after: Option<&str>,
     body: &[u8],
     now: Moment,
 ) -> Outcome {
-    understand(target, status, retry_after, hide::hidden(request, body).as_bytes(), now)
+    let body = hide::hidden(request, target, body);
+    understand(target.kind(), status, retry_after, body.as_bytes(), now)
 }
 
 /// How long `Retry-After` asks for, between [`LEAST_RETRY`] and [`MOST_RETRY`]; `None` if it cannot

@@ -299,7 +299,7 @@ async fn post(
     match poster.post(request, now).await {
         Ok(answer) => {
             let after = answer.retry_after.as_deref();
-            answer::understand_answer_to(request, target.kind(), answer.status, after, &answer.body, now)
+            answer::understand_answer_to(request, target, answer.status, after, &answer.body, now)
         }
         Err(error) => error.outcome(),
     }

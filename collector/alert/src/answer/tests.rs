@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::receiver::Body;
+use crate::receiver::Field;
 use crate::secret::Secret;
 
 /// 2026-11-23 02:10:00 UTC.
@@ -149,6 +151,55 @@ fn slack_and_telegram_refuse_within_a_200() {
     assert_eq!(class(&understand(TargetKind::Webhook, 200, None, refusal, NOW)), "delivered");
 }
 
+fn webhook(body: Option<Body>) -> Target {
+    let url = Secret::new("https://hooks.example/x");
+    Target::Webhook { url, hmac_key: None, headers: Vec::new(), body }
+}
+
+#[test]
+fn an_answer_that_repeats_a_key_or_a_login_shows_none() {
+    let secret = |text: &str| Secret::new(text);
+    let url = || secret("https://a.example/x");
+    let fields = vec![("token".to_owned(), secret("s3 c\"t"))];
+    let json = fields.iter().map(|(name, it)| (name.clone(), Field::Text(it.clone()))).collect();
+    let form = Body::Form { title: String::new(), message: "m".to_owned(), fields };
+    let json = Body::Json {
+        title: String::new(),
+        message: "m".to_owned(),
+        fields: json,
+        content_type: None,
+        method: "POST",
+    };
+    for (target, body, words) in [
+        (
+            Target::PagerDuty { url: url(), routing_key: secret("abcdefghijklmno") },
+            "no key abcdefghijklmno here",
+            "no key *** here",
+        ),
+        (Target::Opsgenie { url: url(), key: secret("hunter2") }, "Key hunter2?", "Key ***?"),
+        (
+            Target::Telegram { url: url(), token: secret("12:ab/c"), chats: Vec::new() },
+            "no bot12%3Aab%2Fc",
+            "no bot***",
+        ),
+        (webhook(Some(form)), "token=s3%20c%22t&m=hello", "token=***&m=hello"),
+        (webhook(Some(json)), r#"not JSON: "token": "s3 c\"t""#, r#"not JSON: "token": "***""#),
+        // The user is no secret; that the login failed is for people to read.
+        (webhook(None), "user me, password s3cr3t", "user me, password ***"),
+    ] {
+        let request = HttpRequest {
+            method: "POST",
+            url: url(),
+            headers: vec![("Authorization".into(), secret("Basic bWU6czNjcjN0"))],
+            content_type: "application/json".into(),
+            body: Vec::new(),
+            sign_with: None,
+        };
+        let outcome = understand_answer_to(&request, &target, 403, None, body.as_bytes(), NOW);
+        assert_eq!(why(outcome), format!("answered 403: {words}"));
+    }
+}
+
 #[test]
 fn an_answer_that_repeats_the_request_shows_no_secret() {
     let request = HttpRequest {
@@ -163,8 +214,7 @@ fn an_answer_that_repeats_the_request_shows_no_secret() {
     };
     let body = "no such services: /services/T0KENT0KEN/x?sig=S1GNATURE%3D pa55w0rd, \
                 Authorization: Bearer b34rer-t0ken";
-    let outcome =
-        understand_answer_to(&request, TargetKind::Webhook, 404, None, body.as_bytes(), NOW);
+    let outcome = understand_answer_to(&request, &webhook(None), 404, None, body.as_bytes(), NOW);
     assert_eq!(
         why(outcome),
         "answered 404: no such services: /services/***/x?sig=*** ***, Authorization: ***"
