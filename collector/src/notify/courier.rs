@@ -24,6 +24,7 @@ use palisade_alert::render::alertmanager::Batch;
 use palisade_alert::render::render;
 use palisade_alert::severity::Severity;
 use palisade_alert::template::Templates;
+use tokio::time::Instant;
 
 use super::core::Content;
 use super::dial::Dialer;
@@ -48,6 +49,9 @@ const MAX_HALVINGS: usize = 256;
 /// of a mail for each they end before [`PATIENCE`] does.
 const MAX_LATE: usize = 4;
 
+/// Time between two trials of a receiver.
+const TRIAL_EVERY: Duration = Duration::from_secs(5);
+
 /// Who tells Events of a cluster.
 pub trait TellEvents: fmt::Debug + Send + Sync + 'static {
     /// Tells one.
@@ -69,6 +73,8 @@ pub(super) struct Load {
 #[derive(Debug)]
 pub(super) struct Courier {
     way: Way,
+    /// When somebody tried it out last.
+    tried_at: Option<Instant>,
     /// What became of parts of messages.
     messages: Messages,
 }
@@ -90,7 +96,7 @@ impl Courier {
         events: Option<Arc<dyn TellEvents>>,
     ) -> Self {
         let way = Way { dialer, posters: Vec::new(), clock, events, receiver };
-        Self { way, messages: Messages::default() }
+        Self { way, tried_at: None, messages: Messages::default() }
     }
 
     /// Carries a message, and says what came of it.
@@ -99,6 +105,18 @@ impl Courier {
         if let Outcome::Partial { why } = &outcome {
             tracing::error!(receiver = self.way.receiver, why, "a message was taken in part");
         }
+        outcome
+    }
+
+    /// Carries a message that somebody asked for, to see what comes of it. Not more often than people look
+    /// at the answer: a receiver should not be worn out by whoever may ask.
+    pub(super) async fn try_out(&mut self, load: &Load) -> Outcome {
+        if let Some(rest) = self.tried_at.and_then(|at| TRIAL_EVERY.checked_sub(at.elapsed())) {
+            let why = format!("it was tried out less than {TRIAL_EVERY:?} ago");
+            return Outcome::Retry { after: Some(rest), why };
+        }
+        let outcome = self.carry(load).await;
+        self.tried_at = Some(Instant::now());
         outcome
     }
 

@@ -230,3 +230,18 @@ async fn many_chats_that_fail_do_not_keep_the_rest_waiting() {
         assert_eq!(asked(&heard), *expected);
     }
 }
+
+#[tokio::test]
+async fn a_receiver_is_tried_out_no_more_often_than_people_look() {
+    let (peer, heard) = answering(|_| (200, "")).await;
+    let mut courier = courier();
+    let load = to_chats(&["a"], &peer, None);
+    assert_eq!(courier.try_out(&load).await, Outcome::Delivered);
+    let again = courier.try_out(&load).await;
+    let Outcome::Retry { after: Some(after), .. } = again else { panic!("{again:?}") };
+    assert!(after <= TRIAL_EVERY);
+    assert_eq!(courier.carry(&load).await, Outcome::Delivered, "alerts do not wait for it");
+    courier.tried_at = courier.tried_at.map(|at| at.checked_sub(TRIAL_EVERY).unwrap());
+    assert_eq!(courier.try_out(&load).await, Outcome::Delivered);
+    assert_eq!(asked(&heard).len(), 3);
+}

@@ -32,10 +32,13 @@ pub(super) async fn serve(
     outcomes: mpsc::Sender<Event>,
 ) {
     while let Some(errand) = errands.recv().await {
-        let load = match &errand {
-            Errand::Parcel { load, .. } | Errand::Test { load, .. } => load,
+        let carrying = async {
+            match &errand {
+                Errand::Parcel { load, .. } => courier.carry(load).await,
+                Errand::Test { load, .. } => courier.try_out(load).await,
+            }
         };
-        let carrying = tokio::time::timeout(PATIENCE, courier.carry(load));
+        let carrying = tokio::time::timeout(PATIENCE, carrying);
         // A message that cannot even be made must not end the way to its receiver.
         let outcome = match AssertUnwindSafe(carrying).catch_unwind().await {
             Ok(Ok(outcome)) => outcome,
