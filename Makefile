@@ -1,7 +1,7 @@
 # Two commands for a newcomer (`make run`, `make test`), one for whoever is editing (`make check`).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench scale kills liars alert-kills alert-storm simulate fuzz golden image tools packages components machine agent-static collector-static clean
+.PHONY: help run test check bench scale kills liars alert-kills alert-storm alert-edits simulate fuzz golden image tools packages components machine agent-static collector-static clean
 SHELL := /bin/bash -o pipefail
 
 # The pinned toolchain where rustup has it; elsewhere whatever satisfies `rust-version`.
@@ -96,6 +96,11 @@ alert-storm: tools ## A hundred thousand nodes that turn red at once (PALISADE_S
 	cargo build --workspace --bins --locked
 	PALISADE_STORM=$(or $(PALISADE_STORM),100000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
 	  cargo test --locked --workspace --test whole alerts::storm -- --nocapture
+
+alert-edits: tools ## Edits of rules and policy that make five thousand nodes fail (PALISADE_EDITED=n for others)
+	cargo build --workspace --bins --locked
+	PALISADE_EDITED=$(or $(PALISADE_EDITED),5000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
+	  cargo test --locked --workspace --test whole alerts::edits -- --nocapture
 
 simulate: ## Ten thousand fleets under all faults, judged by the laws of reboots (SEEDS=n for others)
 	cargo run --locked --release -p palisade-plan --example campaign -- $(or $(SEEDS),10000)

@@ -56,6 +56,7 @@ use crate::notify::looker::Sight;
 use crate::notify::owner;
 use crate::notify::owner::Notifier;
 use crate::notify::owner::NotifierThread;
+use crate::notify::sources::Coordinator;
 use crate::planned::Planned;
 use crate::reboots::alone;
 use crate::settings::KubernetesSettings;
@@ -406,10 +407,13 @@ fn load(
     let profile = Arc::clone(judge.rules());
     let (engine, thread) = Engine::start(store, engine_settings, judge, Arc::clone(&clock))
         .map_err(RunError::Engine)?;
+    let of_cluster = settings.kubernetes.as_ref().and_then(|it| it.reboot_policy.as_ref());
+    let has_policy = settings.reboots.is_some() || of_cluster.is_some();
     let sight = Sight {
         engine: engine.clone(),
         reader: reader.clone(),
         planned,
+        coordinator: if has_policy { Coordinator::Expected } else { Coordinator::None },
         figures,
         rules: Arc::clone(&profile),
         clock: Arc::clone(&clock),

@@ -351,8 +351,59 @@ pub struct Episode {
     pub first_seen_at: Moment,
     /// What opened it.
     pub opened: Opened,
+    /// What an edit made of it; `None`: it is what its node made of it.
+    pub edited: Option<Box<Edit>>,
     /// When verdict or severity last changed.
     pub changed_at: Moment,
+}
+
+impl Episode {
+    /// How bad it is.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        Standing { verdict: self.verdict, severity: self.severity }
+    }
+
+    /// The edit that it stands as it does because of; `None`: its node, or time, made it so.
+    #[must_use]
+    pub fn edit(&self) -> Option<&Edit> {
+        self.edited.as_deref().filter(|it| self.standing().is_within(it.made))
+    }
+
+    /// How bad its node made it without the edit; `None`: it would not be open.
+    #[must_use]
+    pub fn own(&self) -> Option<Standing> {
+        self.edit().map_or_else(|| Some(self.standing()), |it| it.was)
+    }
+}
+
+/// How bad an open finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Fail, unknown or waived.
+    pub verdict: Verdict,
+    /// How severe.
+    pub severity: Severity,
+}
+
+impl Standing {
+    /// Whether this says nothing beyond the other one.
+    #[must_use]
+    pub fn is_within(self, other: Self) -> bool {
+        self.verdict == other.verdict && self.severity <= other.severity
+    }
+}
+
+/// What an edit of rules or waivers made of a finding, its node not having changed. What becomes worse
+/// than that afterwards, its node or time made so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// When they were first judged by.
+    pub at: Moment,
+    /// How bad the node alone had made it; `None`: it was not open.
+    pub was: Option<Standing>,
+    /// How bad the edit made it.
+    pub made: Standing,
 }
 
 /// What opened a finding.

@@ -56,8 +56,6 @@ pub enum Kind {
     HardeningCheckErrors,
     /// A check passed before and fails now.
     HardeningRegressed,
-    /// Other rules make nodes fail that did not change.
-    HardeningRulesChanged,
     /// So many nodes are silent that it is hardly the nodes.
     ManyAgentsSilent,
     /// A node did not come back from its reboot.
@@ -76,6 +74,8 @@ pub enum Kind {
     RebootCommandFailed,
     /// The moment by which a node should have rebooted is over.
     RebootOverdue,
+    /// Another policy of reboots brings about what no node did.
+    RebootPolicyChanged,
     /// A node must reboot.
     RebootRequired,
     /// Whether a node must reboot cannot be told.
@@ -88,6 +88,8 @@ pub enum Kind {
     RollbackFailed,
     /// A pool goes on no more.
     RolloutHalted,
+    /// Other rules or waivers bring about what no node did.
+    RulesChanged,
     /// Evidence of an attack, or of a bug that looks like one.
     SecurityFinding,
     /// The collector's store takes no writes.
@@ -102,7 +104,7 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of their names.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::AgentOutdated,
         Self::AgentSilent,
         Self::CertificateAuthorityExpiring,
@@ -125,7 +127,6 @@ impl Kind {
         Self::GrantNotConsumed,
         Self::HardeningCheckErrors,
         Self::HardeningRegressed,
-        Self::HardeningRulesChanged,
         Self::ManyAgentsSilent,
         Self::NodeNotReturned,
         Self::NodeQuarantined,
@@ -135,12 +136,14 @@ impl Kind {
         Self::RebootBlockedByCertificate,
         Self::RebootCommandFailed,
         Self::RebootOverdue,
+        Self::RebootPolicyChanged,
         Self::RebootRequired,
         Self::RebootSignalUnknown,
         Self::RebootStarved,
         Self::ReviewsFail,
         Self::RollbackFailed,
         Self::RolloutHalted,
+        Self::RulesChanged,
         Self::SecurityFinding,
         Self::StoreDegraded,
         Self::UncordonFailed,
@@ -174,7 +177,6 @@ impl Kind {
             Self::GrantNotConsumed => "GrantNotConsumed",
             Self::HardeningCheckErrors => "HardeningCheckErrors",
             Self::HardeningRegressed => "HardeningRegressed",
-            Self::HardeningRulesChanged => "HardeningRulesChanged",
             Self::ManyAgentsSilent => "ManyAgentsSilent",
             Self::NodeNotReturned => "NodeNotReturned",
             Self::NodeQuarantined => "NodeQuarantined",
@@ -184,12 +186,14 @@ impl Kind {
             Self::RebootBlockedByCertificate => "RebootBlockedByCertificate",
             Self::RebootCommandFailed => "RebootCommandFailed",
             Self::RebootOverdue => "RebootOverdue",
+            Self::RebootPolicyChanged => "RebootPolicyChanged",
             Self::RebootRequired => "RebootRequired",
             Self::RebootSignalUnknown => "RebootSignalUnknown",
             Self::RebootStarved => "RebootStarved",
             Self::ReviewsFail => "ReviewsFail",
             Self::RollbackFailed => "RollbackFailed",
             Self::RolloutHalted => "RolloutHalted",
+            Self::RulesChanged => "RulesChanged",
             Self::SecurityFinding => "SecurityFinding",
             Self::StoreDegraded => "StoreDegraded",
             Self::UncordonFailed => "UncordonFailed",

@@ -11,6 +11,8 @@ use crate::kind::Kind;
 pub enum Mute {
     /// The settings say so.
     Configured,
+    /// It is there because somebody edited rules or settings, and told in a summary.
+    Edited,
     /// A louder one says the same.
     Inhibited {
         /// Which.
@@ -33,6 +35,7 @@ impl std::fmt::Display for Mute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Configured => f.write_str("the settings mute it"),
+            Self::Edited => f.write_str("an edit brought it about, and is told once for all nodes"),
             Self::Inhibited { by } => write!(f, "{by} says the same, and louder"),
             Self::Reboot => f.write_str("palisade reboots the node"),
             Self::Silence { id, author, until } => {

@@ -9,12 +9,14 @@ use palisade_report::NodeName;
 
 use crate::book::Book;
 use crate::book::Record;
+use crate::book::State;
 use crate::catalogue::Catalogue;
 use crate::catalogue::Same;
 use crate::key::AlertId;
 use crate::key::Key;
 use crate::kind::Kind;
 use crate::mute::Mute;
+use crate::sighting::EDITED_AT;
 use crate::silence::Silence;
 
 /// What may mute alerts at one moment.
@@ -45,6 +47,9 @@ impl Quiet<'_> {
         if muted.contains(&key.kind) {
             return Some(Mute::Configured);
         }
+        if record.values.contains_key(EDITED_AT) {
+            return Some(Mute::Edited);
+        }
         let entry = catalogue.entry(key.kind)?;
         let is_away = key.node.as_ref().is_some_and(|node| rebooting.contains(node));
         if entry.quiet_in_reboot && is_away {
@@ -74,7 +79,7 @@ type Shared = (Option<NodeName>, Option<Arc<str>>, Option<Arc<str>>);
 pub struct Louder(BTreeMap<(Kind, Vec<Same>), BTreeSet<Shared>>);
 
 impl Louder {
-    /// Those that fire now.
+    /// Those that fire now, or are about to for the whole fleet.
     #[must_use]
     pub fn of(book: &Book, catalogue: &Catalogue) -> Self {
         let mut wanted: BTreeMap<Kind, BTreeSet<Vec<Same>>> = BTreeMap::new();
@@ -82,8 +87,9 @@ impl Louder {
             wanted.entry(inhibitor.alert).or_default().insert(inhibitor.same.clone());
         }
         let mut louder: BTreeMap<(Kind, Vec<Same>), BTreeSet<Shared>> = BTreeMap::new();
-        for record in book.records().values().filter(|record| record.is_firing()) {
-            for same in wanted.get(&record.key.kind).into_iter().flatten() {
+        for record in book.records().values() {
+            let wanted = wanted.get(&record.key.kind).into_iter().flatten();
+            for same in wanted.filter(|same| record.is_firing() || is_awaited(record, same)) {
                 let shared = shared(same, &record.key);
                 louder.entry((record.key.kind, same.clone())).or_default().insert(shared);
             }
@@ -95,6 +101,13 @@ impl Louder {
         let found = self.0.get(&(kind, same.to_vec()));
         found.is_some_and(|all| all.contains(&shared(same, key)))
     }
+}
+
+/// Whether a louder one is about to fire for everything at once: what would be told meanwhile is a flood
+/// that it is there to stop. Of others, each node waits for nobody.
+fn is_awaited(record: &Record, same: &[Same]) -> bool {
+    let holds = record.gone_since.is_none() && record.stale.is_none();
+    same.is_empty() && record.state == State::Pending && holds
 }
 
 fn shared(same: &[Same], key: &Key) -> Shared {
@@ -125,28 +138,45 @@ mod tests {
 
     /// A book in which these fire.
     fn book(keys: &[Key]) -> (Book, Catalogue) {
+        let catalogue = catalogue();
+        let mut book = Book::restore([], &catalogue);
+        look(&mut book, keys.iter().map(sight).collect(), &catalogue);
+        (book, catalogue)
+    }
+
+    /// One in which everything fires at once.
+    fn catalogue() -> Catalogue {
         let mut catalogue = Catalogue::built_in().unwrap();
         Kind::ALL.into_iter().for_each(|kind| catalogue.retime(kind, Some(Span::secs(0)), None));
-        let mut book = Book::restore([], &catalogue);
-        let sight = |key: &Key| Sighting {
-            key: key.clone(),
-            severity: Severity::Warning,
-            since: None,
-            values: Values::default(),
-        };
-        let seen = Look::Seen(keys.iter().map(sight).collect());
-        let around =
-            Around { catalogue: &catalogue, ending: &|_, _| String::new(), owed: &|_| false };
-        book.look(&Scope::Fleet, seen, &around, T);
-        (book, catalogue)
+        catalogue
+    }
+
+    fn sight(key: &Key) -> Sighting {
+        let (severity, values) = (Severity::Warning, Values::default());
+        Sighting { key: key.clone(), severity, since: None, values }
+    }
+
+    fn look(book: &mut Book, seen: Vec<Sighting>, catalogue: &Catalogue) {
+        let around = Around { catalogue, ending: &|_, _| String::new(), owed: &|_| false };
+        book.look(&Scope::Fleet, Look::Seen(seen), &around, T);
     }
 
     fn mute(firing: &[Key], asked: &Key, rebooting: &[&str], muted: &[Kind]) -> Option<Mute> {
         let (book, catalogue) = book(firing);
-        let louder = Louder::of(&book, &catalogue);
+        mute_in(&book, &catalogue, asked, rebooting, muted)
+    }
+
+    fn mute_in(
+        book: &Book,
+        catalogue: &Catalogue,
+        asked: &Key,
+        rebooting: &[&str],
+        muted: &[Kind],
+    ) -> Option<Mute> {
+        let louder = Louder::of(book, catalogue);
         let rebooting = rebooting.iter().map(|it| it.parse().unwrap()).collect();
         let quiet = Quiet {
-            catalogue: &catalogue,
+            catalogue,
             muted: &muted.iter().copied().collect(),
             silences: &[],
             rebooting: &rebooting,
@@ -176,6 +206,42 @@ mod tests {
         assert_eq!(mute(&many, &many[1], &[], &[]), None);
         let configured = [Kind::ManyAgentsSilent];
         assert_eq!(mute(&many, &silent, &[], &configured), None, "nobody hears of the louder one");
+    }
+
+    #[test]
+    fn what_an_edit_brought_about_is_muted() {
+        let (mut book, catalogue) = book(&[]);
+        let values = BTreeMap::from([(EDITED_AT.to_owned(), "1800000000".to_owned())]);
+        let asked = key(Kind::CertificateExpired, "a", "/x.crt");
+        let sighting = Sighting {
+            key: asked.clone(),
+            severity: Severity::Critical,
+            since: None,
+            values: Arc::new(values),
+        };
+        look(&mut book, vec![sighting], &catalogue);
+        assert_eq!(mute_in(&book, &catalogue, &asked, &[], &[]), Some(Mute::Edited));
+    }
+
+    #[test]
+    fn one_alert_for_the_fleet_holds_its_nodes_back_while_it_is_pending() {
+        let mut catalogue = catalogue();
+        catalogue.retime(Kind::ManyAgentsSilent, Some(Span::secs(60)), None);
+        catalogue.retime(Kind::NodeNotReturned, Some(Span::secs(60)), None);
+        let silent = key(Kind::AgentSilent, "a", "");
+        let many = Key::of(Kind::ManyAgentsSilent);
+        let held = |looks: &[&[&Key]]| {
+            let mut book = Book::restore([], &catalogue);
+            for seen in looks {
+                look(&mut book, seen.iter().map(|it| sight(it)).collect(), &catalogue);
+            }
+            mute_in(&book, &catalogue, &silent, &[], &[])
+        };
+        let by = Some(Mute::Inhibited { by: Kind::ManyAgentsSilent });
+        assert_eq!(held(&[&[&silent, &many]]), by);
+        assert_eq!(held(&[&[&silent, &many], &[&silent]]), None, "it never came to fire");
+        let lost = key(Kind::NodeNotReturned, "a", "");
+        assert_eq!(held(&[&[&silent, &lost]]), None, "of a node alone nothing waits for anything");
     }
 
     #[test]

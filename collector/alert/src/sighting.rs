@@ -19,6 +19,10 @@ use crate::severity::Severity;
 /// nodes on which the same holds.
 pub type Values = Arc<BTreeMap<String, String>>;
 
+/// The value of a sighting that is there because somebody edited rules or settings, and not because its
+/// node changed: nobody is told of it by itself. Unit: seconds since 1970, of when it was noticed.
+pub const EDITED_AT: &str = "edited_at";
+
 /// Something that holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {

@@ -526,6 +526,31 @@ impl State {
         Self::Cancelled,
     ];
 
+    /// Whether it leads to another one by itself, and to an end or a wait in the end.
+    #[must_use]
+    pub const fn is_under_way(self) -> bool {
+        match self {
+            Self::Needed
+            | Self::Blocked
+            | Self::Ready
+            | Self::Backoff
+            | Self::NotReturned
+            | Self::Quarantined
+            | Self::Done
+            | Self::NodeGone
+            | Self::Cancelled => false,
+            Self::Claimed
+            | Self::Cordoning
+            | Self::Draining
+            | Self::Granted
+            | Self::Rebooting
+            | Self::Booted
+            | Self::Verifying
+            | Self::Uncordoning
+            | Self::RollingBack => true,
+        }
+    }
+
     /// Whether nothing follows.
     #[must_use]
     pub const fn is_terminal(self) -> bool {

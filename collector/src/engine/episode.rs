@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use palisade_report::Moment;
+use palisade_rules::Verdict;
 
 use super::message::Transition;
+use crate::snapshot::Edit;
 use crate::snapshot::Episode;
 use crate::snapshot::FindingKey;
 use crate::snapshot::Judged;
 use crate::snapshot::Opened;
+use crate::snapshot::Standing;
 
 /// The open findings now, and what changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +54,7 @@ pub(crate) fn settle(
                     Some(_) | None => now,
                 };
                 let severity = finding.severity;
+                let edited = edited(old, Standing { verdict, severity }, opened, now);
                 let opened = old.map_or(opened, |old| old.opened);
                 let episode = Episode {
                     key: Arc::clone(key),
@@ -58,6 +62,7 @@ pub(crate) fn settle(
                     severity,
                     first_seen_at,
                     opened,
+                    edited,
                     changed_at,
                 };
                 episodes.insert(Arc::clone(key), episode);
@@ -83,4 +88,23 @@ pub(crate) fn settle(
         first_seen_at: old.first_seen_at,
     }));
     Settled { episodes: episodes.into_values().collect(), transitions }
+}
+
+/// What edits have made of a finding that stands like this now, because of `by`.
+///
+/// An edit that is taken back, or makes it milder than its node did, leaves nothing. A report or time
+/// that changes how it stands does not end what an edit made of it, for it may only pass by: see
+/// [`Episode::edit`].
+fn edited(old: Option<&Episode>, stands: Standing, by: Opened, now: Moment) -> Option<Box<Edit>> {
+    let is_same = old.is_some_and(|old| old.standing() == stands);
+    if by != Opened::Rules || is_same {
+        return old.and_then(|old| old.edited.clone());
+    }
+    let was = old.and_then(Episode::own);
+    let is_own = was.is_some_and(|was| stands.is_within(was));
+    // What is waived is told to nobody.
+    if is_own || stands.verdict == Verdict::Waived {
+        return None;
+    }
+    Some(Box::new(Edit { at: now, was, made: stands }))
 }

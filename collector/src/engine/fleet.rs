@@ -244,6 +244,7 @@ impl Core {
             severity: episode.severity,
             first_seen_at: episode.first_seen_at,
             opened: episode.opened,
+            edited: episode.edited.clone(),
             changed_at: episode.changed_at,
         });
         let pending = known.pending.as_ref().map(|pending| PendingRow {
@@ -297,7 +298,8 @@ impl Core {
 }
 
 fn episode(row: EpisodeRow) -> Episode {
-    let EpisodeRow { rule, subject, verdict, severity, first_seen_at, opened, changed_at } = row;
+    let EpisodeRow { rule, subject, verdict, severity, first_seen_at, opened, edited, changed_at } =
+        row;
     let key = Arc::new(FindingKey { rule, subject: subject.into() });
-    Episode { key, verdict, severity, first_seen_at, opened, changed_at }
+    Episode { key, verdict, severity, first_seen_at, opened, edited, changed_at }
 }

@@ -44,6 +44,7 @@ use crate::store::Store;
 
 mod cluster;
 mod durability;
+mod edited;
 mod fleet;
 mod grants;
 mod life;

@@ -251,16 +251,18 @@ impl Core {
         if has_hours && (now.since(self.rerouted_at) >= REROUTE_SECS || now < self.rerouted_at) {
             self.reroute(now);
         }
-        if !turns.is_empty() {
+        let is_due = now.since(self.rechecked_at) >= RECHECK_SECS || now < self.rechecked_at;
+        // One that is about to fire may be there, or gone, without a turn.
+        if is_due || !turns.is_empty() {
             let louder = Louder::of(&self.book, &self.catalogue);
             if louder != self.louder {
                 self.louder = louder;
                 // What a milder one has been told stays; from now on it says nothing.
                 self.desk.unsettle();
             }
-            turns.into_iter().for_each(|id| self.route(id, now));
         }
-        if now.since(self.rechecked_at) >= RECHECK_SECS || now < self.rechecked_at {
+        turns.into_iter().for_each(|id| self.route(id, now));
+        if is_due {
             self.rechecked_at = now;
             self.desk.recheck_muted();
         }

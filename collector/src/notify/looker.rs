@@ -1,6 +1,7 @@
 //! Looks at what the collector knows of its fleet, for alerts: the engine's picture, the coordinator's
 //! view, the audit. What is worth an alert is decided in [`sources`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use palisade_alert::key::Key;
 use palisade_alert::sighting::Sighting;
 use palisade_alert::sighting::Values;
 use palisade_report::Moment;
+use palisade_report::NodeName;
 use palisade_rules::Profile;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -19,6 +21,7 @@ use super::core::Seen;
 use super::owner::Looker;
 use super::sources;
 use super::sources::Boot;
+use super::sources::Coordinator;
 use super::sources::Incident;
 use super::sources::Sources;
 use super::sources::World;
@@ -46,6 +49,7 @@ pub(crate) struct Sight {
     pub(crate) engine: Engine,
     pub(crate) reader: Reader,
     pub(crate) planned: Arc<Planned>,
+    pub(crate) coordinator: Coordinator,
     pub(crate) figures: Arc<Figures>,
     pub(crate) rules: Arc<Profile>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -60,6 +64,8 @@ pub(crate) struct FleetLooker {
     read_at: Option<Instant>,
     incidents: Vec<Incident>,
     boots: Vec<Boot>,
+    /// Nodes whose planned reboot goes as it should; `None`: no view has told yet.
+    rebooting: Option<BTreeSet<NodeName>>,
     /// What was looked at last; what ended something is told by it.
     last: Option<Last>,
 }
@@ -80,6 +86,7 @@ impl FleetLooker {
             read_at: None,
             incidents: Vec::new(),
             boots: Vec::new(),
+            rebooting: None,
             last: None,
         }
     }
@@ -121,6 +128,7 @@ impl FleetLooker {
         World {
             snapshot: &last.snapshot,
             view: last.view.as_deref(),
+            coordinator: self.sight.coordinator,
             own: last.own,
             rules: &self.sight.rules,
             incidents: &self.incidents,
@@ -159,7 +167,13 @@ impl Looker for FleetLooker {
         let looks = sources.look(&self.world(&last));
         let gone = sources.gone();
         self.sources = sources;
-        let rebooting = last.view.as_deref().map(sources::rebooting).unwrap_or_default();
+        let rebooting = self.rebooting.take();
+        self.rebooting = sources::rebooting_now(&self.world(&last), rebooting);
+        let rebooting = match &self.rebooting {
+            Some(known) => known.clone(),
+            // Any of them may be one of those; that is known in a minute at most.
+            None => last.snapshot.nodes.iter().map(|it| it.name.clone()).collect(),
+        };
         self.last = Some(last);
         Some(Seen { looks, gone, rebooting })
     }

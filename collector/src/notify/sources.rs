@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Snapshot ─┬─> node: reboots, certificates, hardening ─┐
-//!           ├─> fleet: who is heard, what rules changed ├─> (Scope, Look) ──> the book of alerts
+//!           ├─> fleet: who is heard, what edits did     ├─> (Scope, Look) ──> the book of alerts
 //! View ─────┼─> reboots: what the coordinator raised    │
 //! own ──────┴─> collector: store, certificates          ┘
 //! ```
@@ -35,6 +35,7 @@ use crate::snapshot::Snapshot;
 
 pub use self::ending::ending;
 pub use self::reboots::rebooting;
+pub use self::reboots::rebooting_now;
 pub use self::security::Boot;
 pub use self::security::Incident;
 pub use self::security::IncidentKind;
@@ -45,6 +46,7 @@ pub use self::security::boots;
 pub use self::security::incidents;
 pub use self::security::oddities;
 
+mod edits;
 mod ending;
 mod fleet;
 mod node;
@@ -71,6 +73,8 @@ pub struct World<'a> {
     pub snapshot: &'a Snapshot,
     /// What the coordinator saw and decided; `None`: none runs, or not yet.
     pub view: Option<&'a View>,
+    /// Whether there may be a coordinator, by the settings.
+    pub coordinator: Coordinator,
     /// The collector's own certificates.
     pub own: OwnCertificates,
     /// The rules in force: their titles, why they matter, what mends them.
@@ -85,6 +89,15 @@ pub struct World<'a> {
     pub started_at: Moment,
     /// Now.
     pub now: Moment,
+}
+
+/// Whether reboots are coordinated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coordinator {
+    /// The settings have a policy: one runs, here or elsewhere, or will.
+    Expected,
+    /// Without a policy none ever runs.
+    None,
 }
 
 impl World<'_> {
@@ -102,8 +115,10 @@ pub struct Sources {
     fleet: Seen,
     reboots: Seen,
     paused: BTreeMap<String, Moment>,
-    /// The policy by which the pools of nodes are known.
+    /// The policy by which the pools of nodes are known, and reboots were looked at last.
     policy: Option<Digest>,
+    /// When the coordinator's view was there last.
+    viewed_at: Option<Moment>,
     /// What fired when the process before this one ended, of nodes that were not met yet.
     restored: BTreeMap<NodeName, Vec<Sighting>>,
     /// The pools of nodes then, of those that were not met yet.
@@ -124,8 +139,18 @@ struct Memo {
     /// Whether it is not spoken of yet, because its pool may become known.
     is_waiting: bool,
     seen: Vec<Sighting>,
-    /// When rules last made it fail in something.
-    by_rules: Option<Moment>,
+    /// Whether an edit has left marks in it.
+    is_edited: bool,
+    /// When an edit last made checks of it fail.
+    checks_edited_at: Option<Moment>,
+}
+
+impl Memo {
+    /// Notes what edits have made of it.
+    fn note_edits(&mut self) {
+        self.is_edited = self.seen.iter().any(edits::is_marked);
+        self.checks_edited_at = edits::last(&self.node);
+    }
 }
 
 impl Sources {
@@ -144,7 +169,11 @@ impl Sources {
                 Scope::Reboots => {
                     self.reboots.insert(sighting.key.clone(), sighting);
                 }
-                Scope::Collector | Scope::Notifier => {}
+                Scope::Collector => {
+                    let policy = sighting.values.get(own::POLICY).and_then(|it| it.parse().ok());
+                    self.policy = policy.or(self.policy);
+                }
+                Scope::Notifier => {}
             }
         }
     }
@@ -154,18 +183,45 @@ impl Sources {
     /// name now may be another one than before.
     pub fn look(&mut self, world: &World<'_>) -> Vec<(Scope, Look)> {
         let mut looks = Vec::new();
-        self.look_at_nodes(world, &mut looks);
-        let fleet = fleet::look(world, &self.memos, &self.fleet, &mut self.shared);
+        let policy = world.view.map(|view| view.plan.policy);
+        // The first one that is ever seen is no edit.
+        let is_edited = policy.is_some() && self.policy.is_some() && policy != self.policy;
+        let is_new_policy = policy.is_some() && policy != self.policy;
+        self.policy = policy.or(self.policy);
+        self.look_at_nodes(is_new_policy, world, &mut looks);
+        looks.extend(self.look_at_reboots(is_edited.then_some(world.now), world));
+        let fleet = fleet::look(world, &self.memos, &self.reboots, &self.fleet, &mut self.shared);
         looks.push((Scope::Fleet, seen(&fleet)));
         self.fleet = fleet;
+        let own = own::look(world, self.policy, &mut self.shared);
+        looks.push((Scope::Collector, Look::Seen(own)));
+        looks
+    }
+
+    fn look_at_reboots(
+        &mut self,
+        edited_at: Option<Moment>,
+        world: &World<'_>,
+    ) -> Option<(Scope, Look)> {
         if let Some(view) = world.view {
             let paused = &mut self.paused;
-            let found = reboots::look(world, view, &self.reboots, paused, &mut self.shared);
-            looks.push((Scope::Reboots, seen(&found)));
+            let mut found = reboots::look(world, view, &self.reboots, paused, &mut self.shared);
+            reboots::mark(&mut found, &self.reboots, edited_at, &mut self.shared);
+            let look = seen(&found);
             self.reboots = found;
+            self.viewed_at = Some(world.now);
+            return Some((Scope::Reboots, look));
         }
-        looks.push((Scope::Collector, Look::Seen(own::look(world, &mut self.shared))));
-        looks
+        if self.reboots.is_empty() {
+            return None;
+        }
+        if world.coordinator == Coordinator::None {
+            self.reboots.clear();
+            self.gone.push((Scope::Reboots, "nothing coordinates reboots any more".to_owned()));
+            return None;
+        }
+        let since = self.viewed_at.unwrap_or(world.started_at);
+        Some((Scope::Reboots, Look::Stale { since, why: "no coordinator shows its plan".into() }))
     }
 
     /// Scopes that are no more since the last call, and why: everything in them ends at once.
@@ -173,11 +229,13 @@ impl Sources {
         std::mem::take(&mut self.gone)
     }
 
-    fn look_at_nodes(&mut self, world: &World<'_>, looks: &mut Vec<(Scope, Look)>) {
+    fn look_at_nodes(
+        &mut self,
+        is_new_policy: bool,
+        world: &World<'_>,
+        looks: &mut Vec<(Scope, Look)>,
+    ) {
         let mut before = std::mem::take(&mut self.memos).into_iter().peekable();
-        let policy = world.view.map(|view| view.plan.policy);
-        let is_new_policy = policy.is_some() && policy != self.policy;
-        self.policy = policy.or(self.policy);
         let mut memos = Vec::with_capacity(world.snapshot.nodes.len());
         for node in world.snapshot.nodes.iter() {
             while let Some(memo) = before.next_if(|it| it.node.name < node.name) {
@@ -206,7 +264,8 @@ impl Sources {
         let mut memo = memo.unwrap_or_else(|| {
             let seen = self.restored.remove(&node.name).unwrap_or_default();
             let (node, pool) = (Arc::clone(node), self.pools.remove(&node.name));
-            Memo { node, pool, is_done: false, is_waiting: false, seen, by_rules: None }
+            let (is_done, is_waiting, is_edited) = (false, false, false);
+            Memo { node, pool, is_done, is_waiting, seen, is_edited, checks_edited_at: None }
         });
         if !Arc::ptr_eq(&memo.node, node) {
             if memo.node.uid.is_some() && node.uid.is_some() && memo.node.uid != node.uid {
@@ -236,18 +295,19 @@ impl Sources {
                 }
                 let found =
                     node::look(node, memo.pool.as_ref(), &memo.seen, world, &mut self.shared);
-                memo.by_rules = fleet::by_rules(node);
                 looks.push((scope, seen(&found)));
                 memo.seen = found.into_values().collect();
+                memo.note_edits();
             }
             NodeState::Silent => {
-                memo.by_rules = fleet::by_rules(node);
+                memo.note_edits();
                 looks.push((scope, Look::Stale { since: node.seen.at(), why: "no report".into() }));
             }
             NodeState::NeverSeen => {}
             NodeState::Gone => {
                 self.lose(node, "the node was retired");
                 memo.seen.clear();
+                memo.note_edits();
             }
         }
         memo.is_done = true;

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::engine::Cause;
 use crate::engine::Transition;
+use crate::snapshot::Edit;
 use crate::snapshot::NodeState;
 use crate::snapshot::Opened;
 
@@ -73,6 +74,8 @@ pub(crate) struct EpisodeRow {
     pub(crate) first_seen_at: Moment,
     #[serde(default)]
     pub(crate) opened: Opened,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) edited: Option<Box<Edit>>,
     pub(crate) changed_at: Moment,
 }
 

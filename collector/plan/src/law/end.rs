@@ -156,39 +156,15 @@ pub(super) fn seventeen(ledger: &Ledger, record: &Record) -> Ruling {
 /// and was begun anew, was not.
 pub(crate) fn is_unended(request: &Request, cut: Moment) -> bool {
     let progress = &request.progress;
-    if !is_under_way(progress.state) {
+    if !progress.state.is_under_way() {
         return false;
     }
-    let way = progress.history.iter().rev().take_while(|entered| is_under_way(entered.state));
+    let way = progress.history.iter().rev().take_while(|entered| entered.state.is_under_way());
     match way.clone().last() {
         // Its beginning is forgotten: it goes from state to state and comes to no end.
         Some(_) if way.count() >= MAX_HISTORY => true,
         Some(began) => began.at <= cut,
         None => true,
-    }
-}
-
-/// Whether a state leads to another one by itself, and to an end or a wait in the end.
-const fn is_under_way(state: State) -> bool {
-    match state {
-        State::Needed
-        | State::Blocked
-        | State::Ready
-        | State::Backoff
-        | State::NotReturned
-        | State::Quarantined
-        | State::Done
-        | State::NodeGone
-        | State::Cancelled => false,
-        State::Claimed
-        | State::Cordoning
-        | State::Draining
-        | State::Granted
-        | State::Rebooting
-        | State::Booted
-        | State::Verifying
-        | State::Uncordoning
-        | State::RollingBack => true,
     }
 }
 

@@ -10,6 +10,7 @@ use palisade_rules::Finding;
 use palisade_rules::Verdict;
 
 use super::World;
+use super::edits;
 use super::fleet::silent_of;
 use super::node::BOOT;
 use super::node::concerns;
@@ -26,7 +27,7 @@ const NO_MORE: &str = "it holds no more";
 /// What ended an alert that does not hold any more, in a few words. Never more than is known.
 #[must_use]
 pub fn ending(world: &World<'_>, key: &Key, values: &Values) -> String {
-    let Some(name) = &key.node else { return clean_text(&of_fleet(world, key)) };
+    let Some(name) = &key.node else { return clean_text(&of_fleet(world, key, values)) };
     let node = world.snapshot.node(name.as_str()).filter(|it| it.state != NodeState::Gone);
     let words = match node {
         Some(node) => of_node(world, key, values, node),
@@ -45,13 +46,13 @@ fn is_planned(view: &crate::planned::View, name: &NodeName) -> bool {
     view.fleet.nodes.values().any(|it| it.name == *name)
 }
 
-fn of_fleet(world: &World<'_>, key: &Key) -> String {
+fn of_fleet(world: &World<'_>, key: &Key, values: &Values) -> String {
     if key.kind == Kind::ManyAgentsSilent {
         let (silent, live, _) = silent_of(world);
         return format!("{silent} of {live} nodes are silent now");
     }
-    if key.kind == Kind::HardeningRulesChanged {
-        return "an hour has passed since the rules changed".to_owned();
+    if edits::SUMMARIES.contains(&key.kind) {
+        return edits::ending(values.get(edits::LASTS).map(String::as_str)).to_owned();
     }
     if key.kind == Kind::StoreDegraded {
         return "the store takes writes again".to_owned();
@@ -127,11 +128,12 @@ fn of_node(world: &World<'_>, key: &Key, values: &Values, node: &Node) -> String
         | Kind::CollectorDown
         | Kind::CriticalFinding
         | Kind::EvaluationStale
-        | Kind::HardeningRulesChanged
         | Kind::ManyAgentsSilent
         | Kind::NotifierFailing
+        | Kind::RebootPolicyChanged
         | Kind::ReviewsFail
         | Kind::RolloutHalted
+        | Kind::RulesChanged
         | Kind::StoreDegraded
         | Kind::Watchdog => NO_MORE.to_owned(),
     }

@@ -1,34 +1,25 @@
-//! Who is heard, what other rules brought about, and what looks like an attack: looked at each time,
+//! Who is heard, what edits brought about, and what looks like an attack: looked at each time,
 //! because time alone changes it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use palisade_alert::key::Key;
 use palisade_alert::kind::Kind;
 use palisade_alert::severity::Severity;
 use palisade_alert::sighting::Sighting;
-use palisade_report::Moment;
 use palisade_report::NodeName;
-use palisade_rules::RuleId;
-use palisade_rules::Verdict;
 
 use super::Memo;
 use super::RETURN_SECS;
 use super::Seen;
 use super::World;
 use super::add;
-use super::node::CERTIFICATE;
-use super::node::REBOOT_RULE;
+use super::edits;
 use super::of_node;
 use super::security;
 use super::words::Shared;
-use super::words::some;
-use crate::snapshot::Episode;
 use crate::snapshot::Node;
 use crate::snapshot::NodeState;
-use crate::snapshot::Opened;
 use crate::snapshot::Ready;
 
 /// Silence after which it is critical.
@@ -56,13 +47,13 @@ const SKEWS: [(u64, &str); 6] = [
 /// Minor versions behind the collector from which on an agent is outdated.
 const MINORS_BEHIND: u64 = 2;
 
-/// Seconds for which it is told that rules changed.
-const RULES_SECS: i64 = 3600;
-
-/// Rules that the summary of a change names.
-const MAX_NAMED: usize = 10;
-
-pub(super) fn look(world: &World<'_>, memos: &[Memo], before: &Seen, shared: &mut Shared) -> Seen {
+pub(super) fn look(
+    world: &World<'_>,
+    memos: &[Memo],
+    reboots: &Seen,
+    before: &Seen,
+    shared: &mut Shared,
+) -> Seen {
     let mut found = Seen::new();
     for memo in memos.iter().filter(|memo| !memo.is_waiting) {
         let (node, pool) = (&*memo.node, memo.pool.as_ref());
@@ -81,7 +72,7 @@ pub(super) fn look(world: &World<'_>, memos: &[Memo], before: &Seen, shared: &mu
         }
     }
     many_silent(world, &mut found, shared);
-    rules_changed(world, memos, &mut found, shared);
+    edits::sum_up(world, memos, reboots, &mut found, shared);
     security::look(world, memos, &mut found, shared);
     if memos.iter().any(|memo| memo.is_waiting) {
         // Not looked at yet, so nothing about them is over.
@@ -89,7 +80,9 @@ pub(super) fn look(world: &World<'_>, memos: &[Memo], before: &Seen, shared: &mu
             let at = memos.binary_search_by(|memo| memo.node.name.cmp(name)).ok();
             at.and_then(|at| memos.get(at)).is_some_and(|memo| memo.is_waiting)
         };
-        let waiting = before.values().filter(|it| it.key.node.as_ref().is_some_and(waiting));
+        let waiting = before.values().filter(|it| {
+            it.key.node.as_ref().is_some_and(waiting) || edits::SUMMARIES.contains(&it.key.kind)
+        });
         waiting.for_each(|it| add(&mut found, it.clone()));
     }
     if world.now.since(world.started_at) < RETURN_SECS {
@@ -186,52 +179,6 @@ fn many_silent(world: &World<'_>, found: &mut Seen, shared: &mut Shared) {
     let values = shared.of([("count", &*silent.to_string()), ("nodes", &*live.to_string())]);
     let (key, severity) = (Key::of(Kind::ManyAgentsSilent), Severity::Critical);
     add(found, Sighting { key, severity, since: None, values });
-}
-
-/// Failing findings that rules brought about, and not a change of the node. Reboots and certificates
-/// have alerts of their own, whatever opened them.
-fn newly_failing(node: &Node) -> impl Iterator<Item = &Episode> {
-    node.episodes.iter().filter(|it| {
-        it.opened == Opened::Rules
-            && it.verdict == Verdict::Fail
-            && it.key.rule.area() != CERTIFICATE
-            && it.key.rule.as_str() != REBOOT_RULE
-    })
-}
-
-/// When rules last made a node fail in something.
-pub(super) fn by_rules(node: &Node) -> Option<Moment> {
-    newly_failing(node).map(|it| it.first_seen_at).max()
-}
-
-fn rules_changed(world: &World<'_>, memos: &[Memo], found: &mut Seen, shared: &mut Shared) {
-    let is_recent = |at: Moment| world.now.since(at) < RULES_SECS;
-    let mut nodes = 0_u64;
-    let mut rules: BTreeMap<&RuleId, u64> = BTreeMap::new();
-    let mut since: Option<Moment> = None;
-    for memo in memos.iter().filter(|memo| memo.by_rules.is_some_and(is_recent)) {
-        nodes = nodes.saturating_add(1);
-        let episodes = newly_failing(&memo.node).filter(|it| is_recent(it.first_seen_at));
-        let mut met = BTreeSet::new();
-        for episode in episodes {
-            since = since.into_iter().chain([episode.first_seen_at]).min();
-            if met.insert(&episode.key.rule) {
-                let count = rules.entry(&episode.key.rule).or_default();
-                *count = count.saturating_add(1);
-            }
-        }
-    }
-    if rules.is_empty() {
-        return;
-    }
-    let mut most: Vec<_> =
-        rules.iter().map(|(rule, count)| (std::cmp::Reverse(*count), rule)).collect();
-    most.sort_unstable();
-    let names = some(most.iter().map(|(count, rule)| format!("{rule} ({})", count.0)), MAX_NAMED);
-    let (nodes, checks) = (nodes.to_string(), format!("{} checks", rules.len()));
-    let values = shared.of([("nodes", &*nodes), ("checks", &*checks), ("names", &*names)]);
-    let (key, severity) = (Key::of(Kind::HardeningRulesChanged), Severity::Info);
-    add(found, Sighting { key, severity, since, values });
 }
 
 #[cfg(test)]

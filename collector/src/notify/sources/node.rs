@@ -1,7 +1,8 @@
 //! What a node's report says: reboots, certificates, hardening.
 //!
 //! A rule that cannot be told any more does not end what it told before. What fails since a first
-//! report, or since rules changed, is no regression.
+//! report, or since rules changed, is no regression. What rules made of a finding, its node not having
+//! changed, is marked: see [`edits`].
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use palisade_alert::kind::Kind;
 use palisade_alert::severity::Severity;
 use palisade_alert::sighting::Sighting;
 use palisade_report::BootId;
+use palisade_report::Moment;
 use palisade_report::bound::clean_text;
 use palisade_rules::Finding;
 use palisade_rules::Profile;
@@ -21,9 +23,11 @@ use palisade_rules::Verdict;
 use super::Seen;
 use super::World;
 use super::add;
+use super::edits;
 use super::of_node;
 use super::words::Shared;
 use super::words::some;
+use crate::snapshot::Edit;
 use crate::snapshot::Episode;
 use crate::snapshot::Node;
 use crate::snapshot::Opened;
@@ -57,11 +61,16 @@ pub(super) fn look(
     let mut eyes = Eyes { node, pool, before, rules: world.rules, shared, found: Seen::new() };
     let mut regressed = Vec::new();
     let mut untold = Vec::new();
+    let mut edited = Vec::new();
     for finding in node.findings() {
         let Some(episode) = node.episode(&finding.rule, &finding.subject) else { continue };
-        match finding.verdict {
-            Verdict::Fail => eyes.failing(finding, episode, &mut regressed),
-            Verdict::Unknown => {
+        edited.extend(episode.edit().map(|edit| (finding, episode, edit)));
+        let own = episode.own().filter(|it| it.verdict == finding.verdict);
+        match (finding.verdict, own) {
+            (Verdict::Fail, Some(own)) => {
+                eyes.failing(finding, own.severity, episode, &mut regressed);
+            }
+            (Verdict::Unknown, Some(_)) => {
                 eyes.reboot_signal(finding, episode);
                 if matches!(episode.opened, Opened::Report | Opened::Time)
                     && finding.rule.as_str() != REBOOT_RULE
@@ -69,11 +78,13 @@ pub(super) fn look(
                     untold.push((finding, episode));
                 }
             }
-            Verdict::NotApplicable | Verdict::Pass | Verdict::Waived => {}
+            (Verdict::Fail | Verdict::Unknown, None)
+            | (Verdict::NotApplicable | Verdict::Pass | Verdict::Waived, _) => {}
         }
     }
     eyes.regressed(regressed);
     eyes.check_errors(&untold);
+    edited.into_iter().for_each(|(finding, episode, edit)| eyes.edited(finding, episode, edit));
     let mut found = eyes.found;
     for sighting in before {
         if !found.contains_key(&sighting.key) && is_untold(node, &sighting.key) {
@@ -131,6 +142,13 @@ pub(super) fn invalid_subject(finding: &Finding) -> String {
     format!("{} ({check})", finding.subject)
 }
 
+/// A check that fails and did not before, with the severity that its node gave it.
+struct Regressed<'f> {
+    finding: &'f Finding,
+    severity: RuleSeverity,
+    episode: &'f Episode,
+}
+
 struct Eyes<'e> {
     node: &'e Node,
     pool: Option<&'e Arc<str>>,
@@ -145,11 +163,13 @@ impl Eyes<'_> {
         of_node(kind, self.node, self.pool)
     }
 
+    /// What fails with this severity, which an edit may have changed since.
     fn failing<'f>(
         &mut self,
         finding: &'f Finding,
+        severity: RuleSeverity,
         episode: &'f Episode,
-        regressed: &mut Vec<(&'f Finding, &'f Episode)>,
+        regressed: &mut Vec<Regressed<'f>>,
     ) {
         let area = finding.rule.area();
         if finding.rule.as_str() == REBOOT_RULE {
@@ -165,13 +185,43 @@ impl Eyes<'_> {
             let since = Some(episode.first_seen_at);
             add(&mut self.found, Sighting { key, severity: Severity::Info, since, values });
         } else if area == CERTIFICATE {
-            self.certificate(finding, episode);
-        } else if finding.severity == RuleSeverity::Critical && episode.opened != Opened::Rules {
+            self.certificate(finding, severity, episode);
+        } else if severity == RuleSeverity::Critical {
             self.critical(finding, episode);
         } else if !OTHER_AREAS.contains(&area)
             && matches!(episode.opened, Opened::Report | Opened::Time)
         {
-            regressed.push((finding, episode));
+            regressed.push(Regressed { finding, severity, episode });
+        }
+    }
+
+    /// What an edit made of a finding, beside what the node made of it.
+    fn edited(&mut self, finding: &Finding, episode: &Episode, edit: &Edit) {
+        let own = std::mem::take(&mut self.found);
+        match finding.verdict {
+            // Checks that regressed on no node are counted, and no alert.
+            Verdict::Fail => self.failing(finding, finding.severity, episode, &mut Vec::new()),
+            Verdict::Unknown => self.reboot_signal(finding, episode),
+            Verdict::NotApplicable | Verdict::Pass | Verdict::Waived => {}
+        }
+        let brought_about = std::mem::replace(&mut self.found, own);
+        let at = edit.at;
+        let edit = edits::Edit { at, by: finding.rule.as_str() };
+        for mut sighting in brought_about.into_values() {
+            let is_by_time =
+                sighting.key.kind == Kind::CertificateExpired && !has_ended(finding, at);
+            match self.found.get_mut(&sighting.key) {
+                Some(own) if own.severity < sighting.severity => {
+                    edits::raised(own, sighting.severity, edit, self.shared);
+                }
+                Some(_) => {}
+                None => {
+                    if !is_by_time {
+                        edits::brought_about(&mut sighting, edit, self.shared);
+                    }
+                    self.found.insert(sighting.key.clone(), sighting);
+                }
+            }
         }
     }
 
@@ -184,7 +234,7 @@ impl Eyes<'_> {
         add(&mut self.found, Sighting { key, severity: Severity::Warning, since, values });
     }
 
-    fn certificate(&mut self, finding: &Finding, episode: &Episode) {
+    fn certificate(&mut self, finding: &Finding, loud: RuleSeverity, episode: &Episode) {
         let kind = certificate_kind(finding);
         let since = Some(episode.first_seen_at);
         let fix = rule(self.rules, &finding.rule).map_or("", Rule::fix);
@@ -193,12 +243,12 @@ impl Eyes<'_> {
         let subject = if is_invalid { invalid_subject(finding) } else { finding.subject.clone() };
         let (severity, values) = if is_invalid {
             let values = self.shared.of([("problem", observed(finding)), ("renewal", fix)]);
-            (loud_from_high(finding), values)
+            (loud_from_high(loud), values)
         } else if kind == Kind::CertificateMissing {
-            (loud_from_high(finding), self.shared.of([("problem", observed(finding))]))
+            (loud_from_high(loud), self.shared.of([("problem", observed(finding))]))
         } else {
             // A critical threshold of the rule raises the severity of its finding.
-            let is_critical = finding.severity == RuleSeverity::Critical;
+            let is_critical = loud == RuleSeverity::Critical;
             let severity = if is_critical { Severity::Critical } else { Severity::Warning };
             let values = if kind == Kind::CertificateExpiring {
                 self.shared.of([("ends", ends), ("renewal", fix)])
@@ -233,15 +283,16 @@ impl Eyes<'_> {
         add(&mut self.found, Sighting { key, severity, since, values });
     }
 
-    fn regressed(&mut self, mut all: Vec<(&Finding, &Episode)>) {
-        all.sort_by(|(one, _), (other, _)| {
-            let by = |it: &Finding| (std::cmp::Reverse(it.severity), it.rule.clone());
-            by(one).cmp(&by(other)).then_with(|| one.subject.cmp(&other.subject))
+    fn regressed(&mut self, mut all: Vec<Regressed<'_>>) {
+        all.sort_by(|one, other| {
+            let by = |it: &Regressed<'_>| (std::cmp::Reverse(it.severity), it.finding.rule.clone());
+            let subject = |it: &Regressed<'_>| it.finding.subject.clone();
+            by(one).cmp(&by(other)).then_with(|| subject(one).cmp(&subject(other)))
         });
         let more = all.len().saturating_sub(MAX_REGRESSED);
         all.truncate(MAX_REGRESSED);
         let last = all.len().saturating_sub(1);
-        for (at, (finding, episode)) in all.into_iter().enumerate() {
+        for (at, Regressed { finding, severity, episode }) in all.into_iter().enumerate() {
             let rule = rule(self.rules, &finding.rule);
             let mut observed = seen_instead(finding);
             if at == last && more > 0 {
@@ -257,7 +308,7 @@ impl Eyes<'_> {
             ]);
             let subject = check_subject(&finding.rule, &finding.subject);
             let key = self.key(Kind::HardeningRegressed).subject(&subject);
-            let (severity, since) = (loud_from_high(finding), Some(episode.first_seen_at));
+            let (severity, since) = (loud_from_high(severity), Some(episode.first_seen_at));
             add(&mut self.found, Sighting { key, severity, since, values });
         }
     }
@@ -282,8 +333,14 @@ fn seen_instead(finding: &Finding) -> String {
     if expected.is_empty() { observed.to_owned() } else { format!("{observed}, not {expected}") }
 }
 
-fn loud_from_high(finding: &Finding) -> Severity {
-    match finding.severity {
+/// Whether the certificate of a finding had ended at that moment already.
+fn has_ended(finding: &Finding, at: Moment) -> bool {
+    // Both have the same shape, in which text is in the order of time.
+    end(finding).is_some_and(|(ends, is_over)| is_over && *ends <= *at.to_string())
+}
+
+fn loud_from_high(severity: RuleSeverity) -> Severity {
+    match severity {
         RuleSeverity::Critical | RuleSeverity::High => Severity::Critical,
         RuleSeverity::Info | RuleSeverity::Low | RuleSeverity::Medium => Severity::Warning,
     }

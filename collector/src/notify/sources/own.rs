@@ -4,6 +4,7 @@ use palisade_alert::key::Key;
 use palisade_alert::kind::Kind;
 use palisade_alert::severity::Severity;
 use palisade_alert::sighting::Sighting;
+use palisade_report::Digest;
 use palisade_report::Moment;
 
 use super::World;
@@ -21,12 +22,21 @@ struct Own {
     critical_secs: i64,
 }
 
-pub(super) fn look(world: &World<'_>, shared: &mut Shared) -> Vec<Sighting> {
+/// The value of what is always there with the digest of the policy that reboots were looked at under: by
+/// it the next process knows an edit that was made while none ran.
+pub(super) const POLICY: &str = "policy";
+
+pub(super) fn look(
+    world: &World<'_>,
+    policy: Option<Digest>,
+    shared: &mut Shared,
+) -> Vec<Sighting> {
+    let policy = policy.map_or_else(|| "none".to_owned(), |it| it.to_string());
     let mut found = vec![Sighting {
         key: Key::of(Kind::Watchdog),
         severity: Severity::None,
         since: Some(world.started_at),
-        values: shared.of([]),
+        values: shared.of([(POLICY, &*policy)]),
     }];
     if let Readiness::Failing { since, reason } = &world.snapshot.readiness {
         found.push(Sighting {

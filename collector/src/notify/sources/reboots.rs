@@ -21,9 +21,12 @@ use palisade_report::Moment;
 use palisade_report::NodeName;
 use palisade_report::NodeUid;
 
+use super::Coordinator;
+use super::SETTLE_SECS;
 use super::Seen;
 use super::World;
 use super::add;
+use super::edits;
 use super::security::boots_of;
 use super::words::Shared;
 use super::words::some;
@@ -66,23 +69,51 @@ const FAILING: [Alert; 12] = [
 pub fn rebooting(view: &View) -> BTreeSet<NodeName> {
     let expected = view.fleet.requests.iter().filter(|(uid, request)| {
         let progress = &request.progress;
-        let is_under_way = matches!(
-            progress.state,
-            State::Claimed
-                | State::Cordoning
-                | State::Draining
-                | State::Granted
-                | State::Rebooting
-                | State::Booted
-                | State::Verifying
-                | State::Uncordoning
-        );
+        let is_under_way = progress.state.is_under_way() && progress.state != State::RollingBack;
         let is_late = progress.deadline.is_some_and(|deadline| view.plan.at >= deadline);
         let alerts = view.alerts.get(*uid);
         let fails = FAILING.iter().any(|it| alerts.is_some_and(|alerts| alerts.contains(it)));
         is_under_way && !is_late && !fails && progress.failure.is_none()
     });
     expected.map(|(_, request)| request.node.clone()).collect()
+}
+
+/// The same as far as is known: while there is no view, as it was last; `None`: nothing is known yet, for
+/// as long after the start as a first view may take.
+#[must_use]
+pub fn rebooting_now(
+    world: &World<'_>,
+    before: Option<BTreeSet<NodeName>>,
+) -> Option<BTreeSet<NodeName>> {
+    let may_come = world.coordinator == Coordinator::Expected && world.is_within(SETTLE_SECS);
+    match (world.view, before) {
+        (Some(view), _) => Some(rebooting(view)),
+        (None, Some(before)) => Some(before),
+        (None, None) => (!may_come).then(BTreeSet::new),
+    }
+}
+
+/// What a policy may bring about on nodes that did not change.
+const BY_POLICY: [Kind; 4] = [
+    Kind::RebootBlocked,
+    Kind::RebootBlockedByCertificate,
+    Kind::RebootOverdue,
+    Kind::RebootStarved,
+];
+
+/// Marks what is there because the policy was edited: what is new, or louder, with the first look under
+/// it. It stays marked for as long as it goes on and becomes no louder.
+pub(super) fn mark(
+    found: &mut Seen,
+    before: &Seen,
+    edited_at: Option<Moment>,
+    shared: &mut Shared,
+) {
+    for (key, sighting) in found.iter_mut().filter(|(key, _)| BY_POLICY.contains(&key.kind)) {
+        let pool = key.pool.as_deref().unwrap_or_default();
+        let edit = edited_at.map(|at| edits::Edit { at, by: pool });
+        edits::carry(sighting, before.get(key), edit, shared);
+    }
 }
 
 pub(super) fn look(

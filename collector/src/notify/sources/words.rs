@@ -25,7 +25,21 @@ impl Shared {
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             (name.to_owned(), clean(text.as_bytes(), MAX_VALUE))
         };
-        let values: BTreeMap<String, String> = values.into_iter().map(safe).collect();
+        self.keep(values.into_iter().map(safe).collect())
+    }
+
+    /// These values, and short ones of our own beside them.
+    pub(super) fn with<const N: usize>(
+        &mut self,
+        values: &Values,
+        more: [(&str, &str); N],
+    ) -> Values {
+        let mut values = BTreeMap::clone(values);
+        values.extend(more.map(|(name, text)| (name.to_owned(), text.to_owned())));
+        self.keep(values)
+    }
+
+    fn keep(&mut self, values: BTreeMap<String, String>) -> Values {
         let values = Arc::new(values);
         if let Some(known) = self.0.get(&values) {
             return Arc::clone(known);

@@ -99,7 +99,12 @@ fn view(nodes: impl IntoIterator<Item = Planned>, policy: &str, past: Past) -> V
     View { fleet, policy, refused_policy: None, plan, alerts, outlooks, answered }
 }
 
-fn raise(view: &mut View, name: &str, alert: Alert) {
+/// A fleet of these nodes under this policy.
+pub(super) fn view_of(names: &[&str], policy: &str) -> View {
+    view(names.iter().map(|it| node(it)), policy, Past::default())
+}
+
+pub(super) fn raise(view: &mut View, name: &str, alert: Alert) {
     view.alerts.entry(name.parse().unwrap()).or_default().insert(alert);
 }
 
