@@ -329,3 +329,5 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timeout;

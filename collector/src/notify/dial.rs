@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use palisade_alert::config::Receiver;
 use palisade_alert::config::Spec;
 use palisade_report::bound::clean;
 use rustls_pki_types::ServerName;
@@ -37,9 +38,16 @@ impl Times {
     /// For mail: servers greet late, and look at a mail before they take it.
     pub const MAIL: Self = Self { connect: Duration::from_secs(5), total: Duration::from_secs(60) };
 
-    /// For a receiver of this kind.
+    /// For this receiver: what its kind usually needs, unless the settings say how long it may take.
     #[must_use]
-    pub const fn to(spec: &Spec) -> Self {
+    pub fn to(receiver: &Receiver) -> Self {
+        let usual = Self::usual(&receiver.spec);
+        let Some(timeout) = receiver.timeout else { return usual };
+        let total = Duration::from_secs(timeout.as_secs().unsigned_abs());
+        Self { connect: usual.connect.min(total), total }
+    }
+
+    const fn usual(spec: &Spec) -> Self {
         match spec {
             Spec::Email { .. } => Self::MAIL,
             Spec::Alertmanager { .. }
@@ -191,5 +199,32 @@ impl Dialer {
             }
             handshake(source)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_alert::config::Config;
+
+    use super::*;
+
+    #[test]
+    fn a_receiver_has_the_time_that_the_settings_give_it_or_that_of_its_kind() {
+        let mail = "email: { host: h, port: 25, from: a@b, to: [c@d] }";
+        for (text, connect, total) in [
+            ("webhook: { url: x }", 5, 15),
+            ("webhook: { url: x }, timeout: 40s", 5, 40),
+            ("webhook: { url: x }, timeout: 2s", 2, 2),
+            (mail, 5, 60),
+            (&format!("{mail}, timeout: 20s"), 5, 20),
+        ] {
+            let text = format!(
+                "apiVersion: palisade.dev/v1alpha1\nkind: AlertConfig\nreceivers: [{{ name: a, {text} }}]\n"
+            );
+            let config = Config::parse(&text).unwrap();
+            let times = Times::to(config.receiver("a").unwrap());
+            let secs = (times.connect.as_secs(), times.total.as_secs());
+            assert_eq!(secs, (connect, total), "{text}");
+        }
     }
 }

@@ -463,7 +463,7 @@ impl Owner {
                         trusts.push(trust.clone());
                         trust
                     },
-                    times: Times::to(&receiver.spec),
+                    times: Times::to(receiver),
                 };
                 let (clock, events) = (Arc::clone(&self.ground.clock), self.ground.events.clone());
                 let courier = Courier::new(receiver.name.clone(), dialer, clock, events);

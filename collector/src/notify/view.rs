@@ -27,6 +27,7 @@ use palisade_report::NodeName;
 use serde::Serialize;
 
 use super::core::Core;
+use super::dial::Times;
 
 /// Alerts of which one page asks whether they are muted: each may have to be held against every
 /// silence, and everybody waits for this thread.
@@ -164,6 +165,8 @@ pub(crate) struct Way {
     pub(crate) hosts: Vec<String>,
     /// Whether it hears of what is over.
     pub(crate) hears_of_ends: bool,
+    /// How long it may take for one request.
+    pub(crate) timeout_secs: u64,
     /// Groups that wait for it to take a message.
     pub(crate) waiting: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -322,6 +325,7 @@ impl Core {
             kind: receiver.spec.as_str(),
             hosts: self.hosts.get(name).cloned().unwrap_or_default(),
             hears_of_ends: receiver.hears_of_ends,
+            timeout_secs: Times::to(receiver).total.as_secs(),
             waiting,
             oldest,
             not_before: post.and_then(|post| post.not_before).filter(|at| *at > now),

@@ -10,12 +10,17 @@ use super::Spec;
 use crate::receiver::MailServer;
 use crate::receiver::MailTls;
 use crate::secret::Secret;
+use crate::span::Span;
 use crate::template::Template;
 use crate::template::TemplateError;
 use crate::template::Templates;
 
 /// Members of an Alertmanager cluster, addresses of a mail, chats, headers.
 const MAX_LIST: usize = 32;
+
+/// Seconds that a receiver may have for a request. Less than a second is lost to a slow network; and
+/// what waits behind a request waits for all of its time, so that none has more than a mail has.
+const TIMEOUT_SECS: std::ops::RangeInclusive<i64> = 1..=60;
 
 /// PagerDuty's address outside Europe: <https://developer.pagerduty.com/docs/send-alert-event>.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
@@ -56,6 +61,14 @@ pub enum InvalidReceiver {
     /// Its words make no sense.
     #[error("templates: {0}")]
     Template(TemplateError),
+    /// Too short or too long, or for Events, which go the collector's own way to the API server.
+    #[error("`timeout` is {}s to {}s, and kubernetesEvents have none", .least, .most)]
+    Timeout {
+        /// The shortest, in seconds.
+        least: i64,
+        /// The longest, in seconds.
+        most: i64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -68,6 +81,8 @@ pub(super) struct RawReceiver {
     templates: RawTemplates,
     #[serde(default)]
     ca_file: Option<PathBuf>,
+    #[serde(default)]
+    timeout: Option<Span>,
     #[serde(default)]
     alertmanager: Option<RawAlertmanager>,
     #[serde(default)]
@@ -235,6 +250,7 @@ impl RawReceiver {
             send_resolved,
             templates: RawTemplates { title, message },
             ca_file,
+            timeout,
             alertmanager,
             discord,
             email,
@@ -279,13 +295,24 @@ impl RawReceiver {
         let (Some(spec), None) = (given.next(), given.next()) else {
             return Err(InvalidReceiver::Kind);
         };
+        let spec = spec?;
+        let timeout = timeout.map(|it| within(it, &spec)).transpose()?;
         let template = |text: Option<String>| text.map(|text| Template::parse(&text)).transpose();
         let templates = Templates {
             title: template(title).map_err(InvalidReceiver::Template)?,
             message: template(message).map_err(InvalidReceiver::Template)?,
         };
-        Ok(Receiver { name, spec: spec?, hears_of_ends: send_resolved, templates, ca_file })
+        Ok(Receiver { name, spec, hears_of_ends: send_resolved, templates, ca_file, timeout })
     }
+}
+
+/// How long a receiver of this kind may take.
+fn within(timeout: Span, spec: &Spec) -> Result<Span, InvalidReceiver> {
+    let has_one = !matches!(spec, Spec::KubernetesEvents);
+    if has_one && TIMEOUT_SECS.contains(&timeout.as_secs()) {
+        return Ok(timeout);
+    }
+    Err(InvalidReceiver::Timeout { least: *TIMEOUT_SECS.start(), most: *TIMEOUT_SECS.end() })
 }
 
 impl RawUrl {

@@ -7,6 +7,7 @@ use crate::receiver::MailServer;
 use crate::receiver::Target;
 use crate::secret::Secret;
 use crate::shoutrrr;
+use crate::span::Span;
 use crate::template::Templates;
 
 /// Somebody who is told.
@@ -22,6 +23,8 @@ pub struct Receiver {
     pub templates: Templates,
     /// PEM of authorities that are trusted beside the public ones.
     pub ca_file: Option<PathBuf>,
+    /// How long it may take for one request; `None`: as long as its kind usually does.
+    pub timeout: Option<Span>,
 }
 
 /// Where a secret is.

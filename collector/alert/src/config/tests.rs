@@ -37,6 +37,7 @@ receivers:
     templates: { title: "{status} {summary}" }
   - name: mail
     sendResolved: false
+    timeout: 30s
     email: { host: smtp.example.com, port: 587, user: palisade, passwordFile: /secrets/smtp, from: p@example.com, to: [ops@example.com] }
   - name: hook
     webhook: { url: "https://hook.example.com/x", hmacKeyFile: /secrets/hmac, headers: [{ name: X-Team, value: sre }] }
@@ -62,6 +63,8 @@ fn a_whole_file_is_understood() {
     assert!(config.changes[&Kind::AgentOutdated].is_muted);
     assert_eq!(config.receivers.len(), 5);
     assert!(!config.receiver("mail").unwrap().hears_of_ends);
+    let timeout = |name| config.receiver(name).unwrap().timeout;
+    assert_eq!((timeout("mail"), timeout("chat")), (Some(Span::secs(30)), None));
     let first = &config.routes[0].grouping;
     assert_eq!(first.by, BTreeSet::from(["alertname", "node"]));
     assert_eq!((first.wait, first.repeat), (Span::secs(10), Span::secs(8 * 3600)));
@@ -140,6 +143,16 @@ fn nonsense_is_refused_with_its_place() {
         ),
         ("receivers: [{name: a, alertmanager: {urls: []}}]", "`urls` has 1 to 32"),
         ("receivers: [{name: a, teams: {url: x}, templates: {title: '{nothing}'}}]", "templates: "),
+        (
+            "receivers: [{name: a, teams: {url: x}, timeout: 0s}]",
+            "receivers[0]: `timeout` is 1s to 60s",
+        ),
+        ("receivers: [{name: a, teams: {url: x}, timeout: 1m1s}]", "`timeout` is 1s to 60s"),
+        ("receivers: [{name: a, teams: {url: x}, timeout: 5}]", "expected a length of time"),
+        (
+            "receivers: [{name: a, kubernetesEvents: {}, timeout: 5s}]",
+            "`timeout` is 1s to 60s, and kubernetesEvents have none",
+        ),
         ("routes: [{receivers: [nobody]}]", "routes[0].receivers: there is no receiver nobody"),
         ("fallback: [nobody]", "fallback: there is no receiver nobody"),
         ("routes: [{match: {alerts: [X]}, receivers: []}]", "routes[0].match: `X`"),
@@ -151,6 +164,10 @@ fn nonsense_is_refused_with_its_place() {
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(words), "{text}: {error}");
+    }
+    for good in ["1s", "1m"] {
+        let text = format!("receivers: [{{name: a, teams: {{url: x}}, timeout: {good}}}]");
+        assert!(parse(&text).is_ok(), "{good}");
     }
     assert!(matches!(Config::parse("kind: X\napiVersion: y\n"), Err(ParseConfigError::Kind)));
 }
