@@ -139,14 +139,19 @@ impl Collector {
     /// The same on a given address.
     #[must_use]
     pub fn start_at(listen: &str, state: &Path, more: &[&str]) -> Self {
-        let state = state.to_str().expect("a UTF-8 path");
-        let mut arguments = vec!["--listen", listen, "--state-dir", state];
-        arguments.extend_from_slice(more);
-        let mut process =
-            Process::start(&binary("PALISADE_COLLECTOR", "palisade-collector"), &arguments);
+        let mut process = Self::launch(listen, state, more);
         let address = process
             .wait_for_log("the collector listens", |line| line["address"].as_str()?.parse().ok());
         Self { process, address }
+    }
+
+    /// The same without waiting for anything.
+    #[must_use]
+    pub fn launch(listen: &str, state: &Path, more: &[&str]) -> Process {
+        let state = state.to_str().expect("a UTF-8 path");
+        let mut arguments = vec!["--listen", listen, "--state-dir", state];
+        arguments.extend_from_slice(more);
+        Process::start(&binary("PALISADE_COLLECTOR", "palisade-collector"), &arguments)
     }
 
     /// The same by a program that is given the command as its last arguments and becomes the

@@ -24,6 +24,7 @@ use crate::cluster::port::Port;
 use crate::wait;
 
 pub mod chance;
+pub mod heard;
 mod listen;
 pub mod mail;
 pub mod plan;
@@ -54,6 +55,8 @@ pub(crate) struct House {
     plan: Mutex<Plan>,
     seen: Mutex<Vec<Request>>,
     came: Condvar,
+    /// What clients saw that connected over TLS.
+    shown: Mutex<Vec<Certificate>>,
     pub(crate) identity: tls::Identity,
 }
 
@@ -98,6 +101,12 @@ impl Request {
     #[must_use]
     pub const fn is_taken(&self) -> bool {
         matches!(self.answered, Answered::Whole(200..=299))
+    }
+
+    /// Whether the receiver acts on it, also if its sender is gone before it is told so.
+    #[must_use]
+    pub const fn is_acted_on(&self) -> bool {
+        matches!(self.conduct, Conduct::SlowRead(_) | Conduct::Take)
     }
 
     /// The body as text.
@@ -153,6 +162,7 @@ impl Receiver {
             plan: Mutex::new(plan),
             seen: Mutex::new(Vec::new()),
             came: Condvar::new(),
+            shown: Mutex::new(Vec::new()),
             identity: tls::Identity::new(),
         };
         let house = Arc::new(house);
@@ -220,6 +230,18 @@ impl Receiver {
         lock(&self.house.seen).clone()
     }
 
+    /// The same without the first `from` of them.
+    #[must_use]
+    pub fn seen_from(&self, from: usize) -> Vec<Request> {
+        lock(&self.house.seen).iter().skip(from).cloned().collect()
+    }
+
+    /// What each client saw that connected over TLS, in that order.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Certificate> {
+        lock(&self.house.shown).clone()
+    }
+
     /// Those whose senders were told that they are taken, in that order.
     #[must_use]
     pub fn taken(&self) -> Vec<Request> {
@@ -272,7 +294,9 @@ impl House {
 
     /// What to show to a client that has just connected; `None`: clear text.
     pub(crate) fn certificate(&self) -> Option<Certificate> {
-        lock(&self.plan).certificate()
+        let certificate = lock(&self.plan).certificate();
+        lock(&self.shown).extend(certificate);
+        certificate
     }
 
     /// Records a request before it is answered, so that who has the answer finds it here.

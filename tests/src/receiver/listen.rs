@@ -34,12 +34,10 @@ pub(super) async fn listen(listener: TcpListener, house: Arc<House>) {
         connections.spawn(async move {
             let served = match house.certificate() {
                 None => serve::connection(stream, &house).await,
-                Some(certificate) => {
-                    match house.identity.acceptor(certificate).accept(stream).await {
-                        Ok(stream) => serve::connection(stream, &house).await,
-                        Err(error) => Err(error),
-                    }
-                }
+                Some(certificate) => match house.identity.greet(stream, certificate).await {
+                    Ok(stream) => serve::connection(stream, &house).await,
+                    Err(error) => Err(error),
+                },
             };
             // Who hangs up, and who does not trust us, is how most tests end a connection.
             served.ok();

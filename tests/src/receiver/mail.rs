@@ -198,8 +198,7 @@ async fn serve(stream: TcpStream, house: &House) -> std::io::Result<()> {
         Next::Nothing => Ok(()),
         Next::Tls => {
             let certificate = house.manners().certificate.unwrap_or(Certificate::Good);
-            let acceptor = house.identity.acceptor(certificate);
-            let stream = acceptor.accept(stream.into_inner()).await?;
+            let stream = house.identity.greet(stream.into_inner(), certificate).await?;
             talk(&mut BufReader::new(stream), house, Way::Tls).await.map(|_| ())
         }
     }

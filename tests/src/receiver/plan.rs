@@ -99,21 +99,30 @@ impl Plan {
 
     /// The same over TLS, with this certificate.
     #[must_use]
-    pub fn over_tls(mut self, certificate: Certificate) -> Self {
-        self.certificates = vec![(1, certificate)];
+    pub fn over_tls(self, certificate: Certificate) -> Self {
+        self.over_weighted_tls(vec![(1, certificate)])
+    }
+
+    /// The same over TLS, where each connection sees one of these by weight.
+    #[must_use]
+    pub fn over_weighted_tls(mut self, certificates: Vec<(u32, Certificate)>) -> Self {
+        self.certificates = certificates;
         self
     }
 
     /// The same over TLS, where this many of a hundred connections see a certificate that they must
     /// not trust.
     #[must_use]
-    pub fn over_flaky_tls(mut self, bad: u32) -> Self {
+    pub fn over_flaky_tls(self, bad: u32) -> Self {
         let [expired, unknown, wrong] =
             [Certificate::Expired, Certificate::Unknown, Certificate::WrongName];
         let good = 100_u32.saturating_sub(bad) * 3;
-        self.certificates =
-            vec![(good, Certificate::Good), (bad, expired), (bad, unknown), (bad, wrong)];
-        self
+        self.over_weighted_tls(vec![
+            (good, Certificate::Good),
+            (bad, expired),
+            (bad, unknown),
+            (bad, wrong),
+        ])
     }
 
     /// Its seed, for the words of a failure.

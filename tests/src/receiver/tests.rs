@@ -120,6 +120,7 @@ fn only_the_good_certificate_is_trusted() {
     let trust = Trust::new(receiver.authority(), "127.0.0.1");
     assert_eq!(post(&receiver, Some(&trust), "x").expect("an answer").status, 200);
     for (bad, words) in [
+        (Certificate::Cut, "eof"),
         (Certificate::Expired, "expired"),
         (Certificate::Unknown, "UnknownIssuer"),
         (Certificate::WrongName, "not valid for name"),
@@ -127,8 +128,9 @@ fn only_the_good_certificate_is_trusted() {
         receiver.be(Plan::kind().over_tls(bad));
         let error = post(&receiver, Some(&trust), "x").expect_err("no trust").to_string();
         assert!(error.contains(words), "{bad:?}: {error}");
+        assert_eq!(receiver.shown().last(), Some(&bad));
     }
-    assert_eq!(receiver.seen().len(), 1);
+    assert_eq!((receiver.seen().len(), receiver.seen_from(1).len()), (1, 0));
 }
 
 #[test]

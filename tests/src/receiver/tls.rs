@@ -1,5 +1,6 @@
 //! Certificates, good and bad ones, for 127.0.0.1 and `localhost`.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,7 +10,10 @@ use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::cluster::pki::Authority;
 use crate::cluster::pki::Pair;
@@ -20,6 +24,8 @@ const AGO: Duration = Duration::from_secs(48 * 60 * 60);
 /// What a server shows to whoever connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
+    /// None: the connection ends within the handshake, after the client's first words.
+    Cut,
     /// Past its end.
     Expired,
     /// As it should be.
@@ -52,11 +58,24 @@ impl Identity {
         self.trusted().certificate()
     }
 
-    /// What greets a client by this certificate.
-    pub(crate) fn acceptor(&self, certificate: Certificate) -> TlsAcceptor {
+    /// Greets a client by this certificate.
+    pub(crate) async fn greet(
+        &self,
+        mut stream: TcpStream,
+        certificate: Certificate,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let Some(acceptor) = self.acceptor(certificate) else {
+            stream.read_u8().await?;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        };
+        acceptor.accept(stream).await
+    }
+
+    fn acceptor(&self, certificate: Certificate) -> Option<TlsAcceptor> {
         let [expired, good, unknown, wrong] = &self.acceptors;
         let here = ["127.0.0.1".to_owned(), "localhost".to_owned()];
         let made = match certificate {
+            Certificate::Cut => return None,
             Certificate::Expired => {
                 let now = SystemTime::now();
                 let past = now - 2 * AGO..now - AGO;
@@ -75,7 +94,7 @@ impl Identity {
                 wrong.get_or_init(|| acceptor(&self.trusted().server("receiver", &other)))
             }
         };
-        made.clone()
+        Some(made.clone())
     }
 
     fn trusted(&self) -> &Authority {
