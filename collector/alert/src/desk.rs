@@ -123,6 +123,13 @@ pub struct Line {
     /// Whether it left in a message of which nobody knows yet whether it was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_given: bool,
+    /// Whether that message is on its way now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_on_its_way: bool,
+    /// Whether a crash hid what became of one: the receiver may know what it was told, or what was on its
+    /// way. It has to be told how things are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_in_doubt: bool,
     /// When its end was refused, which is told again if somebody asks for it; the moment of the letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_at: Option<Moment>,
@@ -211,8 +218,9 @@ impl Desk {
         posts: impl IntoIterator<Item = Post>,
     ) -> Self {
         let mut desk = Self::default();
-        for group in groups {
-            for id in group.lines.keys() {
+        for mut group in groups {
+            for (id, line) in &mut group.lines {
+                line.is_in_doubt |= std::mem::take(&mut line.is_on_its_way);
                 desk.of_alert.entry(*id).or_default().insert(group.id.clone());
             }
             desk.dirty.insert(group.id.clone());
@@ -492,7 +500,8 @@ impl Group {
             let is_muted = (world.muted)(*id, record).is_some();
             has_muted |= is_muted;
             reminds |= line.goes_on(style) || (line.told.is_some() && line.is_routed && !is_muted);
-            let is_known = line.told.is_some_and(|told| told >= record.severity);
+            let is_told = line.told.is_some_and(|told| told >= record.severity);
+            let is_known = is_told && !line.is_in_doubt;
             if is_muted || is_known || !line.is_routed {
                 line.owed = None;
                 // Told as louder than it is: from now on it may become louder again.

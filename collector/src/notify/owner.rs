@@ -322,6 +322,7 @@ impl Owner {
             };
             self.reload();
             let has_looked = self.turn();
+            let parcels = if going == Going::On { self.due() } else { Vec::new() };
             let is_written = self.write();
             if has_looked {
                 self.show(is_written);
@@ -336,7 +337,7 @@ impl Owner {
                 self.finish();
                 return;
             }
-            self.send_due();
+            self.send(parcels);
         }
     }
 
@@ -497,13 +498,19 @@ impl Owner {
         }
     }
 
-    fn send_due(&mut self) {
+    fn may_send(&self) -> bool {
+        self.ground.fence.as_ref().is_none_or(|fence| fence.check().is_ok())
+    }
+
+    /// What is due, to be sent once it is written that it is on its way.
+    fn due(&mut self) -> Vec<(Arc<str>, Errand)> {
+        let mut parcels = Vec::new();
         // What is owed stays so: to be sent once it leads again, or worked out by who leads next.
-        if self.ground.fence.as_ref().is_some_and(|fence| fence.check().is_err()) {
-            return;
+        if !self.may_send() {
+            return parcels;
         }
         let now = self.ground.clock.now();
-        for (name, way) in &self.ways {
+        for name in self.ways.keys() {
             let rests = self.rest.get(name).is_some_and(|until| Instant::now() < *until);
             if rests || self.busy.contains(name) {
                 continue;
@@ -534,8 +541,17 @@ impl Owner {
                 external_url: config.external_url.clone(),
                 turn: self.core.turn_of(&parcel.places),
             };
-            if way.send(Errand::Parcel { load, places: parcel.places }).is_ok() {
-                self.busy.insert(Arc::clone(name));
+            parcels.push((Arc::clone(name), Errand::Parcel { load, places: parcel.places }));
+        }
+        parcels
+    }
+
+    fn send(&mut self, parcels: Vec<(Arc<str>, Errand)>) {
+        for (name, errand) in parcels {
+            // Writing may have taken long.
+            let way = self.ways.get(&name).filter(|_| self.may_send());
+            if way.is_some_and(|way| way.send(errand).is_ok()) {
+                self.busy.insert(name);
             }
         }
     }

@@ -101,13 +101,20 @@ impl Desk {
     }
 
     /// A message about a group is on its way. Its receiver may know of its alerts from now on, whatever
-    /// becomes of the group, and of the answer. This is kept with what changes next: most messages are
-    /// answered before anything does.
+    /// becomes of the group, and of the answer. It goes once that is written.
+    ///
+    /// A process that ends before it has the answer would else go by what was told before: of an alert
+    /// that turned back meanwhile there would seem to be nothing to say. Whoever hears of everything again
+    /// within a minute is not written down for that.
     pub fn given(&mut self, place: &GroupId, sent: &Sent) {
         let Some(group) = self.groups.get_mut(place) else { return };
         for (id, sent) in &sent.lines {
             let Some(line) = group.lines.get_mut(id) else { continue };
             line.is_given |= matches!(sent, SentLine::Ended | SentLine::Fires(_));
+            line.is_on_its_way = group.style == Style::Grouped;
+        }
+        if group.style == Style::Grouped {
+            self.changed.insert(place.clone());
         }
     }
 
@@ -135,6 +142,7 @@ impl Desk {
         for (id, sent) in &sent.lines {
             let Some(line) = group.lines.get_mut(id) else { continue };
             (line.owed, line.is_given) = (None, false);
+            (line.is_on_its_way, line.is_in_doubt) = (false, false);
             match sent {
                 SentLine::Fires(severity) => {
                     (line.told, line.is_rolled_up) = (Some(*severity), false);
@@ -180,6 +188,7 @@ impl Desk {
             return self.put_aside(place, sent, &why, now);
         }
         let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        group.lines.values_mut().for_each(|line| line.is_on_its_way = false);
         group.attempts = group.attempts.saturating_add(1);
         // Parts of a second round up: an answer that asks for one gets it.
         group.not_before = Some(now.plus(secs(pause).saturating_add(1)));

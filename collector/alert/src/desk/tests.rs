@@ -1,3 +1,4 @@
+mod doubt;
 mod ends;
 
 use std::collections::BTreeMap;
