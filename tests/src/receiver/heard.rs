@@ -21,8 +21,8 @@ pub struct Heard {
     read: usize,
     messages: usize,
     groups: BTreeMap<String, Word>,
-    /// By fingerprint, whether it fires: a message says nothing of what its group has besides.
-    last: BTreeMap<String, bool>,
+    /// By name and fingerprint, whether it fires: a message says nothing of what its group has besides.
+    last: BTreeMap<(String, String), bool>,
     repeats: Vec<Repeat>,
 }
 
@@ -69,6 +69,10 @@ impl Heard {
         let life = number.parse().expect("the number of a life");
         let said = webhook.alerts.iter().map(|it| (it.fingerprint.clone(), it.is_firing()));
         let word = Word { life, said: said.collect() };
+        let last_words = webhook.alerts.iter().map(|it| {
+            let name = it.label("alertname").to_owned();
+            ((name, it.fingerprint.clone()), it.is_firing())
+        });
         let group = webhook.group_key;
         // One that was still being read when its sender had ended comes behind what its successor says.
         let last = self.groups.get(&group);
@@ -78,7 +82,7 @@ impl Heard {
             self.repeats.push(Repeat { group: group.clone(), life, again });
         }
         if !is_late {
-            self.last.extend(word.said.iter().cloned());
+            self.last.extend(last_words);
             self.groups.insert(group, word);
         }
     }
@@ -89,10 +93,11 @@ impl Heard {
         self.messages
     }
 
-    /// Alerts of which the last word is that they fire, or that they are over.
+    /// Alerts of this name of which the last word is that they fire, or that they are over.
     #[must_use]
-    pub fn knows(&self, is_firing: bool) -> usize {
-        self.last.values().filter(|it| **it == is_firing).count()
+    pub fn knows(&self, alertname: &str, is_firing: bool) -> usize {
+        let own = self.last.iter().filter(|((name, _), _)| name == alertname);
+        own.filter(|(_, it)| **it == is_firing).count()
     }
 
     /// All that was said again.
@@ -116,6 +121,8 @@ mod tests {
     use super::*;
     use crate::receiver::webhook::Alert;
 
+    const ALERT: &str = "PalisadeHardeningRegressed";
+
     /// What is left unexcused, and what is known to fire, after these: life, group, whether it fires.
     fn after(messages: &[(u64, &str, bool)]) -> (usize, usize, usize) {
         let mut heard = Heard::default();
@@ -123,7 +130,7 @@ mod tests {
             let status = if *is_firing { "firing" } else { "resolved" };
             let alert = Alert {
                 status: status.to_owned(),
-                labels: BTreeMap::new(),
+                labels: BTreeMap::from([("alertname".to_owned(), ALERT.to_owned())]),
                 annotations: BTreeMap::new(),
                 starts_at: String::new(),
                 ends_at: String::new(),
@@ -143,7 +150,7 @@ mod tests {
                 alerts: vec![alert],
             });
         }
-        (heard.repeats().len(), heard.unexcused().len(), heard.knows(true))
+        (heard.repeats().len(), heard.unexcused().len(), heard.knows(ALERT, true))
     }
 
     #[test]

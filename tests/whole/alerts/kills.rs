@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const FILES: [&str; 5] =
     ["/etc/shadow", "/etc/passwd", "/etc/group", "/etc/crontab", "/etc/kubernetes/kubelet.conf"];
 
+/// What nodes make fire. NotifierFailing is told as well, of receivers that are left alone for long.
+const ALERT: &str = "PalisadeHardeningRegressed";
+
 /// Rounds in which the collector has asked every node for all that it wants.
 const ROUNDS: usize = 20;
 
@@ -345,7 +348,8 @@ impl World {
             self.messages();
             let mut lacks = Vec::new();
             for Told { name, heard, keeps_up, .. } in &self.told {
-                let (knows, wrong) = (heard.knows(is_firing), heard.knows(!is_firing));
+                let knows = |is_firing| heard.knows(ALERT, is_firing);
+                let (knows, wrong) = (knows(is_firing), knows(!is_firing));
                 if (knows != count || wrong > 0) && (all || *keeps_up) {
                     lacks.push((*name, knows, wrong));
                 }
@@ -383,7 +387,7 @@ fn nothing_is_lost_and_a_crash_repeats_one_message_for_each_receiver_at_most() {
             world.kill(left, false);
         }
         world.until_told(is_bad, count, left, false);
-        println!("turn {turn}: {:?} {:?}", since.elapsed(), world.kills);
+        println!("turn {turn} over after {:?}: {:?}", since.elapsed(), world.kills);
     }
     if let Some(strangers) = world.told.iter().find(|it| !it.keeps_up) {
         strangers.receiver.be(Plan::kind().over_tls(Certificate::Good));
