@@ -56,6 +56,8 @@ use super::store::AlertStore;
 use super::store::Change;
 use super::store::CommitAlertsError;
 use super::store::Kept;
+
+mod mended;
 use crate::chain::Chain;
 
 /// A message that nobody takes for so long is an alert of its own (alerts.md, NotificationsFailing).
@@ -202,7 +204,8 @@ impl Core {
         self.muted =
             config.changes.iter().filter(|(_, it)| it.is_muted).map(|(kind, _)| *kind).collect();
         self.book.retime(&self.catalogue);
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
+        self.heed_other_receivers(&before);
         let names: BTreeSet<&str> = self.config.receivers.iter().map(|it| &*it.name).collect();
         // Without any, the settings may be those of a start that could read none: what receivers were told
         // and are owed waits for them.

@@ -397,8 +397,10 @@ impl Owner {
             return;
         }
         self.reloaded = Some(Instant::now());
-        if !self.secrets.reload().is_empty() {
+        let changed = self.secrets.reload();
+        if !changed.is_empty() {
             self.rest.clear();
+            self.core.try_again(&changed);
         }
         // What was read before stays in use; that it is no longer what the file says is told.
         let told = |it: Trouble| format!("{}: {}", it.file.display(), it.why);

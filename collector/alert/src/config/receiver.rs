@@ -53,7 +53,7 @@ impl Source {
 }
 
 /// What a receiver is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spec {
     /// See [`Target::Alertmanager`].
     Alertmanager {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::Desk;
+use super::Group;
 use super::GroupId;
 use super::Outcome;
 use super::Sent;
@@ -74,6 +75,20 @@ impl Post {
     #[must_use]
     pub fn is_left_alone(&self, now: Moment) -> bool {
         self.not_before.is_some_and(|at| now < at)
+    }
+}
+
+impl Group {
+    /// What fires counts as untold from now on.
+    fn tell_anew(&mut self) {
+        // What is owed anyway goes with it: news of what was told, and ends.
+        for line in self.lines.values_mut().filter(|it| it.owed.is_none()) {
+            // An end that was refused is owed again; of what fires, an earlier message may have told.
+            if line.refused_at.take().is_none() {
+                line.is_given |= line.told.take().is_some();
+            }
+        }
+        self.told_at = None;
     }
 }
 
@@ -309,19 +324,25 @@ impl Desk {
         for key in keys {
             let place = GroupId { receiver: Arc::clone(&name), key };
             let Some(group) = self.groups.get_mut(&place) else { continue };
-            // What is owed anyway goes with it: news of what was told, and ends.
-            for line in group.lines.values_mut().filter(|it| it.owed.is_none()) {
-                // An end that was refused is owed again; of what fires, an earlier message may have told.
-                if line.refused_at.take().is_none() {
-                    line.is_given |= line.told.take().is_some();
-                }
-            }
-            group.told_at = None;
+            group.tell_anew();
             again += 1;
             self.changed.insert(place.clone());
             self.dirty.insert(place);
         }
         again
+    }
+
+    /// Tells a receiver everything that fires: what has its name is another one from now on. Whether it
+    /// is one that was told before, under another address, is not known: it hears of ends, too.
+    pub fn tell_anew(&mut self, receiver: &str) {
+        self.replay(receiver);
+        for group in self.groups.values_mut().filter(|group| &*group.id.receiver == receiver) {
+            group.tell_anew();
+            group.is_rolled_up = false;
+            group.lines.values_mut().for_each(|line| line.is_rolled_up = false);
+            self.changed.insert(group.id.clone());
+            self.dirty.insert(group.id.clone());
+        }
     }
 
     /// Groups that wait for a receiver to take a message, and since when the oldest does.

@@ -8,7 +8,8 @@ const HEAD: &str = "apiVersion: palisade.dev/v1alpha1\nkind: AlertConfig\n\
     alerts: [{ alert: RebootOverdue, for: 0s, keep: 0s }]\n\
     receivers:\n  - { name: chat, webhook: { url: http://chat } }\n  \
     - { name: am, alertmanager: { urls: [http://am] } }\n  \
-    - { name: page, sendResolved: false, webhook: { url: http://page } }\n";
+    - { name: page, sendResolved: false, webhook: { url: http://page } }\n  \
+    - { name: filed, webhook: { urlFile: /run/secrets/url } }\n";
 
 fn config(rest: &str) -> Arc<Config> {
     Arc::new(Config::parse(&format!("{HEAD}{rest}")).unwrap())
@@ -132,6 +133,36 @@ fn whoever_wants_to_hear_of_no_ends_gets_no_message_for_one() {
     assert!(post.failed.is_some() && post.is_left_alone(T.plus(4899)), "nobody took a message");
     assert_eq!(world.core.next("page", T.plus(4902)).map(|it| it.places), None);
     assert!(world.core.desk.groups().is_empty(), "all of it is over");
+}
+
+#[test]
+fn what_was_refused_is_sent_again_once_its_secret_is_another() {
+    let mut world = World::new("fallback: [filed]\ndefaults: { groupWait: 0s }\n");
+    world.at(0);
+    let Parcel { places, .. } = world.core.next("filed", T.plus(1)).unwrap();
+    let refused = Outcome::Dead { why: "404".to_owned() };
+    world.core.done(&places, &refused, 0, T.plus(1));
+    world.core.try_again(&["/run/secrets/other".into()]);
+    assert_eq!(world.send("filed", 10), None, "it would be refused again");
+    world.core.try_again(&["/run/secrets/url".into()]);
+    assert!(world.send("filed", 20).is_some());
+    world.core.try_again(&["/run/secrets/url".into()]);
+    assert_eq!(world.send("filed", 30), None, "what was taken is told once");
+}
+
+#[test]
+fn another_receiver_of_the_same_name_is_told_what_fires_and_its_end() {
+    let rest = "fallback: [chat, am]\ndefaults: { groupWait: 0s }\n";
+    let mut world = World::new(rest);
+    world.at(0);
+    assert!(world.send("chat", 1).is_some() && world.send("am", 3).is_some());
+    let other = format!("{HEAD}{rest}").replace("http://chat", "http://other");
+    world.core.configure(Arc::new(Config::parse(&other).unwrap()), T.plus(10));
+    assert_eq!(world.send("am", 11), None, "it is the same one");
+    assert_eq!(world.send("chat", 11), Some((vec![Severity::Warning], vec![])));
+    world.severity = None;
+    world.at(400);
+    assert_eq!(world.send("chat", 800), Some((vec![], vec![Severity::Warning])));
 }
 
 #[test]
