@@ -16,6 +16,8 @@ pub enum Kind {
     AgentOutdated,
     /// A node reports no more.
     AgentSilent,
+    /// The newest settings of alerts, or a secret that they name, cannot be used.
+    AlertConfigRefused,
     /// An authority comes near its end.
     CertificateAuthorityExpiring,
     /// A certificate has ended.
@@ -104,9 +106,10 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of their names.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AgentOutdated,
         Self::AgentSilent,
+        Self::AlertConfigRefused,
         Self::CertificateAuthorityExpiring,
         Self::CertificateExpired,
         Self::CertificateExpiring,
@@ -157,6 +160,7 @@ impl Kind {
         match self {
             Self::AgentOutdated => "AgentOutdated",
             Self::AgentSilent => "AgentSilent",
+            Self::AlertConfigRefused => "AlertConfigRefused",
             Self::CertificateAuthorityExpiring => "CertificateAuthorityExpiring",
             Self::CertificateExpired => "CertificateExpired",
             Self::CertificateExpiring => "CertificateExpiring",

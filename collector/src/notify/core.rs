@@ -328,9 +328,12 @@ impl Core {
         quiet.mute(record.key.id(), record)
     }
 
-    /// Receivers that get nothing.
+    /// Receivers that get nothing, and settings that are not followed.
     fn failing(&self, now: Moment) -> Vec<Sighting> {
-        let mut failing = Vec::new();
+        let refused = self.refused.iter().map(|it| ("configuration", it));
+        let troubles = self.troubles.iter().take(1).map(|it| ("secret", it));
+        let mut failing: Vec<Sighting> =
+            refused.chain(troubles).map(|(what, why)| refusal(what, why)).collect();
         let mut say = |subject: &str, problem: &str, queued: usize, since: Option<Moment>| {
             let values = BTreeMap::from([
                 ("problem".to_owned(), palisade_report::bound::clean_text(problem)),
@@ -343,12 +346,6 @@ impl Core {
                 values: Arc::new(values),
             });
         };
-        if let Some(problem) = &self.refused {
-            say("alert-configuration", problem, 0, None);
-        }
-        if let Some(problem) = self.troubles.first() {
-            say("alert-secrets", problem, 0, None);
-        }
         for receiver in &self.config.receivers {
             let (waiting, since) = self.desk.waiting(&receiver.name, now);
             let post = self.desk.post(&receiver.name);
@@ -583,6 +580,16 @@ impl Core {
             let pause: Duration = answer::delay(attempts.saturating_add(1), after, chance);
             self.desk.failed(place, sent, outcome, pause, now);
         }
+    }
+}
+
+fn refusal(what: &str, problem: &str) -> Sighting {
+    let problem = palisade_report::bound::clean_text(problem);
+    Sighting {
+        key: Key::of(Kind::AlertConfigRefused).subject(what),
+        severity: Severity::Warning,
+        since: None,
+        values: Arc::new(BTreeMap::from([("problem".to_owned(), problem)])),
     }
 }
 

@@ -226,6 +226,23 @@ fn a_receiver_that_gets_nothing_is_an_alert_to_the_others() {
 }
 
 #[test]
+fn settings_that_are_not_followed_are_an_alert_of_their_own_until_they_are() {
+    let mut world = World::new("fallback: [chat]\n");
+    world.core.refused = Some("line 3: moon".to_owned());
+    world.at(10);
+    let id = Key::of(Kind::AlertConfigRefused).subject("configuration").id();
+    let record = world.core.book.record(id).unwrap();
+    assert!(record.is_firing());
+    let words = world.core.catalogue.words(&record.key, "prod", &record.values);
+    let said = "the newest configuration of alerts is not followed: line 3: moon";
+    assert_eq!(words.summary, said);
+    world.core.refused = None;
+    world.at(20);
+    world.at(21);
+    assert!(!world.core.book.record(id).is_some_and(Record::is_firing));
+}
+
+#[test]
 fn another_name_of_the_cluster_and_a_start_without_settings_forget_nobody() {
     let rest = "fallback: [chat]\ndefaults: { groupWait: 0s, groupBy: [alertname] }\n";
     let mut world = World::new(rest);

@@ -54,6 +54,9 @@ fn of_fleet(world: &World<'_>, key: &Key, values: &Values) -> String {
     if edits::SUMMARIES.contains(&key.kind) {
         return edits::ending(values.get(edits::LASTS).map(String::as_str)).to_owned();
     }
+    if key.kind == Kind::AlertConfigRefused {
+        return format!("the newest {} of alerts is followed", key.subject);
+    }
     if key.kind == Kind::StoreDegraded {
         return "the store takes writes again".to_owned();
     }
@@ -124,7 +127,8 @@ fn of_node(world: &World<'_>, key: &Key, values: &Values, node: &Node) -> String
         }
         Kind::RebootBlockedByCertificate => "no certificate is in the way any more".to_owned(),
         Kind::UnplannedReboot => "no other one followed for an hour".to_owned(),
-        Kind::CollectorCertificateExpiring
+        Kind::AlertConfigRefused
+        | Kind::CollectorCertificateExpiring
         | Kind::CollectorDown
         | Kind::CriticalFinding
         | Kind::EvaluationStale

@@ -383,7 +383,7 @@ fn ask(blockers: &[Blocker], node: &NodeName) -> String {
     } else if gate == Gate::Certificate {
         "Renew the certificate first; the reboot follows by itself.".to_owned()
     } else {
-        format!("`kubectl palisade explain {node}` shows each gate and what opens it.")
+        format!("`GET /v1/nodes/{node}/explain?format=text` shows each gate and what opens it.")
     }
 }
 
