@@ -142,7 +142,7 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 struct Owed {
     alerts: BTreeSet<AlertId>,
-    groups: BTreeSet<GroupId>,
+    groups: BTreeMap<GroupId, BTreeSet<AlertId>>,
     posts: BTreeSet<Arc<str>>,
     silences: BTreeSet<u64>,
 }
@@ -413,12 +413,15 @@ impl Core {
     pub(crate) fn commit(&mut self) -> Result<(), CommitAlertsError> {
         let Self { book, desk, owed, silences, .. } = self;
         owed.alerts.append(&mut book.take_changed());
-        owed.groups.append(&mut desk.take_changed());
+        for (place, mut lines) in desk.take_changed() {
+            owed.groups.entry(place).or_default().append(&mut lines);
+        }
         owed.posts.append(&mut desk.take_changed_posts());
         owed.silences.append(&mut self.changed_silences);
         let silence = |id: u64| silences.iter().find(|it| it.id == id);
         let alerts = owed.alerts.iter().map(|id| Change::Alert(*id, book.record(*id)));
-        let groups = owed.groups.iter().map(|id| Change::Group(id, desk.groups().get(id)));
+        let groups = owed.groups.iter();
+        let groups = groups.map(|(id, lines)| Change::Group(id, lines, desk.groups().get(id)));
         let posts = owed.posts.iter().filter_map(|name| desk.post(name)).map(Change::Post);
         let silences = owed.silences.iter().map(|id| Change::Silence(*id, silence(*id)));
         let changes: Vec<Change<'_>> = alerts.chain(groups).chain(posts).chain(silences).collect();

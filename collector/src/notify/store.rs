@@ -6,6 +6,8 @@
 //!
 //! One transaction holds a change of alerts and what receivers are owed because of it.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::fs::TryLockError;
 use std::path::Path;
@@ -15,13 +17,17 @@ use std::time::Duration;
 use palisade_alert::book::Record;
 use palisade_alert::desk::Group;
 use palisade_alert::desk::GroupId;
+use palisade_alert::desk::Line;
 use palisade_alert::desk::Post;
 use palisade_alert::key::AlertId;
 use palisade_alert::silence::Silence;
 use rusqlite::Connection;
+use rusqlite::ToSql;
 use rusqlite::Transaction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::chain::Chain;
 
 /// Marks the file: "pala" in ASCII. See <https://www.sqlite.org/pragma.html>.
 const APPLICATION_ID: i32 = 0x7061_6c61;
@@ -37,6 +43,29 @@ const STEPS: &[&str] = &["
     );
     CREATE TABLE posts (receiver TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL);
     CREATE TABLE silences (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+", "
+    -- The lines of a group are rows of their own: of a hundred thousand few change at a time.
+    CREATE TABLE groups (
+        id INTEGER PRIMARY KEY,
+        receiver TEXT NOT NULL,
+        grouped TEXT NOT NULL,
+        body TEXT NOT NULL,
+        UNIQUE (receiver, grouped)
+    );
+    CREATE TABLE lines (
+        place INTEGER NOT NULL,
+        alert TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (place, alert)
+    ) WITHOUT ROWID;
+    INSERT INTO groups (receiver, grouped, body)
+        SELECT receiver, grouped, json_remove(body, '$.lines') FROM outbox WHERE json_valid(body);
+    INSERT INTO lines (place, alert, body)
+        SELECT groups.id, line.key, line.value
+        FROM groups JOIN outbox USING (receiver, grouped),
+        json_each(CASE WHEN json_valid(outbox.body) THEN outbox.body ELSE '{}' END, '$.lines') AS line;
+    DROP TABLE outbox;
+    ALTER TABLE groups RENAME TO outbox;
 "];
 
 /// How long a statement waits for another process that looks into the file.
@@ -119,8 +148,8 @@ pub struct Kept {
 pub enum Change<'c> {
     /// Of an alert.
     Alert(AlertId, Option<&'c Record>),
-    /// Of what a receiver is owed.
-    Group(&'c GroupId, Option<&'c Group>),
+    /// Of what a receiver is owed, and of these lines of it.
+    Group(&'c GroupId, &'c BTreeSet<AlertId>, Option<&'c Group>),
     /// Of the way to a receiver.
     Post(&'c Post),
     /// Of a silence.
@@ -182,7 +211,7 @@ impl AlertStore {
     pub fn load(&self) -> Result<Kept, LoadAlertsError> {
         let mut kept = Kept::default();
         kept.records = self.rows("alerts", &mut kept.unread)?;
-        kept.groups = self.rows("outbox", &mut kept.unread)?;
+        kept.groups = self.groups(&mut kept.unread)?;
         kept.posts = self.rows("posts", &mut kept.unread)?;
         let silences: Vec<Silence> = self.rows("silences", &mut kept.unread)?;
         for silence in silences {
@@ -205,15 +234,47 @@ impl AlertStore {
         let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(read)?;
         let mut rows = Vec::new();
         for text in texts {
-            match serde_json::from_str(&text.map_err(read)?) {
-                Ok(row) => rows.push(row),
-                Err(error) => {
-                    tracing::error!(table, %error, "a row of the alerts cannot be understood");
-                    *unread = unread.saturating_add(1);
-                }
-            }
+            rows.extend(understand(table, &text.map_err(read)?, unread));
         }
         Ok(rows)
+    }
+
+    fn groups(&self, unread: &mut usize) -> Result<Vec<Group>, LoadAlertsError> {
+        let table = "outbox";
+        let read = |source| LoadAlertsError::Read { table, source };
+        let sql = "SELECT id, body FROM outbox";
+        let mut statement = self.connection.prepare(sql).map_err(read)?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
+        let mut groups = Vec::new();
+        for row in rows.map_err(read)? {
+            let (place, text): (i64, String) = row.map_err(read)?;
+            let Some(mut group) = understand::<Group>(table, &text, unread) else { continue };
+            group.lines = self.lines(place, unread)?;
+            groups.push(group);
+        }
+        Ok(groups)
+    }
+
+    fn lines(
+        &self,
+        place: i64,
+        unread: &mut usize,
+    ) -> Result<BTreeMap<AlertId, Line>, LoadAlertsError> {
+        let table = "lines";
+        let read = |source| LoadAlertsError::Read { table, source };
+        let sql = "SELECT alert, body FROM lines WHERE place = ?1";
+        let mut statement = self.connection.prepare_cached(sql).map_err(read)?;
+        let rows = statement.query_map([place], |row| Ok((row.get(0)?, row.get(1)?)));
+        let mut lines = BTreeMap::new();
+        for row in rows.map_err(read)? {
+            let (id, text): (String, String) = row.map_err(read)?;
+            let line = understand::<Line>(table, &text, unread);
+            match id.parse::<AlertId>() {
+                Ok(id) => lines.extend(line.map(|line| (id, line))),
+                Err(error) => not_understood(table, &error, unread),
+            }
+        }
+        Ok(lines)
     }
 
     /// Makes all changes durable, or none.
@@ -229,25 +290,76 @@ impl AlertStore {
     }
 }
 
-fn write(transaction: &Transaction<'_>, change: &Change<'_>) -> Result<(), CommitAlertsError> {
-    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-        let mut statement = transaction.prepare_cached(sql).map_err(CommitAlertsError::Write)?;
-        statement.execute(values).map(drop).map_err(CommitAlertsError::Write)
+/// What a row holds, if it can be understood.
+fn understand<T: DeserializeOwned>(
+    table: &'static str,
+    text: &str,
+    unread: &mut usize,
+) -> Option<T> {
+    serde_json::from_str(text).map_err(|error| not_understood(table, &error, unread)).ok()
+}
+
+fn not_understood(table: &'static str, error: &dyn std::error::Error, unread: &mut usize) {
+    tracing::error!(table, cause = %Chain(error), "a row of the alerts cannot be understood");
+    *unread = unread.saturating_add(1);
+}
+
+fn execute(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    values: &[&dyn ToSql],
+) -> Result<(), CommitAlertsError> {
+    let mut statement = transaction.prepare_cached(sql).map_err(CommitAlertsError::Write)?;
+    statement.execute(values).map(drop).map_err(CommitAlertsError::Write)
+}
+
+/// Writes these lines of a group and what it is besides; without the group all of it goes.
+fn write_group(
+    transaction: &Transaction<'_>,
+    id: &GroupId,
+    lines: &BTreeSet<AlertId>,
+    group: Option<&Group>,
+) -> Result<(), CommitAlertsError> {
+    let place: [&dyn ToSql; 2] = [&&*id.receiver, &&*id.key];
+    let Some(group) = group else {
+        let sql = "DELETE FROM lines WHERE place IN
+            (SELECT id FROM outbox WHERE receiver = ?1 AND grouped = ?2)";
+        execute(transaction, sql, &place)?;
+        let sql = "DELETE FROM outbox WHERE receiver = ?1 AND grouped = ?2";
+        return execute(transaction, sql, &place);
     };
+    let [receiver, key] = place;
+    let sql = "INSERT INTO outbox (receiver, grouped, body) VALUES (?1, ?2, ?3)
+        ON CONFLICT (receiver, grouped) DO UPDATE SET body = excluded.body RETURNING id";
+    let mut statement = transaction.prepare_cached(sql).map_err(CommitAlertsError::Write)?;
+    let values: [&dyn ToSql; 3] = [receiver, key, &text(group)?];
+    let place: i64 =
+        statement.query_row(values, |row| row.get(0)).map_err(CommitAlertsError::Write)?;
+    for id in lines {
+        let alert = id.to_string();
+        match group.lines.get(id) {
+            Some(line) => {
+                let sql = "INSERT OR REPLACE INTO lines (place, alert, body) VALUES (?1, ?2, ?3)";
+                execute(transaction, sql, &[&place, &alert, &text(line)?])?;
+            }
+            None => {
+                let sql = "DELETE FROM lines WHERE place = ?1 AND alert = ?2";
+                execute(transaction, sql, &[&place, &alert])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write(transaction: &Transaction<'_>, change: &Change<'_>) -> Result<(), CommitAlertsError> {
+    let run = |sql: &str, values: &[&dyn ToSql]| execute(transaction, sql, values);
     match change {
         Change::Alert(id, Some(record)) => {
             let sql = "INSERT OR REPLACE INTO alerts (id, body) VALUES (?1, ?2)";
             run(sql, &[&id.0.cast_signed(), &text(record)?])
         }
         Change::Alert(id, None) => run("DELETE FROM alerts WHERE id = ?1", &[&id.0.cast_signed()]),
-        Change::Group(id, Some(group)) => {
-            let sql = "INSERT OR REPLACE INTO outbox (receiver, grouped, body) VALUES (?1, ?2, ?3)";
-            run(sql, &[&&*id.receiver, &&*id.key, &text(group)?])
-        }
-        Change::Group(id, None) => {
-            let sql = "DELETE FROM outbox WHERE receiver = ?1 AND grouped = ?2";
-            run(sql, &[&&*id.receiver, &&*id.key])
-        }
+        Change::Group(id, lines, group) => write_group(transaction, id, lines, *group),
         Change::Post(post) => {
             let sql = "INSERT OR REPLACE INTO posts (receiver, body) VALUES (?1, ?2)";
             run(sql, &[&&*post.receiver, &text(post)?])
@@ -329,18 +441,10 @@ mod tests {
     }
 
     fn group() -> Group {
-        Group {
-            id: GroupId { receiver: "chat".into(), key: "{}".into() },
-            style: Style::Grouped,
-            labels: BTreeMap::new(),
-            waits: [1, 2, 3],
-            lines: BTreeMap::from([(AlertId(u64::MAX), Default::default())]),
-            told_at: None,
-            due_since: None,
-            attempts: 0,
-            not_before: None,
-            is_rolled_up: false,
-        }
+        let id = GroupId { receiver: "chat".into(), key: "{}".into() };
+        let mut group = Group::new(id, Style::Grouped, BTreeMap::new(), [1, 2, 3]);
+        group.lines = [3, u64::MAX].map(|id| (AlertId(id), Line::default())).into();
+        group
     }
 
     #[test]
@@ -350,15 +454,55 @@ mod tests {
         let id = AlertId(u64::MAX - 7);
         let mut store = AlertStore::open(&path).unwrap();
         assert!(matches!(AlertStore::open(&path), Err(OpenAlertsError::InUse { .. })));
-        let changes = [Change::Alert(id, Some(&record)), Change::Group(&group.id, Some(&group))];
+        let lines = group.lines.keys().copied().collect();
+        let changes =
+            [Change::Alert(id, Some(&record)), Change::Group(&group.id, &lines, Some(&group))];
         store.commit(&changes).unwrap();
         drop(store);
         let mut store = AlertStore::open(&path).unwrap();
         let kept = store.load().unwrap();
         assert_eq!((&*kept.records, &*kept.groups), (&[record][..], std::slice::from_ref(&group)));
-        store.commit(&[Change::Alert(id, None), Change::Group(&group.id, None)]).unwrap();
+        let none = BTreeSet::new();
+        store.commit(&[Change::Alert(id, None), Change::Group(&group.id, &none, None)]).unwrap();
         let kept = store.load().unwrap();
         assert!(kept.records.is_empty() && kept.groups.is_empty() && kept.unread == 0);
+        store.commit(&[Change::Group(&group.id, &none, Some(&group))]).unwrap();
+        let kept = store.load().unwrap();
+        assert!(kept.groups.iter().all(|it| it.lines.is_empty()), "its lines went with it");
+    }
+
+    #[test]
+    fn of_a_group_only_lines_are_written_that_changed() {
+        let mut store = AlertStore::fleeting().unwrap();
+        let mut group = group();
+        let all = group.lines.keys().copied().collect();
+        store.commit(&[Change::Group(&group.id, &all, Some(&group))]).unwrap();
+        let (gone, new, other) = (AlertId(3), AlertId(4), AlertId(u64::MAX));
+        group.lines.remove(&gone);
+        let routed: Line = serde_json::from_str(r#"{"is_routed":true}"#).unwrap();
+        group.lines.insert(new, routed);
+        let written = group.clone();
+        group.lines.insert(other, routed);
+        let changed = BTreeSet::from([gone, new]);
+        store.commit(&[Change::Group(&group.id, &changed, Some(&group))]).unwrap();
+        assert_eq!(store.load().unwrap().groups, [written]);
+    }
+
+    #[test]
+    fn what_the_first_version_wrote_is_read() {
+        let path = directory("alert-version").join("alerts.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(STEPS[0]).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let group = group();
+        let mut body = serde_json::to_value(&group).unwrap();
+        body["lines"] = serde_json::to_value(&group.lines).unwrap();
+        let sql = "INSERT INTO outbox VALUES ('chat', '{}', ?1), ('chat', 'cut', '{')";
+        old.execute(sql, [body.to_string()]).unwrap();
+        drop(old);
+        let kept = AlertStore::open(&path).unwrap().load().unwrap();
+        assert_eq!((kept.groups, kept.unread), (vec![group], 0));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A message about a group, from what holds now.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use palisade_report::Moment;
 
@@ -25,6 +27,9 @@ const MAX_ENDS_BEFORE_FIRING: usize = MAX_NOTICED / 2;
 
 /// Names that the words of a roll-up have.
 const MAX_NAMED: usize = 10;
+
+/// Ends in a message to whoever takes each alert by itself: as many as one request has (alerts.md A-6).
+const MAX_ENDED: usize = 1000;
 
 /// What a receiver knows once a message is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +88,6 @@ impl Group {
                 ended.push((*id, record));
             }
         }
-        firing.sort_by(|(one, a), (two, b)| {
-            (b.severity, a.holds_from, one).cmp(&(a.severity, b.holds_from, two))
-        });
         let muted = self.lines.iter().filter(|(id, line)| {
             let fires = world.book.record(**id).is_some_and(Record::is_firing);
             firing.is_empty() && fires && line.told.is_some()
@@ -95,15 +97,30 @@ impl Group {
         if count == 0 && over == 0 {
             return None;
         }
-        let mut nodes: Vec<_> = firing.iter().filter_map(|(_, it)| it.key.node.as_ref()).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
+        let nodes: HashSet<_> = firing.iter().filter_map(|(_, it)| it.key.node.as_ref()).collect();
+        let nodes = nodes.len();
         let reason = self.reason(&firing, count, over);
-        let mut lines: BTreeMap<AlertId, SentLine> =
-            firing.iter().map(|(id, it)| (*id, SentLine::RolledUp(it.severity))).collect();
-        let rolled = self.roll_up(&mut firing, world);
         let fires = |(id, it): &(AlertId, &Record)| (*id, SentLine::Fires(self.severity(*id, it)));
-        lines.extend(firing.iter().map(fires));
+        let mut lines: BTreeMap<AlertId, SentLine> = firing.iter().map(fires).collect();
+        let rolled = match self.style {
+            Style::Alertmanager => {
+                let (rolled, rest) = self.roll_up(&mut firing, world);
+                lines.extend(rest);
+                order_first(usize::MAX, &mut firing);
+                // What there is no room for stays owed, and comes with the next message.
+                ended.sort_by_key(|(id, _)| self.lines.get(id).is_none_or(|it| it.owed.is_none()));
+                ended.truncate(MAX_ENDED);
+                rolled
+            }
+            Style::Grouped => {
+                // Words are made for those that are shown, not for all that are counted.
+                // Whoever keeps what fires by each alert has to see ends, however many fire.
+                let room = MAX_NOTICED.saturating_sub(over.min(MAX_ENDS_BEFORE_FIRING));
+                order_first(room, &mut firing);
+                firing.truncate(room);
+                None
+            }
+        };
         lines.extend(ended.iter().map(|(id, _)| (*id, SentLine::Ended)));
         lines.extend(muted.into_iter().map(|id| (id, SentLine::Muted)));
         let noticed = |(id, record): (AlertId, &Record)| {
@@ -114,12 +131,8 @@ impl Group {
         let mut alerts: Vec<Noticed> = rolled.into_iter().chain(firing).collect();
         // Whoever takes each by itself is told of each; there are not many, or they are rolled up.
         let room = match self.style {
-            Style::Alertmanager => usize::MAX,
-            Style::Grouped => {
-                // Whoever keeps what fires by each alert has to see ends, however many fire.
-                alerts.truncate(MAX_NOTICED.saturating_sub(over.min(MAX_ENDS_BEFORE_FIRING)));
-                MAX_NOTICED.saturating_sub(alerts.len())
-            }
+            Style::Alertmanager => MAX_ENDED,
+            Style::Grouped => MAX_NOTICED.saturating_sub(alerts.len()),
         };
         alerts.extend(ended.take(room));
         let shared = alerts.first().map(|it| it.labels.clone()).unwrap_or_default();
@@ -135,7 +148,7 @@ impl Group {
             alerts,
             firing: count,
             resolved: over,
-            nodes: nodes.len(),
+            nodes,
             at: now,
         };
         Some((notice, Sent { lines }))
@@ -169,15 +182,28 @@ impl Group {
     }
 
     /// For those who take each alert by itself: individuals that were told stay, the others are one.
-    fn roll_up(&self, firing: &mut Vec<(AlertId, &Record)>, world: &World<'_>) -> Option<Noticed> {
-        if self.style != Style::Alertmanager || !self.is_rolled_up {
-            return None;
+    /// Also what is known of those others once it is taken.
+    fn roll_up(
+        &self,
+        firing: &mut Vec<(AlertId, &Record)>,
+        world: &World<'_>,
+    ) -> (Option<Noticed>, BTreeMap<AlertId, SentLine>) {
+        if !self.is_rolled_up {
+            return (None, BTreeMap::new());
         }
         let was_told = |(id, _): &(AlertId, &Record)| {
             self.lines.get(id).is_some_and(|it| it.told.is_some() && !it.is_rolled_up)
         };
-        let (stay, rest): (Vec<_>, Vec<_>) = std::mem::take(firing).into_iter().partition(was_told);
+        let (stay, mut rest): (Vec<_>, Vec<_>) =
+            std::mem::take(firing).into_iter().partition(was_told);
         *firing = stay;
+        order_first(MAX_NAMED, &mut rest);
+        let rolled = |(id, it): &(AlertId, &Record)| (*id, SentLine::RolledUp(it.severity));
+        (Self::roll_up_of(&rest, world), rest.iter().map(rolled).collect())
+    }
+
+    /// One that stands for all of these, of which the first are in order.
+    fn roll_up_of(rest: &[(AlertId, &Record)], world: &World<'_>) -> Option<Noticed> {
         let (_, first) = rest.first()?;
         let severity = rest.iter().map(|(_, it)| it.severity).max()?;
         let starts_at = rest.iter().map(|(_, it)| it.holds_from).min()?;
@@ -205,6 +231,18 @@ impl Group {
             words,
             stale_since: None,
         })
+    }
+}
+
+/// Brings the first `count` to the front and in order: the loudest, then the oldest. Of very many alerts
+/// few are shown, and to put all of them in order would take most of the time of a message.
+fn order_first(count: usize, alerts: &mut [(AlertId, &Record)]) {
+    let place = |(id, it): &(AlertId, &Record)| (Reverse(it.severity), it.holds_from, *id);
+    if count < alerts.len() {
+        let (first, _, _) = alerts.select_nth_unstable_by_key(count, place);
+        first.sort_unstable_by_key(place);
+    } else {
+        alerts.sort_unstable_by_key(place);
     }
 }
 

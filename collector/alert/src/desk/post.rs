@@ -10,10 +10,12 @@ use serde::Serialize;
 use super::Desk;
 use super::Group;
 use super::GroupId;
+use super::Line;
 use super::Outcome;
 use super::Sent;
 use super::SentLine;
 use super::Style;
+use crate::key::AlertId;
 
 /// A message that nobody takes is put aside after a day: what it says is old by then, and what still
 /// fires is told by the next one.
@@ -78,17 +80,42 @@ impl Post {
     }
 }
 
+impl Line {
+    /// A receiver knows this of it now.
+    fn told_as(&mut self, sent: SentLine, style: Style, now: Moment) {
+        (self.owed, self.is_given) = (None, false);
+        (self.is_on_its_way, self.is_in_doubt) = (false, false);
+        match sent {
+            SentLine::Fires(severity) => {
+                (self.told, self.is_rolled_up) = (Some(severity), false);
+            }
+            SentLine::RolledUp(severity) => {
+                (self.told, self.is_rolled_up) = (Some(severity), true);
+            }
+            SentLine::Muted => self.told = None,
+            SentLine::Ended => {
+                let again = style == Style::Alertmanager && !self.is_rolled_up;
+                self.ended = again.then(|| self.ended.unwrap_or(now));
+                self.told = None;
+            }
+        }
+    }
+}
+
 impl Group {
-    /// What fires counts as untold from now on.
-    fn tell_anew(&mut self) {
+    /// What fires counts as untold from now on. Returns which lines are different.
+    fn tell_anew(&mut self) -> Vec<AlertId> {
+        self.told_at = None;
         // What is owed anyway goes with it: news of what was told, and ends.
-        for line in self.lines.values_mut().filter(|it| it.owed.is_none()) {
+        let told = self.lines.iter().filter(|(_, line)| line.owed.is_none());
+        let ids: Vec<AlertId> = told.map(|(id, _)| *id).collect();
+        let forget = |line: &mut Line| {
             // An end that was refused is owed again; of what fires, an earlier message may have told.
             if line.refused_at.take().is_none() {
                 line.is_given |= line.told.take().is_some();
             }
-        }
-        self.told_at = None;
+        };
+        ids.into_iter().filter_map(|id| self.change(id, forget)).collect()
     }
 }
 
@@ -120,16 +147,27 @@ impl Desk {
     ///
     /// A process that ends before it has the answer would else go by what was told before: of an alert
     /// that turned back meanwhile there would seem to be nothing to say. Whoever hears of everything again
-    /// within a minute is not written down for that.
+    /// within a minute is not written down for that; and of what was not told, or is told as it was, there
+    /// is nothing to take back.
     pub fn given(&mut self, place: &GroupId, sent: &Sent) {
         let Some(group) = self.groups.get_mut(place) else { return };
+        let mut given = Vec::new();
         for (id, sent) in &sent.lines {
             let Some(line) = group.lines.get_mut(id) else { continue };
-            line.is_given |= matches!(sent, SentLine::Ended | SentLine::Fires(_));
-            line.is_on_its_way = group.style == Style::Grouped;
+            let before = *line;
+            match line.told {
+                Some(told) => {
+                    let is_other = *sent != SentLine::Fires(told);
+                    line.is_on_its_way = is_other && group.style == Style::Grouped;
+                }
+                None => line.is_given |= matches!(sent, SentLine::Ended | SentLine::Fires(_)),
+            }
+            if *line != before {
+                given.push(*id);
+            }
         }
-        if group.style == Style::Grouped {
-            self.changed.insert(place.clone());
+        if !given.is_empty() {
+            self.note(place.clone(), given);
         }
     }
 
@@ -144,38 +182,24 @@ impl Desk {
     /// count as told, and nothing was sent.
     pub fn pass_over_ends(&mut self, place: &GroupId, sent: &Sent) {
         let Some(group) = self.groups.get_mut(place) else { return };
-        for id in sent.ends() {
-            let Some(line) = group.lines.get_mut(&id) else { continue };
-            (line.told, line.owed, line.is_given) = (None, None, false);
-        }
-        self.changed.insert(place.clone());
+        let pass = |id| {
+            group.change(id, |line| (line.told, line.owed, line.is_given) = (None, None, false))
+        };
+        let changed: Vec<AlertId> = sent.ends().filter_map(pass).collect();
+        self.note(place.clone(), changed);
         self.dirty.insert(place.clone());
     }
 
     fn told(&mut self, place: &GroupId, sent: &Sent, now: Moment) {
         let Some(group) = self.groups.get_mut(place) else { return };
-        for (id, sent) in &sent.lines {
-            let Some(line) = group.lines.get_mut(id) else { continue };
-            (line.owed, line.is_given) = (None, false);
-            (line.is_on_its_way, line.is_in_doubt) = (false, false);
-            match sent {
-                SentLine::Fires(severity) => {
-                    (line.told, line.is_rolled_up) = (Some(*severity), false);
-                }
-                SentLine::RolledUp(severity) => {
-                    (line.told, line.is_rolled_up) = (Some(*severity), true);
-                }
-                SentLine::Muted => line.told = None,
-                SentLine::Ended => {
-                    let again = group.style == Style::Alertmanager && !line.is_rolled_up;
-                    line.ended = again.then(|| line.ended.unwrap_or(now));
-                    line.told = None;
-                }
-            }
-        }
+        let style = group.style;
+        let tell = |(id, sent): (&AlertId, &SentLine)| {
+            group.change(*id, |line| line.told_as(*sent, style, now))
+        };
+        let changed: Vec<AlertId> = sent.lines.iter().filter_map(tell).collect();
         (group.told_at, group.due_since) = (Some(now), None);
         (group.attempts, group.not_before) = (0, None);
-        self.changed.insert(place.clone());
+        self.note(place.clone(), changed);
         self.dirty.insert(place.clone());
     }
 
@@ -203,11 +227,14 @@ impl Desk {
             return self.put_aside(place, sent, &why, now);
         }
         let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        group.lines.values_mut().for_each(|line| line.is_on_its_way = false);
+        let stay = |(id, line): (&AlertId, &mut Line)| {
+            std::mem::take(&mut line.is_on_its_way).then_some(*id)
+        };
+        let stayed: Vec<AlertId> = group.lines.iter_mut().filter_map(stay).collect();
         group.attempts = group.attempts.saturating_add(1);
         // Parts of a second round up: an answer that asks for one gets it.
         group.not_before = Some(now.plus(secs(pause).saturating_add(1)));
-        self.changed.insert(place.clone());
+        self.note(place.clone(), stayed);
         self.dirty.insert(place.clone());
         let post = self.post_mut(&place.receiver);
         post.failed = Some(Failed { at: now, why });
@@ -267,12 +294,20 @@ impl Desk {
         if group.style == Style::Alertmanager {
             return rest;
         }
-        for id in sent.ends().take(MAX_REFUSED_ENDS) {
-            let Some(line) = group.lines.get_mut(&id) else { continue };
+        let refuse = |line: &mut Line| {
             (line.owed, line.refused_at) = (None, Some(now));
+            (line.is_on_its_way, line.is_in_doubt) = (false, false);
             line.is_given |= line.told.is_none();
+        };
+        let mut refused = Vec::new();
+        for id in sent.ends().take(MAX_REFUSED_ENDS) {
+            if !group.lines.contains_key(&id) {
+                continue;
+            }
+            refused.extend(group.change(id, refuse));
             rest.lines.remove(&id);
         }
+        self.note(place.clone(), refused);
         rest
     }
 
@@ -281,10 +316,14 @@ impl Desk {
         for letter in letters {
             let place = GroupId { receiver: Arc::clone(receiver), key: Arc::clone(&letter.group) };
             let Some(group) = self.groups.get_mut(&place) else { continue };
-            for line in group.lines.values_mut().filter(|it| it.refused_at == Some(letter.at)) {
+            let own = group.lines.iter().filter(|(_, it)| it.refused_at == Some(letter.at));
+            let ids: Vec<AlertId> = own.map(|(id, _)| *id).collect();
+            let forget = |line: &mut Line| {
                 (line.told, line.is_given, line.refused_at) = (None, false, None);
-            }
-            self.changed.insert(place.clone());
+            };
+            let changed: Vec<AlertId> =
+                ids.into_iter().filter_map(|id| group.change(id, forget)).collect();
+            self.note(place.clone(), changed);
             self.dirty.insert(place);
         }
     }
@@ -314,7 +353,7 @@ impl Desk {
         self.changed_posts.insert(Arc::clone(&name));
         for group in self.groups.values_mut().filter(|group| group.id.receiver == name) {
             if group.not_before.take().is_some() {
-                self.changed.insert(group.id.clone());
+                self.changed.entry(group.id.clone()).or_default();
                 self.dirty.insert(group.id.clone());
             }
         }
@@ -324,9 +363,9 @@ impl Desk {
         for key in keys {
             let place = GroupId { receiver: Arc::clone(&name), key };
             let Some(group) = self.groups.get_mut(&place) else { continue };
-            group.tell_anew();
+            let changed = group.tell_anew();
             again += 1;
-            self.changed.insert(place.clone());
+            self.note(place.clone(), changed);
             self.dirty.insert(place);
         }
         again
@@ -336,11 +375,14 @@ impl Desk {
     /// is one that was told before, under another address, is not known: it hears of ends, too.
     pub fn tell_anew(&mut self, receiver: &str) {
         self.replay(receiver);
-        for group in self.groups.values_mut().filter(|group| &*group.id.receiver == receiver) {
-            group.tell_anew();
+        let own = self.groups.values_mut().filter(|group| &*group.id.receiver == receiver);
+        for group in own {
+            let mut changed = group.tell_anew();
             group.is_rolled_up = false;
-            group.lines.values_mut().for_each(|line| line.is_rolled_up = false);
-            self.changed.insert(group.id.clone());
+            let ids: Vec<AlertId> = group.lines.keys().copied().collect();
+            let part = |id| group.change(id, |line| line.is_rolled_up = false);
+            changed.extend(ids.into_iter().filter_map(part));
+            self.changed.entry(group.id.clone()).or_default().extend(changed);
             self.dirty.insert(group.id.clone());
         }
     }
