@@ -28,7 +28,8 @@ use crate::sighting::Sighting;
 use crate::sighting::Values;
 
 /// Alerts that are kept at once: two for each node of the largest fleet. Beyond it new ones are counted
-/// and left out, because a collector that ends for want of memory tells nobody anything.
+/// and left out, because a collector that ends for want of memory tells nobody anything. Those of
+/// [`Scope::Notifier`], which are few, always find room: one of them tells of the others.
 pub const MAX_RECORDS: usize = 240_000;
 
 /// How long an alert that is over is kept, for those who still have to hear of it: longer than
@@ -216,6 +217,12 @@ impl Book {
         self.scopes.keys()
     }
 
+    /// Whether there is no room for more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.records.len() >= MAX_RECORDS
+    }
+
     /// Sightings that found no room, ever.
     #[must_use]
     pub const fn left_out(&self) -> u64 {
@@ -356,7 +363,8 @@ impl Book {
         let Sighting { key, severity, since, values } = sighting;
         let lives = self.records.get(&id).filter(|it| !matches!(it.state, State::Resolved(_)));
         let Some(known) = lives else {
-            if self.records.len() >= MAX_RECORDS && !self.records.contains_key(&id) {
+            let is_kept = *scope == Scope::Notifier || self.records.contains_key(&id);
+            if self.is_full() && !is_kept {
                 self.left_out = self.left_out.saturating_add(1);
                 return;
             }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use palisade_alert::answer;
 use palisade_alert::book::Around;
 use palisade_alert::book::Book;
+use palisade_alert::book::MAX_RECORDS;
 use palisade_alert::book::Record;
 use palisade_alert::catalogue::Catalogue;
 use palisade_alert::config::Config;
@@ -328,7 +329,7 @@ impl Core {
         quiet.mute(record.key.id(), record)
     }
 
-    /// Receivers that get nothing, and settings that are not followed.
+    /// Receivers that get nothing, settings that are not followed, and alerts that found no room.
     fn failing(&self, now: Moment) -> Vec<Sighting> {
         let refused = self.refused.iter().map(|it| ("configuration", it));
         let troubles = self.troubles.iter().take(1).map(|it| ("secret", it));
@@ -346,6 +347,12 @@ impl Core {
                 values: Arc::new(values),
             });
         };
+        let left_out = self.book.left_out();
+        if self.book.is_full() && left_out > 0 {
+            let problem =
+                format!("there is room for {MAX_RECORDS} alerts, and {left_out} were not taken");
+            say("alert-book", &problem, 0, None);
+        }
         for receiver in &self.config.receivers {
             let (waiting, since) = self.desk.waiting(&receiver.name, now);
             let post = self.desk.post(&receiver.name);

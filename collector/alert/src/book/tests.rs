@@ -251,6 +251,8 @@ fn there_is_room_for_so_many_and_the_others_are_counted() {
     };
     book.look(&scope(), Look::Seen(many(0, MAX_RECORDS + 7)), &around, T);
     assert_eq!((book.records().len(), book.left_out()), (MAX_RECORDS, 7));
+    book.look(&Scope::Notifier, Look::Seen(many(MAX_RECORDS + 7, MAX_RECORDS + 8)), &around, T);
+    assert_eq!((book.records().len(), book.left_out()), (MAX_RECORDS + 1, 7), "it tells of them");
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -209,6 +209,27 @@ fn a_silence_mutes_until_it_ends_and_an_acknowledgement_ends_with_its_alert() {
 }
 
 #[test]
+fn a_book_without_room_is_an_alert() {
+    let mut world = World::new("fallback: [chat]\ndefaults: { groupWait: 0s }\n");
+    let mut see = |many: usize, at: i64| {
+        let one = |n: usize| Sighting {
+            key: World::key().subject(&n.to_string()),
+            severity: Severity::Warning,
+            since: None,
+            values: Values::default(),
+        };
+        let looks = vec![(Scope::Fleet, Look::Seen((0..many).map(one).collect()))];
+        let seen = Seen { looks, ..Seen::default() };
+        world.core.turn(Some(seen), &|_, _| String::new(), T.plus(at));
+        let full = Key::of(Kind::NotifierFailing).subject("alert-book").id();
+        world.core.book.record(full).map(|it| (it.phase(), it.values["problem"].clone()))
+    };
+    assert_eq!(see(MAX_RECORDS, 0), None, "there was room for all");
+    let (phase, problem) = see(MAX_RECORDS + 5, 10).unwrap();
+    assert_eq!((phase, problem.contains("5 were not taken")), ("firing", true), "{problem}");
+}
+
+#[test]
 fn a_receiver_that_gets_nothing_is_an_alert_to_the_others() {
     let rest = "fallback: [chat, am]\ndefaults: { groupWait: 0s }\n";
     let mut world = World::new(rest);
