@@ -4,7 +4,11 @@
 //! heartbeats, and a large report an alert. Alerts follow from what the engine's store holds, so
 //! nothing is lost between the two: what was not written here is seen again.
 //!
-//! One transaction holds a change of alerts and what receivers are owed because of it.
+//! One transaction holds a change of alerts and what receivers are owed because of it. It is on the disk
+//! before anything is sent. What became of a message is written before the next one goes to the same
+//! receiver, so that the end of the process, whatever its cause, repeats one message for each; it is on
+//! the disk at once only if [`SYNC_EVERY`] has passed. After a failure of power more may be repeated,
+//! those of so long, and none is lost.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -13,6 +17,7 @@ use std::fs::TryLockError;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::Instant;
 
 use palisade_alert::book::Record;
 use palisade_alert::desk::Group;
@@ -67,6 +72,10 @@ const STEPS: &[&str] = &["
     DROP TABLE outbox;
     ALTER TABLE groups RENAME TO outbox;
 "];
+
+/// A disk takes milliseconds to say that something is on it, many times as long as a receiver that takes
+/// a message. So outcomes wait for each other for so long.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a statement waits for another process that looks into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -156,10 +165,22 @@ pub enum Change<'c> {
     Silence(u64, Option<&'c Silence>),
 }
 
+impl Change<'_> {
+    /// Whether it is more than what became of a message.
+    const fn is_news(&self) -> bool {
+        match self {
+            Self::Alert(..) | Self::Silence(..) => true,
+            Self::Group(..) | Self::Post(_) => false,
+        }
+    }
+}
+
 /// The store.
 #[derive(Debug)]
 pub struct AlertStore {
     connection: Connection,
+    /// When all that was written was on the disk last.
+    synced_at: Option<Instant>,
     /// Held as long as the store is open; `None`: it is in memory.
     _lock: Option<File>,
 }
@@ -189,7 +210,7 @@ impl AlertStore {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(open)?;
         migrate(&mut connection, path)?;
-        Ok(Self { connection, _lock: Some(lock) })
+        Ok(Self { connection, synced_at: None, _lock: Some(lock) })
     }
 
     /// One that forgets everything with the process, for when no file can be used.
@@ -201,7 +222,7 @@ impl AlertStore {
         let open = |source| OpenAlertsError::Open { path: path.to_owned(), source };
         let mut connection = Connection::open_in_memory().map_err(open)?;
         migrate(&mut connection, path)?;
-        Ok(Self { connection, _lock: None })
+        Ok(Self { connection, synced_at: None, _lock: None })
     }
 
     /// Everything that is kept. A row that cannot be understood costs itself only.
@@ -277,16 +298,26 @@ impl AlertStore {
         Ok(lines)
     }
 
-    /// Makes all changes durable, or none.
+    /// Writes all changes, or none. They are on the disk afterwards, unless they only tell what became of
+    /// messages and others were put there just before.
     ///
     /// # Errors
     /// [`CommitAlertsError`].
     pub fn commit(&mut self, changes: &[Change<'_>]) -> Result<(), CommitAlertsError> {
+        let is_late = self.synced_at.is_none_or(|at| at.elapsed() >= SYNC_EVERY);
+        let syncs = is_late || changes.iter().any(Change::is_news);
+        self.connection
+            .pragma_update(None, "synchronous", if syncs { "FULL" } else { "NORMAL" })
+            .map_err(CommitAlertsError::Write)?;
         let transaction = self.connection.transaction().map_err(CommitAlertsError::Write)?;
         for change in changes {
             write(&transaction, change)?;
         }
-        transaction.commit().map_err(CommitAlertsError::Write)
+        transaction.commit().map_err(CommitAlertsError::Write)?;
+        if syncs {
+            self.synced_at = Some(Instant::now());
+        }
+        Ok(())
     }
 }
 
@@ -486,6 +517,27 @@ mod tests {
         let changed = BTreeSet::from([gone, new]);
         store.commit(&[Change::Group(&group.id, &changed, Some(&group))]).unwrap();
         assert_eq!(store.load().unwrap().groups, [written]);
+    }
+
+    #[test]
+    fn outcomes_wait_for_the_disk_together_and_news_is_on_it_at_once() {
+        let path = directory("alert-sync").join("alerts.db");
+        let mut store = AlertStore::open(&path).unwrap();
+        let (record, group) = (record(), group());
+        let none = BTreeSet::new();
+        let outcome = || Change::Group(&group.id, &none, Some(&group));
+        let mut syncs = |change: Change<'_>, synced_at: Option<Instant>| {
+            store.synced_at = synced_at;
+            store.commit(&[change]).unwrap();
+            let level = store.connection.query_row("PRAGMA synchronous", [], |row| row.get(0));
+            level == Ok(2_i64)
+        };
+        // Later than any clock of this test: however slow the machine is, it was just now.
+        let just_now = Instant::now() + Duration::from_secs(3600);
+        assert!(syncs(outcome(), None), "the first");
+        assert!(!syncs(outcome(), Some(just_now)));
+        assert!(syncs(Change::Alert(AlertId(1), Some(&record)), Some(just_now)));
+        assert!(syncs(outcome(), Instant::now().checked_sub(SYNC_EVERY)));
     }
 
     #[test]
