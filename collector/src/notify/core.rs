@@ -432,9 +432,7 @@ impl Core {
         let posts = owed.posts.iter().filter_map(|name| desk.post(name)).map(Change::Post);
         let silences = owed.silences.iter().map(|id| Change::Silence(*id, silence(*id)));
         let changes: Vec<Change<'_>> = alerts.chain(groups).chain(posts).chain(silences).collect();
-        if !changes.is_empty() {
-            self.store.commit(&changes)?;
-        }
+        self.store.commit(&changes)?;
         self.owed = Owed::default();
         Ok(())
     }

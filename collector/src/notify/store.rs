@@ -8,7 +8,8 @@
 //! before anything is sent. What became of a message is written before the next one goes to the same
 //! receiver, so that the end of the process, whatever its cause, repeats one message for each; it is on
 //! the disk at once only if [`SYNC_EVERY`] has passed. After a failure of power more may be repeated,
-//! those of so long, and none is lost.
+//! those of so long, and none is lost: that a message is on its way which takes back what was told is on
+//! the disk before it goes.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -167,10 +168,15 @@ pub enum Change<'c> {
 
 impl Change<'_> {
     /// Whether it is more than what became of a message.
-    const fn is_news(&self) -> bool {
+    fn is_news(&self) -> bool {
         match self {
             Self::Alert(..) | Self::Silence(..) => true,
-            Self::Group(..) | Self::Post(_) => false,
+            // What was told would seem to hold if its alert turned back.
+            Self::Group(_, lines, Some(group)) => {
+                let mut lines = lines.iter().filter_map(|id| group.lines.get(id));
+                lines.any(|line| line.is_on_its_way)
+            }
+            Self::Group(_, _, None) | Self::Post(_) => false,
         }
     }
 }
@@ -181,6 +187,8 @@ pub struct AlertStore {
     connection: Connection,
     /// When all that was written was on the disk last.
     synced_at: Option<Instant>,
+    /// Whether it is.
+    is_synced: bool,
     /// Held as long as the store is open; `None`: it is in memory.
     _lock: Option<File>,
 }
@@ -210,7 +218,7 @@ impl AlertStore {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(open)?;
         migrate(&mut connection, path)?;
-        Ok(Self { connection, synced_at: None, _lock: Some(lock) })
+        Ok(Self { connection, synced_at: None, is_synced: true, _lock: Some(lock) })
     }
 
     /// One that forgets everything with the process, for when no file can be used.
@@ -222,7 +230,7 @@ impl AlertStore {
         let open = |source| OpenAlertsError::Open { path: path.to_owned(), source };
         let mut connection = Connection::open_in_memory().map_err(open)?;
         migrate(&mut connection, path)?;
-        Ok(Self { connection, synced_at: None, _lock: None })
+        Ok(Self { connection, synced_at: None, is_synced: true, _lock: None })
     }
 
     /// Everything that is kept. A row that cannot be understood costs itself only.
@@ -299,12 +307,16 @@ impl AlertStore {
     }
 
     /// Writes all changes, or none. They are on the disk afterwards, unless they only tell what became of
-    /// messages and others were put there just before.
+    /// messages and others were put there just before; a later call puts them there, if only one without
+    /// changes.
     ///
     /// # Errors
     /// [`CommitAlertsError`].
     pub fn commit(&mut self, changes: &[Change<'_>]) -> Result<(), CommitAlertsError> {
         let is_late = self.synced_at.is_none_or(|at| at.elapsed() >= SYNC_EVERY);
+        if changes.is_empty() {
+            return if is_late && !self.is_synced { self.sync() } else { Ok(()) };
+        }
         let syncs = is_late || changes.iter().any(Change::is_news);
         self.connection
             .pragma_update(None, "synchronous", if syncs { "FULL" } else { "NORMAL" })
@@ -314,9 +326,20 @@ impl AlertStore {
             write(&transaction, change)?;
         }
         transaction.commit().map_err(CommitAlertsError::Write)?;
+        self.is_synced = syncs;
         if syncs {
             self.synced_at = Some(Instant::now());
         }
+        Ok(())
+    }
+
+    /// Puts on the disk what was written. A checkpoint begins with that, see
+    /// <https://www.sqlite.org/wal.html>.
+    fn sync(&mut self) -> Result<(), CommitAlertsError> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(CommitAlertsError::Write)?;
+        (self.is_synced, self.synced_at) = (true, Some(Instant::now()));
         Ok(())
     }
 }
@@ -435,143 +458,4 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenAlertsErr
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use palisade_alert::book::State;
-    use palisade_alert::desk::Style;
-    use palisade_alert::key::Key;
-    use palisade_alert::kind::Kind;
-    use palisade_alert::severity::Severity;
-    use palisade_alert::sighting::Scope;
-    use palisade_report::Moment;
-
-    use super::*;
-
-    fn directory(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("palisade-{name}-{}", std::process::id()));
-        drop(std::fs::remove_dir_all(&path));
-        std::fs::create_dir_all(&path).unwrap();
-        path
-    }
-
-    fn record() -> Record {
-        let at = Moment::from_unix(1_800_000_000);
-        Record {
-            key: Key::of_node(Kind::AgentSilent, "a".parse().unwrap(), None),
-            scope: Scope::Fleet,
-            severity: Severity::Warning,
-            reached: BTreeMap::from([(Severity::Warning, None), (Severity::Critical, Some(at))]),
-            state: State::Firing { fired_at: at },
-            holds_from: at,
-            gone_since: None,
-            stale: None,
-            values: std::sync::Arc::default(),
-            ended: None,
-        }
-    }
-
-    fn group() -> Group {
-        let id = GroupId { receiver: "chat".into(), key: "{}".into() };
-        let mut group = Group::new(id, Style::Grouped, BTreeMap::new(), [1, 2, 3]);
-        group.lines = [3, u64::MAX].map(|id| (AlertId(id), Line::default())).into();
-        group
-    }
-
-    #[test]
-    fn what_is_written_is_there_after_it_was_opened_again() {
-        let path = directory("alert-store").join("alerts.db");
-        let (record, group) = (record(), group());
-        let id = AlertId(u64::MAX - 7);
-        let mut store = AlertStore::open(&path).unwrap();
-        assert!(matches!(AlertStore::open(&path), Err(OpenAlertsError::InUse { .. })));
-        let lines = group.lines.keys().copied().collect();
-        let changes =
-            [Change::Alert(id, Some(&record)), Change::Group(&group.id, &lines, Some(&group))];
-        store.commit(&changes).unwrap();
-        drop(store);
-        let mut store = AlertStore::open(&path).unwrap();
-        let kept = store.load().unwrap();
-        assert_eq!((&*kept.records, &*kept.groups), (&[record][..], std::slice::from_ref(&group)));
-        let none = BTreeSet::new();
-        store.commit(&[Change::Alert(id, None), Change::Group(&group.id, &none, None)]).unwrap();
-        let kept = store.load().unwrap();
-        assert!(kept.records.is_empty() && kept.groups.is_empty() && kept.unread == 0);
-        store.commit(&[Change::Group(&group.id, &none, Some(&group))]).unwrap();
-        let kept = store.load().unwrap();
-        assert!(kept.groups.iter().all(|it| it.lines.is_empty()), "its lines went with it");
-    }
-
-    #[test]
-    fn of_a_group_only_lines_are_written_that_changed() {
-        let mut store = AlertStore::fleeting().unwrap();
-        let mut group = group();
-        let all = group.lines.keys().copied().collect();
-        store.commit(&[Change::Group(&group.id, &all, Some(&group))]).unwrap();
-        let (gone, new, other) = (AlertId(3), AlertId(4), AlertId(u64::MAX));
-        group.lines.remove(&gone);
-        let routed: Line = serde_json::from_str(r#"{"is_routed":true}"#).unwrap();
-        group.lines.insert(new, routed);
-        let written = group.clone();
-        group.lines.insert(other, routed);
-        let changed = BTreeSet::from([gone, new]);
-        store.commit(&[Change::Group(&group.id, &changed, Some(&group))]).unwrap();
-        assert_eq!(store.load().unwrap().groups, [written]);
-    }
-
-    #[test]
-    fn outcomes_wait_for_the_disk_together_and_news_is_on_it_at_once() {
-        let path = directory("alert-sync").join("alerts.db");
-        let mut store = AlertStore::open(&path).unwrap();
-        let (record, group) = (record(), group());
-        let none = BTreeSet::new();
-        let outcome = || Change::Group(&group.id, &none, Some(&group));
-        let mut syncs = |change: Change<'_>, synced_at: Option<Instant>| {
-            store.synced_at = synced_at;
-            store.commit(&[change]).unwrap();
-            let level = store.connection.query_row("PRAGMA synchronous", [], |row| row.get(0));
-            level == Ok(2_i64)
-        };
-        // Later than any clock of this test: however slow the machine is, it was just now.
-        let just_now = Instant::now() + Duration::from_secs(3600);
-        assert!(syncs(outcome(), None), "the first");
-        assert!(!syncs(outcome(), Some(just_now)));
-        assert!(syncs(Change::Alert(AlertId(1), Some(&record)), Some(just_now)));
-        assert!(syncs(outcome(), Instant::now().checked_sub(SYNC_EVERY)));
-    }
-
-    #[test]
-    fn what_the_first_version_wrote_is_read() {
-        let path = directory("alert-version").join("alerts.db");
-        let old = Connection::open(&path).unwrap();
-        old.execute_batch(STEPS[0]).unwrap();
-        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-        old.pragma_update(None, "user_version", 1).unwrap();
-        let group = group();
-        let mut body = serde_json::to_value(&group).unwrap();
-        body["lines"] = serde_json::to_value(&group.lines).unwrap();
-        let sql = "INSERT INTO outbox VALUES ('chat', '{}', ?1), ('chat', 'cut', '{')";
-        old.execute(sql, [body.to_string()]).unwrap();
-        drop(old);
-        let kept = AlertStore::open(&path).unwrap().load().unwrap();
-        assert_eq!((kept.groups, kept.unread), (vec![group], 0));
-    }
-
-    #[test]
-    fn a_row_that_cannot_be_understood_costs_itself_only() {
-        let path = directory("alert-rows").join("alerts.db");
-        let mut store = AlertStore::open(&path).unwrap();
-        let record = record();
-        store.commit(&[Change::Alert(AlertId(1), Some(&record))]).unwrap();
-        store.connection.execute("INSERT INTO alerts VALUES (2, '{')", []).unwrap();
-        let kept = store.load().unwrap();
-        assert_eq!((kept.records.len(), kept.unread), (1, 1));
-    }
-
-    #[test]
-    fn files_of_others_are_left_alone() {
-        let path = directory("alert-foreign").join("alerts.db");
-        Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
-        assert!(matches!(AlertStore::open(&path), Err(OpenAlertsError::Foreign { .. })));
-    }
-}
+mod tests;
