@@ -32,6 +32,10 @@ use crate::sighting::Values;
 /// [`Scope::Notifier`], which are few, always find room: one of them tells of the others.
 pub const MAX_RECORDS: usize = 240_000;
 
+/// Time after which sightings that found no room are looked for again: each time costs a look at every
+/// node, and in a full book room comes and goes.
+const ROOM_AGAIN_SECS: i64 = 60;
+
 /// How long an alert that is over is kept, for those who still have to hear of it: longer than
 /// Alertmanager waits for an alert that is not sent again.
 pub const KEEP_RESOLVED_SECS: i64 = 3600;
@@ -185,6 +189,8 @@ pub struct Book {
     changed: BTreeSet<AlertId>,
     turns: Vec<(AlertId, Turn)>,
     left_out: u64,
+    /// When a sighting found no room last, of those that were not looked for again.
+    left_out_at: Option<Moment>,
 }
 
 impl Book {
@@ -227,6 +233,17 @@ impl Book {
     #[must_use]
     pub const fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    /// Whether everything is to be looked at again, because sightings found no room and there is some
+    /// now. It counts as done.
+    pub fn has_room_again(&mut self, now: Moment) -> bool {
+        let is_due = self.left_out_at.is_some_and(|at| now.since(at) >= ROOM_AGAIN_SECS);
+        let has_room = is_due && !self.is_full();
+        if has_room {
+            self.left_out_at = None;
+        }
+        has_room
     }
 
     /// When time changes something next.
@@ -324,6 +341,7 @@ impl Book {
             }
             self.changed.insert(*id);
         }
+        self.left_out_at = self.left_out_at.map(|at| at.min(now));
         self.retime(catalogue);
     }
 
@@ -366,6 +384,7 @@ impl Book {
             let is_kept = *scope == Scope::Notifier || self.records.contains_key(&id);
             if self.is_full() && !is_kept {
                 self.left_out = self.left_out.saturating_add(1);
+                self.left_out_at = Some(now);
                 return;
             }
             let ended = self.records.get(&id).and_then(Record::end).cloned();

@@ -152,6 +152,10 @@ impl Looker for FleetLooker {
         self.sources.remember(alive.map(|it| (it.scope.clone(), sighting(it))));
     }
 
+    fn forget(&mut self) {
+        self.sources.forget();
+    }
+
     fn look(&mut self) -> Option<Seen> {
         if !self.sight.engine.is_running() {
             return None;

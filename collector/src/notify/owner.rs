@@ -97,6 +97,8 @@ const UNUSABLE_RETRY: Duration = Duration::from_secs(30);
 pub(crate) trait Looker: Send + 'static {
     /// What an earlier process had seen, before the first look.
     fn remember(&mut self, records: &mut dyn Iterator<Item = &Record>);
+    /// Lets the next look be at everything, changed or not.
+    fn forget(&mut self);
     /// What may have changed since it looked last; `None`: it cannot look now.
     fn look(&mut self) -> Option<Seen>;
     /// By what something ended that is not there any more.
@@ -307,6 +309,7 @@ impl Owner {
     fn again(mut self) -> Self {
         self.core = self.core.again(self.ground.clock.now());
         self.ground.looker.remember(&mut self.core.book.records().values());
+        self.ground.looker.forget();
         self.looked = None;
         self.panics = self.panics.saturating_add(1);
         self
@@ -419,8 +422,11 @@ impl Owner {
     /// Returns whether somebody looked.
     fn turn(&mut self) -> bool {
         let is_due = self.looked.is_none_or(|at| at.elapsed() >= self.ground.look_every);
-        let seen = if is_due { self.ground.looker.look() } else { None };
         let now = self.ground.clock.now();
+        if is_due && self.core.book.has_room_again(now) {
+            self.ground.looker.forget();
+        }
+        let seen = if is_due { self.ground.looker.look() } else { None };
         let has_looked = seen.is_some();
         if has_looked {
             self.looked = Some(Instant::now());

@@ -198,6 +198,12 @@ impl Sources {
         looks
     }
 
+    /// Lets every node be looked at again with the next look, although it did not change: what holds of
+    /// some may have found no room.
+    pub fn forget(&mut self) {
+        self.memos.iter_mut().for_each(|memo| memo.is_done = false);
+    }
+
     fn look_at_reboots(
         &mut self,
         edited_at: Option<Moment>,

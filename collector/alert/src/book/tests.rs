@@ -253,6 +253,15 @@ fn there_is_room_for_so_many_and_the_others_are_counted() {
     assert_eq!((book.records().len(), book.left_out()), (MAX_RECORDS, 7));
     book.look(&Scope::Notifier, Look::Seen(many(MAX_RECORDS + 7, MAX_RECORDS + 8)), &around, T);
     assert_eq!((book.records().len(), book.left_out()), (MAX_RECORDS + 1, 7), "it tells of them");
+    let rest = || Look::Seen(many(9, MAX_RECORDS + 7));
+    book.look(&scope(), rest(), &around, T.plus(1));
+    assert!(!book.has_room_again(T.plus(299)), "it is full");
+    book.look(&scope(), rest(), &around, T.plus(299));
+    book.advance(&around, T.plus(301));
+    assert!(!book.is_full());
+    assert!(!book.has_room_again(T.plus(358)), "not each time that one leaves");
+    assert!(book.has_room_again(T.plus(359)));
+    assert!(!book.has_room_again(T.plus(500)), "once");
 }
 
 #[derive(Clone, Copy, Debug)]

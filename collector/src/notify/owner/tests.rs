@@ -68,6 +68,8 @@ impl Looker for Wrong {
         Some(Seen { looks, ..Seen::default() })
     }
 
+    fn forget(&mut self) {}
+
     fn remember(&mut self, records: &mut dyn Iterator<Item = &Record>) {
         self.remembered.store(records.count(), Ordering::SeqCst);
     }

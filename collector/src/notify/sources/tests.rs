@@ -253,6 +253,8 @@ fn a_fleet_that_did_not_change_is_not_looked_at_again() {
     let again = sources.look(&world(&snapshot, &rules));
     assert_eq!(held(&again, &on("node-000007")), Some(vec![]));
     assert_eq!(again.len(), 3);
+    sources.forget();
+    assert_eq!(sources.look(&world(&snapshot, &rules)).len(), 100_002, "somebody asked for it");
 }
 
 #[test]
