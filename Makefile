@@ -93,9 +93,9 @@ alert-kills: tools ## The collector killed three hundred times during ten thousa
 	  cargo test --locked --workspace --test whole alerts::kills -- --nocapture
 
 alert-storm: tools ## A hundred thousand nodes that turn red at once (PALISADE_STORM=n for others)
-	cargo build --workspace --bins --locked
-	PALISADE_STORM=$(or $(PALISADE_STORM),100000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
-	  cargo test --locked --workspace --test whole alerts::storm -- --nocapture
+	cargo build --locked --release -p palisade-collector -p palisade-tests
+	PALISADE_STORM=$(or $(PALISADE_STORM),100000) PALISADE_COLLECTOR=$(CURDIR)/$(built)/release/palisade-collector \
+	  cargo test --locked --release -p palisade-tests --test whole alerts::storm -- --nocapture
 
 alert-edits: tools ## Edits of rules and policy that make five thousand nodes fail (PALISADE_EDITED=n for others)
 	cargo build --workspace --bins --locked
