@@ -2,7 +2,8 @@
 //! the same machine within the same minute.
 //!
 //! ```text
-//! bench [--write-readme] [ROW...]   ROW: B1 (B1u, B2 as well), B3, B4, B4s, B5, B9, B10, B11; none: all
+//! bench [--write-readme] [ROW...]   ROW: B1 (B1u, B2 as well), B3, B4, B4s, B5, B9, B9b, B10, B11;
+//!                             none: all
 //! ```
 //!
 //! They are no tests: nothing fails because it is slow. Needs root (a mount namespace of its own)
@@ -24,6 +25,7 @@ mod planner;
 mod pushgateway;
 mod server;
 mod size;
+mod storm;
 mod table;
 
 use std::process::ExitCode;
@@ -33,13 +35,14 @@ use table::Row;
 /// A row that can be asked for, and what measures it and its variants.
 type Group = (&'static str, fn() -> Vec<Row>);
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     ("B1", inspection::run),
     ("B3", floor::run),
     ("B4", changed::run),
     ("B4s", changed::run_shared),
     ("B5", heartbeat::run),
     ("B9", deliver::run),
+    ("B9b", storm::run),
     ("B10", planner::run),
     ("B11", size::run),
 ];
