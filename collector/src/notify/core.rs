@@ -15,7 +15,6 @@ use std::time::Duration;
 use palisade_alert::answer;
 use palisade_alert::book::Around;
 use palisade_alert::book::Book;
-use palisade_alert::book::MAX_RECORDS;
 use palisade_alert::book::Record;
 use palisade_alert::catalogue::Catalogue;
 use palisade_alert::config::Config;
@@ -43,7 +42,6 @@ use palisade_alert::route;
 use palisade_alert::severity::Severity;
 use palisade_alert::sighting::Look;
 use palisade_alert::sighting::Scope;
-use palisade_alert::sighting::Sighting;
 use palisade_alert::sighting::Values;
 use palisade_alert::silence::MAX_SILENCES;
 use palisade_alert::silence::RefusedSilence;
@@ -57,15 +55,10 @@ use super::store::AlertStore;
 use super::store::Change;
 use super::store::CommitAlertsError;
 use super::store::Kept;
-
-mod mended;
 use crate::chain::Chain;
 
-/// A message that nobody takes for so long is an alert of its own (alerts.md, NotificationsFailing).
-const FAILING_AFTER_SECS: i64 = 900;
-
-/// A message that was put aside is an alert for so long.
-const DEAD_SHOWN_SECS: i64 = 3600;
+mod failing;
+mod mended;
 
 /// How long Alertmanager is told that an alert is not as loud any more: as long as that one is over.
 const LEFT_SHOWN_SECS: i64 = 300;
@@ -329,52 +322,6 @@ impl Core {
         quiet.mute(record.key.id(), record)
     }
 
-    /// Receivers that get nothing, settings that are not followed, and alerts that found no room.
-    fn failing(&self, now: Moment) -> Vec<Sighting> {
-        let refused = self.refused.iter().map(|it| ("configuration", it));
-        let troubles = self.troubles.iter().take(1).map(|it| ("secret", it));
-        let mut failing: Vec<Sighting> =
-            refused.chain(troubles).map(|(what, why)| refusal(what, why)).collect();
-        let mut say = |subject: &str, problem: &str, queued: usize, since: Option<Moment>| {
-            let values = BTreeMap::from([
-                ("problem".to_owned(), palisade_report::bound::clean_text(problem)),
-                ("queued".to_owned(), queued.to_string()),
-            ]);
-            failing.push(Sighting {
-                key: Key::of(Kind::NotifierFailing).subject(subject),
-                severity: Severity::Critical,
-                since,
-                values: Arc::new(values),
-            });
-        };
-        let left_out = self.book.left_out();
-        if self.book.is_full() && left_out > 0 {
-            let problem =
-                format!("there is room for {MAX_RECORDS} alerts, and {left_out} were not taken");
-            say("alert-book", &problem, 0, None);
-        }
-        for receiver in &self.config.receivers {
-            let (waiting, since) = self.desk.waiting(&receiver.name, now);
-            let post = self.desk.post(&receiver.name);
-            let dead = post.map_or(0, |post| {
-                post.dead.iter().filter(|it| now.since(it.at) < DEAD_SHOWN_SECS).count()
-            });
-            let is_late = since.is_some_and(|since| now.since(since) >= FAILING_AFTER_SECS);
-            let unusable = self.unusable.get(&receiver.name);
-            if !is_late && dead == 0 && unusable.is_none() {
-                continue;
-            }
-            // What was refused in part failed nothing.
-            let last = post.and_then(|post| {
-                let letter = || post.dead.last().map(|it| &it.why);
-                post.failed.as_ref().map(|it| &it.why).or_else(letter).cloned()
-            });
-            let problem = unusable.cloned().or(last).unwrap_or_else(|| "no answer".to_owned());
-            say(&receiver.name, &problem, waiting.saturating_add(dead), since);
-        }
-        failing
-    }
-
     /// Adds a silence. It holds once it is written.
     pub(crate) fn silence(
         &mut self,
@@ -588,16 +535,6 @@ impl Core {
             let pause: Duration = answer::delay(attempts.saturating_add(1), after, chance);
             self.desk.failed(place, sent, outcome, pause, now);
         }
-    }
-}
-
-fn refusal(what: &str, problem: &str) -> Sighting {
-    let problem = palisade_report::bound::clean_text(problem);
-    Sighting {
-        key: Key::of(Kind::AlertConfigRefused).subject(what),
-        severity: Severity::Warning,
-        since: None,
-        values: Arc::new(BTreeMap::from([("problem".to_owned(), problem)])),
     }
 }
 

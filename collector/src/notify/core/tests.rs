@@ -1,3 +1,5 @@
+use palisade_alert::book::MAX_RECORDS;
+use palisade_alert::sighting::Sighting;
 use palisade_alert::sighting::Values;
 
 use super::*;
