@@ -49,6 +49,9 @@ pub struct Record {
     pub scope: Scope,
     /// How loud now, or last.
     pub severity: Severity,
+    /// That it is seen milder than it is: it becomes so when that has lasted as long as an end must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub milder: Option<Milder>,
     /// Every severity with which it has fired, and when it was left for a milder one.
     #[serde(default)]
     pub reached: BTreeMap<Severity, Option<Moment>>,
@@ -68,6 +71,15 @@ pub struct Record {
     /// How its life before this one ended, of which somebody may still have to hear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<End>,
+}
+
+/// An alert that gets milder. A severity that changes to and fro would page at each of its rises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Milder {
+    /// Since when.
+    pub since: Moment,
+    /// How loud it is seen now.
+    pub severity: Severity,
 }
 
 /// The end of an alert.
@@ -148,8 +160,20 @@ impl Record {
         match (&self.state, self.gone_since) {
             (_, Some(gone)) => Some(gone.plus(entry.keep.as_secs())),
             (State::Pending, None) => Some(self.holds_from.plus(entry.hold.as_secs())),
-            (State::Firing { .. } | State::Resolved(_), None) => None,
+            (State::Firing { .. }, None) => {
+                self.milder.map(|milder| milder.since.plus(entry.keep.as_secs()))
+            }
+            (State::Resolved(_), None) => None,
         }
+    }
+
+    /// Fires as loud as this from now on.
+    fn turn(&mut self, severity: Severity, now: Moment) {
+        for (reached, left_at) in &mut self.reached {
+            *left_at = if *reached > severity { Some(left_at.unwrap_or(now)) } else { None };
+        }
+        self.reached.insert(severity, None);
+        (self.severity, self.milder) = (severity, None);
     }
 }
 
@@ -162,6 +186,8 @@ pub enum Turn {
     Resolved,
     /// It fires louder or more quietly than before.
     Severity,
+    /// It fires, and its node is in another pool than before.
+    Moved,
 }
 
 /// What the book has to know of the world around it.
@@ -324,7 +350,12 @@ impl Book {
                     self.turns.push((id, Turn::Resolved));
                     self.insert(id, record, catalogue);
                 }
-                (State::Firing { .. }, None) => {}
+                (State::Firing { .. }, None) => {
+                    let Some(milder) = record.milder else { continue };
+                    record.turn(milder.severity, now);
+                    self.turns.push((id, Turn::Severity));
+                    self.insert(id, record, catalogue);
+                }
             }
         }
     }
@@ -334,6 +365,8 @@ impl Book {
         for (id, record) in &mut self.records {
             record.holds_from = record.holds_from.min(now);
             record.gone_since = record.gone_since.map(|at| at.min(now));
+            let early = |it: Milder| Milder { since: it.since.min(now), ..it };
+            record.milder = record.milder.map(early);
             match &mut record.state {
                 State::Pending => {}
                 State::Firing { fired_at } => *fired_at = (*fired_at).min(now),
@@ -392,6 +425,7 @@ impl Book {
                 key,
                 scope: scope.clone(),
                 severity,
+                milder: None,
                 reached: BTreeMap::new(),
                 state: State::Pending,
                 // From the future it cannot hold: a clock was set back.
@@ -404,7 +438,8 @@ impl Book {
             self.insert(id, record, catalogue);
             return;
         };
-        let is_same = known.severity == severity
+        let is_same = known.milder.map_or(known.severity, |it| it.severity) == severity
+            && known.key == key
             && known.values == values
             && known.gone_since.is_none()
             && known.stale.is_none()
@@ -413,21 +448,20 @@ impl Book {
             return;
         }
         let mut record = known.clone();
-        if record.severity != severity && record.is_firing() {
-            for (reached, left_at) in &mut record.reached {
-                *left_at = if *reached > severity { Some(left_at.unwrap_or(now)) } else { None };
-            }
-            record.reached.insert(severity, None);
+        if !record.is_firing() {
+            record.severity = severity;
+        } else if severity > record.severity {
+            record.turn(severity, now);
             self.turns.push((id, Turn::Severity));
+        } else {
+            let since = record.milder.map_or(now, |it| it.since);
+            record.milder = (severity < record.severity).then_some(Milder { since, severity });
         }
-        let record = Record {
-            severity,
-            values,
-            gone_since: None,
-            stale: None,
-            scope: scope.clone(),
-            ..record
-        };
+        if record.is_firing() && record.key != key {
+            self.turns.push((id, Turn::Moved));
+        }
+        let record =
+            Record { key, values, gone_since: None, stale: None, scope: scope.clone(), ..record };
         self.insert(id, record, catalogue);
     }
 

@@ -61,15 +61,16 @@ impl Key {
         Self { subject: clean(subject.as_bytes(), MAX_LABEL).into(), ..self }
     }
 
-    /// By what it is known to its collector. The name of the cluster is no part of it: with another name
-    /// the alerts of before go on.
+    /// By what it is known to its collector. The name of the cluster is no part of it, and neither is the
+    /// pool of a node: with another one the alerts of before go on.
     #[must_use]
     pub fn id(&self) -> AlertId {
         let Self { kind, node, pool, namespace, subject } = self;
         // Lengths keep apart what a joint alone would not.
         let mut text = String::new();
         let node = node.as_ref().map_or("", NodeName::as_str);
-        let (pool, namespace) = (pool.as_deref(), namespace.as_deref());
+        let pool = pool.as_deref().filter(|_| self.node.is_none());
+        let namespace = namespace.as_deref();
         let parts =
             [kind.as_str(), node, pool.unwrap_or_default(), namespace.unwrap_or_default(), subject];
         for part in parts {
@@ -159,12 +160,13 @@ mod tests {
         let others = [
             Key { kind: Kind::CertificateExpired, ..key() },
             Key { node: None, ..key() },
-            Key { pool: None, ..key() },
+            Key { node: None, pool: None, ..key() },
             Key { namespace: Some("web".into()), pool: None, ..key() },
             key().subject("/b.crt"),
         ];
         let mut ids: Vec<AlertId> = others.iter().map(Key::id).collect();
         ids.push(id);
+        assert_eq!(Key { pool: None, ..key() }.id(), id, "a node may change its pool");
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), others.len() + 1);

@@ -357,6 +357,7 @@ impl Core {
             key: key.clone(),
             scope: Scope::Fleet,
             severity,
+            milder: None,
             reached: BTreeMap::new(),
             state: State::Firing { fired_at: now },
             holds_from: now,

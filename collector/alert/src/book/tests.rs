@@ -134,9 +134,44 @@ fn severity_changes_keep_the_alert_and_what_was_reached() {
     assert_eq!(world.turns.last(), Some(&(70, Turn::Severity)));
     let both = BTreeMap::from([(Severity::Warning, None), (Severity::Critical, None)]);
     assert_eq!(world.record().reached, both);
+    // Milder only after as long as an end takes.
     world.holds(80);
-    let left = BTreeMap::from([(Severity::Warning, None), (Severity::Critical, Some(T.plus(80)))]);
+    assert_eq!((&world.record().reached, world.record().severity), (&both, Severity::Critical));
+    world.holds(379);
+    assert_eq!(world.record().severity, Severity::Critical);
+    world.holds(380);
+    assert_eq!(world.turns.last(), Some(&(380, Turn::Severity)));
+    let left = BTreeMap::from([(Severity::Warning, None), (Severity::Critical, Some(T.plus(380)))]);
     assert_eq!((&world.record().reached, world.record().holds_from), (&left, T));
+    assert_eq!(world.record().severity, Severity::Warning);
+}
+
+#[test]
+fn a_severity_that_changes_to_and_fro_is_told_once() {
+    let mut world = World::new();
+    world.holds(0);
+    world.holds(60);
+    for minute in 2..100 {
+        let severity = if minute % 2 == 0 { Severity::Critical } else { Severity::Warning };
+        world.look(minute * 60, Look::Seen(vec![sighting(severity)]));
+    }
+    let turns: Vec<Turn> = world.turns.iter().map(|(_, turn)| *turn).collect();
+    assert_eq!(turns, [Turn::Fired, Turn::Severity]);
+    assert_eq!(world.record().severity, Severity::Critical);
+}
+
+#[test]
+fn a_node_that_changes_its_pool_keeps_its_alert() {
+    let mut world = World::new();
+    world.holds(0);
+    world.holds(60);
+    let moved = Key { pool: Some("web".into()), ..sighting(Severity::Warning).key };
+    let seen = Sighting { key: moved.clone(), ..sighting(Severity::Warning) };
+    world.look(70, Look::Seen(vec![seen.clone()]));
+    world.look(80, Look::Seen(vec![seen]));
+    assert_eq!((world.book.records().len(), &world.record().key), (1, &moved));
+    let turns: Vec<Turn> = world.turns.iter().map(|(_, turn)| *turn).collect();
+    assert_eq!(turns, [Turn::Fired, Turn::Moved]);
 }
 
 #[test]
@@ -311,7 +346,7 @@ proptest! {
                         prop_assert!(!(was_stale && matches!(act, Act::Stale)));
                         fires = false;
                     }
-                    Turn::Severity => prop_assert!(fires),
+                    Turn::Moved | Turn::Severity => prop_assert!(fires),
                 }
             }
             prop_assert_eq!(fires, world.book.records().values().any(Record::is_firing));

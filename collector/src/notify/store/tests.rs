@@ -25,6 +25,7 @@ fn record() -> Record {
         key: Key::of_node(Kind::AgentSilent, "a".parse().unwrap(), None),
         scope: Scope::Fleet,
         severity: Severity::Warning,
+        milder: None,
         reached: BTreeMap::from([(Severity::Warning, None), (Severity::Critical, Some(at))]),
         state: State::Firing { fired_at: at },
         holds_from: at,
