@@ -83,6 +83,13 @@ pub enum Outcome {
         /// Why, in words that hold no secret.
         why: String,
     },
+    /// Nobody knows whether it is taken: it was on its way, and no answer came.
+    Lost {
+        /// How long the receiver wants to be left alone.
+        after: Option<Duration>,
+        /// Why, in words that hold no secret.
+        why: String,
+    },
     /// Not now.
     Retry {
         /// How long the receiver wants to be left alone.

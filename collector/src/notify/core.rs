@@ -526,7 +526,7 @@ impl Core {
         for (place, sent) in places {
             let attempts = self.desk.groups().get(place).map_or(0, |group| group.attempts);
             let after = match outcome {
-                Outcome::Retry { after, .. } => *after,
+                Outcome::Lost { after, .. } | Outcome::Retry { after, .. } => *after,
                 Outcome::Dead { .. }
                 | Outcome::Delivered
                 | Outcome::Partial { .. }

@@ -130,7 +130,7 @@ impl Courier {
                 if outcome == Outcome::TooLarge {
                     outcome = self.say(load, notice, Size::Shrunk).await;
                 }
-                if !matches!(outcome, Outcome::Retry { .. })
+                if !matches!(outcome, Outcome::Lost { .. } | Outcome::Retry { .. })
                     && let Some(turn) = &load.turn
                 {
                     self.messages.forget(turn);
@@ -258,7 +258,7 @@ fn of_members(outcomes: Vec<Outcome>) -> Outcome {
     let rank = |outcome: &Outcome| match outcome {
         Outcome::Delivered => 0,
         Outcome::Partial { .. } => 1,
-        Outcome::Retry { .. } => 2,
+        Outcome::Lost { .. } | Outcome::Retry { .. } => 2,
         Outcome::TooLarge => 3,
         Outcome::Dead { .. } => 4,
     };
@@ -285,7 +285,7 @@ async fn tell_member(
             Outcome::Delivered => continue,
             Outcome::Partial { why } => why,
             Outcome::TooLarge => "too large".to_owned(),
-            Outcome::Dead { .. } | Outcome::Retry { .. } => return outcome,
+            Outcome::Dead { .. } | Outcome::Lost { .. } | Outcome::Retry { .. } => return outcome,
         };
         halvings += 1;
         match batch.halves() {

@@ -156,9 +156,10 @@ impl MailError {
             | Self::Login { .. }
             | Self::NoStartTls { .. } => true,
             Self::Dial(error) => error.is_for_people(),
-            Self::Refused { standing: Standing::Passing, .. }
-            | Self::Talk { .. }
-            | Self::TimedOut { .. } => false,
+            Self::Refused { standing: Standing::Passing, .. } => false,
+            Self::Talk { .. } | Self::TimedOut { .. } => {
+                return Outcome::Lost { after: None, why };
+            }
         };
         Outcome::Retry { after: is_for_people.then_some(PATIENCE_FOR_PEOPLE), why }
     }

@@ -127,13 +127,15 @@ impl PostError {
     /// tried rarely where only a person can help.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
+        let why = Chain(self).to_string();
         let is_for_people = match self {
             Self::Address(_) | Self::Header { .. } | Self::Method => true,
             Self::Dial(error) => error.is_for_people(),
-            Self::Exchange { .. } | Self::TimedOut { .. } => false,
+            Self::Exchange { .. } | Self::TimedOut { .. } => {
+                return Outcome::Lost { after: None, why };
+            }
         };
-        let after = is_for_people.then_some(PATIENCE_FOR_PEOPLE);
-        Outcome::Retry { after, why: Chain(self).to_string() }
+        Outcome::Retry { after: is_for_people.then_some(PATIENCE_FOR_PEOPLE), why }
     }
 
     /// A word for metrics, of a closed set.

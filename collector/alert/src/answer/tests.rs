@@ -12,6 +12,7 @@ fn class(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Dead { .. } => "dead",
         Outcome::Delivered => "delivered",
+        Outcome::Lost { .. } => "lost",
         Outcome::Partial { .. } => "partial",
         Outcome::Retry { .. } => "retry",
         Outcome::TooLarge => "too large",
@@ -20,7 +21,10 @@ fn class(outcome: &Outcome) -> &'static str {
 
 fn why(outcome: Outcome) -> String {
     match outcome {
-        Outcome::Dead { why } | Outcome::Partial { why } | Outcome::Retry { why, .. } => why,
+        Outcome::Dead { why }
+        | Outcome::Lost { why, .. }
+        | Outcome::Partial { why }
+        | Outcome::Retry { why, .. } => why,
         Outcome::Delivered | Outcome::TooLarge => panic!("{outcome:?} says nothing"),
     }
 }
@@ -241,6 +245,7 @@ proptest! {
                 prop_assert!(!why.chars().any(char::is_control));
                 prop_assert!(after.is_none_or(|it| it >= LEAST_RETRY && it <= MOST_RETRY));
             }
+            lost @ Outcome::Lost { .. } => panic!("{lost:?}: there was an answer"),
             Outcome::Delivered | Outcome::TooLarge => {}
         }
     }

@@ -213,10 +213,11 @@ impl Desk {
         pause: Duration,
         now: Moment,
     ) {
+        let is_lost = matches!(outcome, Outcome::Lost { .. });
         let (why, after) = match outcome {
             Outcome::Delivered => return self.delivered(place, sent, now),
             Outcome::Dead { why } => return self.put_aside(place, sent, why, now),
-            Outcome::Retry { after, why } => (why.clone(), *after),
+            Outcome::Lost { after, why } | Outcome::Retry { after, why } => (why.clone(), *after),
             Outcome::Partial { why } => return self.taken_in_part(place, sent, why, now),
             Outcome::TooLarge => ("it is too large for the receiver".to_owned(), None),
         };
@@ -227,14 +228,19 @@ impl Desk {
             return self.put_aside(place, sent, &why, now);
         }
         let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        let stay = |(id, line): (&AlertId, &mut Line)| {
-            std::mem::take(&mut line.is_on_its_way).then_some(*id)
-        };
-        let stayed: Vec<AlertId> = group.lines.iter_mut().filter_map(stay).collect();
+        let gone = group.lines.iter().filter(|(_, line)| line.is_on_its_way);
+        let gone: Vec<AlertId> = gone.map(|(id, _)| *id).collect();
+        for id in &gone {
+            group.change(*id, |line| {
+                line.is_on_its_way = false;
+                // As after a crash: of an alert that turns back meanwhile there would seem to be nothing to say.
+                line.is_in_doubt |= is_lost;
+            });
+        }
         group.attempts = group.attempts.saturating_add(1);
         // Parts of a second round up: an answer that asks for one gets it.
         group.not_before = Some(now.plus(secs(pause).saturating_add(1)));
-        self.note(place.clone(), stayed);
+        self.note(place.clone(), gone);
         self.dirty.insert(place.clone());
         let post = self.post_mut(&place.receiver);
         post.failed = Some(Failed { at: now, why });

@@ -89,6 +89,7 @@ pub(super) async fn test(
         }
         Outcome::Dead { why } => failed("refused, and would be again", &why),
         Outcome::Partial { why } => failed("refused in part", &why),
+        Outcome::Lost { after: _, why } => failed("no answer, and it may have been taken", &why),
         Outcome::Retry { after: _, why } => failed("not taken now", &why),
         Outcome::TooLarge => failed("refused", "it is too large for the receiver"),
     }

@@ -74,7 +74,7 @@ impl Receiver {
             Outcome::Dead { .. } => "dead",
             Outcome::Delivered => "delivered",
             Outcome::Partial { .. } => "partial",
-            Outcome::Retry { .. } => "retry",
+            Outcome::Lost { .. } | Outcome::Retry { .. } => "retry",
             Outcome::TooLarge => "too-large",
         };
         let at = CLASSES.iter().position(|it| *it == class);

@@ -141,7 +141,7 @@ async fn what_a_person_has_to_mend_is_put_aside_and_all_else_is_tried_again() {
         let outcome = events.tell(event("worker-1", 1)).await;
         match &outcome {
             Outcome::Dead { why } => assert!(is_dead && why.contains("it is so"), "{code}: {why}"),
-            Outcome::Retry { .. } => assert!(!is_dead, "{code}"),
+            Outcome::Lost { .. } | Outcome::Retry { .. } => assert!(!is_dead, "{code}"),
             Outcome::Delivered | Outcome::Partial { .. } | Outcome::TooLarge => {
                 panic!("{code}: {outcome:?}")
             }

@@ -72,6 +72,8 @@ pub(super) struct Left {
     /// Parts that are to be tried again.
     late: usize,
     retry: Option<(Option<Duration>, String)>,
+    /// Whether one of them may have been taken.
+    is_lost: bool,
     is_too_large: bool,
 }
 
@@ -101,12 +103,13 @@ impl Progress {
 
     /// What came of it.
     pub(super) fn end(&mut self, part: &str, outcome: Outcome, left: &mut Left) {
+        let is_lost = matches!(outcome, Outcome::Lost { .. });
         let fate = match outcome {
             Outcome::Dead { why } => Fate::Refused(why),
             Outcome::Delivered => Fate::Taken,
             Outcome::Partial { why } => Fate::TakenInPart(why),
-            Outcome::Retry { after, why } => {
-                left.late += 1;
+            Outcome::Lost { after, why } | Outcome::Retry { after, why } => {
+                (left.late, left.is_lost) = (left.late + 1, left.is_lost || is_lost);
                 let (longest, _) = left.retry.get_or_insert((None, why));
                 *longest = after.max(*longest);
                 return;
@@ -124,8 +127,10 @@ impl Progress {
         if left.is_too_large {
             return Outcome::TooLarge;
         }
-        if let Some((after, why)) = left.retry {
-            return Outcome::Retry { after, why };
+        match left.retry {
+            Some((after, why)) if left.is_lost => return Outcome::Lost { after, why },
+            Some((after, why)) => return Outcome::Retry { after, why },
+            None => {}
         }
         let mut refused = Vec::new();
         let mut taken = 0;

@@ -47,6 +47,6 @@ async fn whoever_hangs_has_the_time_that_its_settings_give_it() {
         turn: None,
     };
     let outcome = courier.carry(&load).await;
-    let Outcome::Retry { after: None, why } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Lost { after: None, why } = outcome else { panic!("{outcome:?}") };
     assert!(why.ends_with("within 1s"), "{why}");
 }

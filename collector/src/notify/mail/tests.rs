@@ -295,7 +295,7 @@ async fn servers_that_hang_or_babble_are_left() {
             let server = MailServer { host, port, tls, user: None, password: None };
             let error = send(&email(), &server, &dialer(None, times), NOW).await.unwrap_err();
             assert_eq!(error.class(), class, "{error:?}");
-            assert!(matches!(error.outcome(), Outcome::Retry { after: None, .. }));
+            assert!(matches!(error.outcome(), Outcome::Lost { after: None, .. }));
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn serve(
         // A message that cannot even be made must not end the way to its receiver.
         let outcome = match AssertUnwindSafe(carrying).catch_unwind().await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Outcome::Retry { after: None, why: "it took too long".to_owned() },
+            Ok(Err(_)) => Outcome::Lost { after: None, why: "it took too long".to_owned() },
             Err(_) => {
                 tracing::error!(%receiver, "a message about alerts could not be made");
                 Outcome::Retry { after: None, why: "it could not be made".to_owned() }

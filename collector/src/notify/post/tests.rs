@@ -200,7 +200,7 @@ async fn whoever_hangs_costs_its_time_and_no_more() {
         let request = if name == "slow" { to(&peer.url("/")) } else { request };
         let error = Poster::new(dialer(None, HASTY)).post(&request, NOW).await.unwrap_err();
         assert!(matches!(error, PostError::TimedOut { .. }), "{name}: {error:?}");
-        assert!(matches!(error.outcome(), Outcome::Retry { after: None, .. }), "{name}");
+        assert!(matches!(error.outcome(), Outcome::Lost { after: None, .. }), "{name}");
         assert_eq!(error.class(), "timeout");
     }
 }
@@ -221,7 +221,7 @@ async fn answers_that_are_none_are_errors_worth_another_try() {
         .await;
         let error = patient().post(&to(&peer.url("/")), NOW).await.unwrap_err();
         assert!(matches!(error, PostError::Exchange { .. }), "{error:?}");
-        assert!(matches!(error.outcome(), Outcome::Retry { after: None, .. }));
+        assert!(matches!(error.outcome(), Outcome::Lost { after: None, .. }));
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = format!("http://{}/", listener.local_addr().unwrap());

@@ -39,6 +39,18 @@ fn what_was_on_its_way_in_a_crash_is_corrected_if_it_is_wrong_by_now() {
 }
 
 #[test]
+fn what_may_have_been_taken_is_corrected_if_it_is_wrong_by_now() {
+    let mut world = over();
+    let (place, _, sent) = give(&mut world, 430);
+    let lost = Outcome::Lost { after: None, why: "no answer within 15 s".to_owned() };
+    world.desk.failed(&place, &sent, &lost, std::time::Duration::from_secs(9), T.plus(445));
+    world.fire(0..2, Severity::Warning);
+    world.at(446);
+    assert_eq!(told(&world.send(480)), [(Reason::Repeat, 2, 0)]);
+    assert_eq!(told(&world.send(2000)), [], "once");
+}
+
+#[test]
 fn what_was_refused_is_in_no_doubt() {
     let mut world = over();
     let (place, _, sent) = give(&mut world, 430);
