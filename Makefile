@@ -50,7 +50,7 @@ test: ## Everything that CI runs; needs root
 	cargo build --workspace --bins --locked
 # Whole-system tests mostly wait: for a machine that boots, a Lease that ends. Two at once would idle.
 	PALISADE_AGENT=$(CURDIR)/$(static) PALISADE_COLLECTOR=$(CURDIR)/$(built)/debug/palisade-collector \
-	  RUST_TEST_THREADS=8 cargo test --workspace --locked
+	  RUST_TEST_THREADS=6 cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 	for package in $(pure); do cargo check --locked --quiet -p $$package || exit 1; done
 	$(cargo_deny) --workspace check --hide-inclusion-graph bans licenses sources

@@ -26,8 +26,9 @@ use super::life::Agents;
 pub(super) const WITHIN: Duration = Duration::from_secs(300);
 
 /// The same where a node may have let a permission pass: it gets another one only when that one is void
-/// for certain, some minutes later.
-pub(super) const ANEW_WITHIN: Duration = Duration::from_secs(600);
+/// for certain, some minutes later. Or where its first heartbeat of a boot may have been under way for
+/// more than five seconds: the next ones seem to run ahead then, and for ten minutes it gets no permission.
+pub(super) const ANEW_WITHIN: Duration = Duration::from_secs(1500);
 
 /// A policy for people who cannot wait: every node, one at a time, no waits that a test would see.
 pub(super) const HURRIED: &str = "apiVersion: palisade.dev/v1alpha1\nkind: RebootPolicy\n\
@@ -364,7 +365,7 @@ impl Bench {
 
     /// Waits until so many reboots have been, and no request is left.
     pub(super) fn until_so_many(&self, collector: &Collector, agents: &Agents, reboots: usize) {
-        wait::until(&format!("{reboots} reboots are over"), WITHIN, || {
+        wait::until(&format!("{reboots} reboots are over"), ANEW_WITHIN, || {
             let is_over = agents.reboots().len() == reboots && self.requests().is_empty();
             if is_over {
                 Ok(())
