@@ -115,7 +115,13 @@ pub(crate) fn read_regular(path: &Path) -> Result<String, PolicyFileError> {
 pub(crate) fn read(path: &Path) -> Result<String, PolicyFileError> {
     let mut text = String::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_FILE.saturating_add(1)).read_to_string(&mut text))
+        .and_then(|read| {
+            // A part of it might be a whole that nobody meant.
+            let fits = u64::try_from(read).is_ok_and(|read| read <= MAX_FILE);
+            let larger = || io::Error::other(format!("it is larger than {MAX_FILE} bytes"));
+            fits.then_some(()).ok_or_else(larger)
+        })
         .map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })?;
     Ok(text)
 }
@@ -129,6 +135,17 @@ mod tests {
         let path = std::env::temp_dir().join(format!("palisade-{}-{name}", std::process::id()));
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read_in_part() {
+        let most = usize::try_from(MAX_FILE).unwrap();
+        let path = file("large.yaml", &"#".repeat(most + 1));
+        let error = Chain(&read(&path).unwrap_err()).to_string();
+        assert!(error.contains("larger than"), "{error}");
+        std::fs::write(&path, "#".repeat(most)).unwrap();
+        assert_eq!(read(&path).unwrap().len(), most);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
